@@ -1,0 +1,60 @@
+"""The pure core: entities as numpy columns, systems in one visible order, deterministic maths.
+
+    from server.sim import Component, Archetype, Game, World, Tick, column, ...
+"""
+
+from protocol.schema import Wire
+from server.sim.component import (
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Archetype,
+    Bool,
+    Bytes,
+    Component,
+    Rows,
+    column,
+)
+from server.sim.errors import CapacityError, DeclarationError, SimError, SnapshotError
+from server.sim.game import Command, Event, Game, Tick, arg, text
+from server.sim.rng import Random
+from server.sim.world import World
+
+__all__ = [
+    "F32",
+    "F64",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "Archetype",
+    "Bool",
+    "Bytes",
+    "CapacityError",
+    "Command",
+    "Component",
+    "DeclarationError",
+    "Event",
+    "Game",
+    "Random",
+    "Rows",
+    "SimError",
+    "SnapshotError",
+    "Tick",
+    "Wire",
+    "World",
+    "arg",
+    "column",
+    "text",
+]

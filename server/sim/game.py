@@ -1,0 +1,278 @@
+"""A game, declared: components, archetypes, commands, events, and systems in one visible order.
+
+    GAME = Game(
+        name="meadow", version=1, position=Position,
+        archetypes=(AVATAR, SHEEP), commands=(Move,), events=(Said,),
+        systems=(steer, walk, graze),
+        setup=setup, join=join,
+    )
+
+A system is a function of (world, tick). All of a tick's commands of one kind come
+to it at once, as arrays; it may use nothing but its two arguments and constants.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.schema import (
+    UTF8,
+    ArchetypeSchema,
+    Argument,
+    CommandSchema,
+    ComponentSchema,
+    EventSchema,
+    Schema,
+)
+from server.sim.component import U32, U64, Archetype, Component, Rows
+from server.sim.errors import DeclarationError
+from server.sim.rng import Random
+from server.sim.world import World
+
+# Command numbers below are the engine's own: join, leave, away.
+FIRST_COMMAND = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """A declared argument, before it has its name."""
+
+    type: str
+    minimum: float | None
+    maximum: float | None
+    size: int
+
+
+def arg(type: str, *, min: float | None = None, max: float | None = None, size: int = 0) -> Any:
+    """Declare an argument of a command or event: a type of `protocol.schema`, bounds inclusive.
+
+    Returns Any so that the annotation beside it is the type games see.
+    """
+    return Arg(type, min, max, size)
+
+
+def _collect(cls: type) -> tuple[Argument, ...]:
+    return tuple(
+        Argument(name, a.type, a.minimum, a.maximum, a.size) for name, a in vars(cls).items() if isinstance(a, Arg)
+    )
+
+
+class Command:
+    """Base of a game's commands. An instance is one tick's commands of that kind, as arrays.
+
+    class Move(Command):
+        latest_wins = True
+        dx: F32 = arg("f32", min=-1, max=1)
+    """
+
+    # Of several in one tick only each session's newest counts.
+    latest_wins: ClassVar[bool] = False
+    # Answered with a RECEIPT once durable; applied exactly once.
+    reliable: ClassVar[bool] = False
+    args: ClassVar[tuple[Argument, ...]] = ()
+
+    # (n,) uint64: who asked. Sorted by (session, seq).
+    session: U64
+    # (n,) uint32: the session's sequence number.
+    seq: U32
+    # (n,) int64: the session's entity, alive.
+    row: Rows
+
+    def __init_subclass__(cls) -> None:
+        cls.args = _collect(cls)
+
+    def __init__(self, rows: Rows, records: NDArray[np.void]) -> None:
+        self.row = rows
+        self.session = records["session"]
+        self.seq = records["seq"]
+        for a in self.args:
+            setattr(self, a.name, records[a.name])
+
+    def __len__(self) -> int:
+        return int(self.row.size)
+
+
+class Event:
+    """Base of a game's events. Declared like a Command; emitted with `Tick.emit`."""
+
+    args: ClassVar[tuple[Argument, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.args = _collect(cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """Events of one kind from one call of `Tick.emit`."""
+
+    event: type[Event]
+    # (n,) int64 rows whose owners hear it, or None.
+    to: Rows | None
+    # ((n,), (n,)) world units: those who see the place hear it, or None. Neither: everyone.
+    at: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    # One (n,) array per argument, in order.
+    values: tuple[NDArray[Any], ...]
+
+
+K = TypeVar("K", bound=Command)
+
+
+@dataclass(slots=True)
+class Tick:
+    """What a system may know beside the world."""
+
+    # Ticks since the world began; game time.
+    number: int
+    # Seconds of game time per tick.
+    dt: float
+    # The world's seed.
+    seed: int
+    batches: Mapping[type[Command], Command]
+    emitted: list[Emitted] = field(default_factory=list)
+    # Name of the running system: its stream of randomness.
+    system: str = ""
+
+    def commands(self, kind: type[K]) -> K:
+        """This tick's commands of a kind, sorted by (session, seq); empty arrays if none came."""
+        return self.batches[kind]  # type: ignore[return-value]  # keyed by its own class
+
+    def random(self, stream: str = "") -> Random:
+        """Randomness keyed by (seed, tick, this system and `stream`, entity)."""
+        return Random(self.seed, self.number, f"{self.system}/{stream}")
+
+    def emit(
+        self,
+        event: type[Event],
+        *,
+        to: Rows | None = None,
+        at: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        **values: Any,  # Any: each is a scalar or an (n,) array of its argument's type
+    ) -> None:
+        """Tell clients: the owners of rows `to`, or all who see the places `at`, or everyone.
+
+        Every argument is an (n,) array or a scalar for all n. Raises DeclarationError
+        for a missing or unknown argument.
+        """
+        if set(values) != {a.name for a in event.args}:
+            raise DeclarationError(f"{event.__name__} takes {[a.name for a in event.args]}, got {sorted(values)}")
+        if to is not None:
+            n = len(to)
+        elif at is not None:
+            n = len(at[0])
+        else:
+            n = max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=1)
+        if n == 0:
+            return
+        arrays = tuple(np.broadcast_to(np.asarray(values[a.name]), (n,)).copy() for a in event.args)
+        self.emitted.append(Emitted(event, to, at, arrays))
+
+
+System = Callable[[World, Tick], None]
+# (world, tick, session, name) -> the row of the entity this session will play.
+Join = Callable[[World, Tick, int, str], int]
+Leave = Callable[[World, Tick, int], None]
+
+
+def despawn_on_leave(world: World, tick: Tick, row: int) -> None:
+    """The default for `leave`: the entity goes with its player."""
+    world.despawn(np.array([row], np.int64))
+
+
+def stay(world: World, tick: Tick, row: int) -> None:
+    """The default for `away` and `back`: nothing happens."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """All there is to a game. Raises DeclarationError where parts contradict each other."""
+
+    name: str
+    # Changes whenever the same input would give another state: replay needs the version that wrote.
+    version: int
+    # The component whose columns x and y place an entity; both on the wire.
+    position: type[Component]
+    archetypes: Sequence[Archetype]
+    systems: Sequence[System]
+    # Once, at tick 0: fill the world.
+    setup: System
+    join: Join
+    commands: Sequence[type[Command]] = ()
+    events: Sequence[type[Event]] = ()
+    # The player left for good: BYE, or the grace time ran out.
+    leave: Leave = despawn_on_leave
+    # The connection broke; the entity waits in the world.
+    away: Leave = stay
+    # The player is back within the grace time.
+    back: Leave = stay
+
+    def __post_init__(self) -> None:
+        x, y = (self.position.columns.get(n) for n in "xy")
+        if x is None or y is None or x.wire is None or y.wire is None or (x.wire.axis, y.wire.axis) != ("x", "y"):
+            raise DeclarationError(f"{self.position.__name__} needs columns x and y on the wire, with their axis")
+        if x.wire != type(x.wire)(y.wire.type, y.wire.scale, y.wire.offset, "x", y.wire.size):
+            raise DeclarationError(f"{self.position.__name__}: x and y must have the same wire type and scale")
+        names = [s.__name__ for s in self.systems]
+        if len(set(names)) != len(names):
+            raise DeclarationError(f"two systems share a name, and so their randomness: {names}")
+        declared: list[type] = [*self.components, *self.commands, *self.events]
+        if len({d.__name__ for d in declared}) != len(declared):
+            raise DeclarationError("components, commands and events need names of their own")
+        for d in (*self.commands, *self.events):
+            for a in d.args:
+                if keyword.iskeyword(a.name) or a.name in ("session", "seq", "row", "to", "at"):
+                    raise DeclarationError(f"{d.__name__}: an argument can't be called {a.name!r}")
+
+    @cached_property
+    def components(self) -> tuple[type[Component], ...]:
+        """Every component an archetype names, in order of first naming."""
+        found = {self.position: None}
+        for a in self.archetypes:
+            found.update(dict.fromkeys(a.components))
+        return tuple(found)
+
+    @cached_property
+    def replicated(self) -> tuple[type[Component], ...]:
+        """Components with a wire field: a component's place here is its number on the wire."""
+        return tuple(c for c in self.components if any(s.wire for s in c.columns.values()))
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What clients are told."""
+        ids = {c: i for i, c in enumerate(self.replicated)}
+        return Schema(
+            game=self.name,
+            version=self.version,
+            components=tuple(
+                ComponentSchema(i, c.__name__, tuple((n, s.wire) for n, s in c.columns.items() if s.wire))
+                for c, i in ids.items()
+            ),
+            archetypes=tuple(
+                # An entity without a place is nobody's to see: no components on the wire.
+                ArchetypeSchema(
+                    i, a.name, tuple(ids[c] for c in a.components if c in ids) if self.position in a.components else ()
+                )
+                for i, a in enumerate(self.archetypes)
+            ),
+            commands=tuple(
+                CommandSchema(FIRST_COMMAND + i, c.__name__, c.args, c.latest_wins, c.reliable)
+                for i, c in enumerate(self.commands)
+            ),
+            events=tuple(EventSchema(i, e.__name__, e.args) for i, e in enumerate(self.events)),
+            position=ids[self.position],
+        )
+
+    def world(self, capacity: int, bounds: tuple[float, float, float, float]) -> World:
+        """An empty world for this game."""
+        return World(self.components, self.archetypes, capacity, bounds)
+
+
+def text(value: bytes) -> str:
+    """A utf8 argument or column value as str; bytes that are not UTF-8 show as U+FFFD."""
+    return value.decode(UTF8, "replace")
