@@ -1,0 +1,1 @@
+"""Settings: typed, bounded, documented, read once at the start."""

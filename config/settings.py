@@ -1,0 +1,363 @@
+"""Every setting of a server: its type, its bounds, its default and what it means.
+
+`load` is the way in. What is set later in this list wins:
+
+    the defaults below, the TOML file, the environment (EVERSTEP_WORLD__SEED=7), the command line
+
+The descriptions below are the documentation: `config/everstep.toml` and the
+reference in `docs/operating.md` repeat them, and a test holds the three equal.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from config.errors import ConfigError, Problem
+
+__all__ = [
+    "AuthSettings",
+    "ConfigError",
+    "GatewaySettings",
+    "HostSettings",
+    "LogSettings",
+    "PacerSettings",
+    "Problem",
+    "ServerSettings",
+    "Settings",
+    "ViewSettings",
+    "WorldSettings",
+    "load",
+]
+
+ENVIRONMENT_PREFIX: Final = "EVERSTEP_"
+COMMAND_LINE: Final = "command line"
+# A secret shorter than this can be guessed offline from one token (RFC 7518, section 3.2).
+SECRET_BYTES_MIN: Final = 32
+# The interest grid keeps arrays of one element per cell; more cells than this and they no longer fit a cache.
+CELLS_MAX: Final = 1_048_576
+
+
+class Section(BaseModel):
+    """What all sections share: immutable, no unknown keys, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class ServerSettings(Section):
+    """The process: where it listens, who may open its page, where it keeps its data."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface."
+    )
+    port: int = Field(
+        default=8080, ge=0, le=65_535, description="TCP port of HTTP and WebSocket alike; 0 takes any free one."
+    )
+    data_dir: Path = Field(
+        default=Path(".everstep"),
+        strict=False,
+        description="Directory of everything kept on disk; made if missing, relative to the working directory.",
+    )
+    origins: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="Web origins whose pages may connect, such as https://play.example.org. Empty: pages of this very "
+        'host, and programs that send no Origin header. "*" as an element: all.',
+    )
+    shutdown_grace_s: float = Field(
+        default=5.0, ge=0, le=300, description="Seconds that clients get to read their BYE when the server stops."
+    )
+
+    @field_validator("origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            # Browsers send scheme://host[:port]; with a path or a slash at the end it would never match.
+            if origin != "*" and (origin.count("/") != 2 or not origin.startswith(("http://", "https://"))):
+                raise ValueError('an origin is "*" or http(s)://host[:port] without a path')
+        return origins
+
+
+class WorldSettings(Section):
+    """The region: where it lies, how much it holds, how fast it ticks."""
+
+    seed: int = Field(
+        default=1, ge=0, lt=2**63, description="Seed of all randomness: the same seed and inputs give the same world."
+    )
+    region_id: int = Field(default=1, ge=1, le=65_535, description="Number of the region on the wire.")
+    x: float = Field(default=0.0, ge=-1e6, le=1e6, description="West edge of the region, in world units.")
+    y: float = Field(default=0.0, ge=-1e6, le=1e6, description="North edge of the region, in world units.")
+    width: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along x, in world units.")
+    height: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along y, in world units.")
+    entities_max: int = Field(
+        default=65_536,
+        ge=1,
+        le=1_048_576,
+        description="Entities the region can hold. Above 65,536 a handle takes 4 bytes on the wire instead of 2.",
+    )
+    tick_rate_hz: int = Field(default=20, ge=1, le=60, description="Ticks per second.")
+    digest_every_ticks: int = Field(
+        default=20, ge=1, le=36_000, description="Ticks between two digests of the whole state."
+    )
+    commands_per_tick_max: int = Field(
+        default=8, ge=1, le=256, description="Commands of one session that a tick takes; the others wait for the next."
+    )
+    inbox_max: int = Field(
+        default=100_000, ge=1, le=10_000_000, description="Commands that may wait for a tick; more are refused."
+    )
+
+
+class PacerSettings(Section):
+    """What happens when ticks take longer than they may."""
+
+    catch_up_ticks_max: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Ticks the world may lag behind the clock and still catch up; beyond, game time dilates.",
+    )
+
+
+class ViewSettings(Section):
+    """What a player sees of the world, and how often."""
+
+    cell_units: float = Field(
+        default=32.0, ge=1, le=4096, description="Edge of a cell of the interest grid, in world units."
+    )
+    near_cells: int = Field(
+        default=2,
+        ge=0,
+        le=16,
+        description="Cells around one's own that are seen every tick: 2 makes a square of 5 by 5.",
+    )
+    far_cells: int = Field(
+        default=4,
+        ge=0,
+        le=32,
+        description="Cells around one's own that are seen at the lower rate; equal to near_cells: no outer ring.",
+    )
+    far_every_ticks: int = Field(
+        default=4, ge=1, le=32, description="Ticks between two updates of a cell of the outer ring."
+    )
+    hysteresis_units: float = Field(
+        default=4.0, ge=0, le=1024, description="World units past a cell's border at which one's own cell changes."
+    )
+    # The wire carries the tick's low 7 bits: a gap must stay below 64 ticks.
+    quiet_ticks_max: int = Field(
+        default=20, ge=1, le=60, description="Ticks after which a DELTA is sent though nothing in view has changed."
+    )
+
+    @model_validator(mode="after")
+    def _rings_nest(self) -> ViewSettings:
+        if self.far_cells < self.near_cells:
+            raise ValueError("far_cells must be at least near_cells")
+        # Half a cell past its border one would be closer to the next cell's far side than to one's own.
+        if self.hysteresis_units > self.cell_units / 2:
+            raise ValueError("hysteresis_units must be at most half of cell_units")
+        return self
+
+
+class GatewaySettings(Section):
+    """How many clients may come, how much they may send, and how long they are waited for."""
+
+    connections_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Open connections of the gateway.")
+    connections_per_address_max: int = Field(
+        default=300, ge=1, le=1_000_000, description="Open connections from one IP address."
+    )
+    loopback_exempt: bool = Field(
+        default=True, description="Whether connections from this machine itself are free of the limit per address."
+    )
+    handshake_timeout_s: float = Field(
+        default=5.0, gt=0, le=300, description="Seconds from the connection to its HELLO."
+    )
+    idle_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds without a message from the client until it is closed."
+    )
+    frame_bytes_max: int = Field(
+        default=4096, ge=64, le=1_048_576, description="Bytes of one message from a client; a longer one closes it."
+    )
+    inputs_per_s: float = Field(
+        default=40.0, gt=0, le=10_000, description="Inputs a client may send per second in the long run."
+    )
+    inputs_burst: int = Field(
+        default=80, ge=1, le=100_000, description="Inputs a client may send at once after a silence."
+    )
+    flood_strikes_max: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="Inputs dropped as too many until the client is closed for flooding.",
+    )
+    malformed_max: int = Field(
+        default=10, ge=0, le=10_000, description="Messages that make no sense until the client is closed."
+    )
+    lag_timeout_s: float = Field(
+        default=20.0, gt=0, le=3600, description="Seconds a client may fail to read until it is closed."
+    )
+    send_buffer_bytes: int = Field(
+        default=65_536,
+        ge=4096,
+        le=16_777_216,
+        description="Bytes of the kernel's send buffer per connection (SO_SNDBUF); the kernel keeps twice as many.",
+    )
+    receipts_max: int = Field(
+        default=256,
+        ge=1,
+        le=65_536,
+        description="Reliable commands of one session that may wait for their receipt; more are refused.",
+    )
+    events_per_write_max: int = Field(
+        default=64, ge=1, le=65_536, description="Events one client is sent per tick; the oldest beyond are dropped."
+    )
+    grace_s: float = Field(
+        default=30.0, ge=0, le=86_400, description="Seconds the entity of a dropped client waits for it to resume."
+    )
+
+
+class HostSettings(Section):
+    """How a shard's effects wait for its journal."""
+
+    durability: Literal["pipelined", "strict"] = Field(
+        default="pipelined",
+        description='When frames leave: "pipelined" at once, "strict" once the journal holds their tick. '
+        "Receipts always wait for the journal.",
+    )
+
+
+class AuthSettings(Section):
+    """Who may come in."""
+
+    guests: bool = Field(default=True, description="Whether one may play without a token.")
+    jwt_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that signs the tokens of accounts, at least 32 bytes. Empty: a random one at every start.",
+    )
+    jwt_algorithms: tuple[Literal["HS256", "HS384", "HS512"], ...] = Field(
+        default=("HS256",), strict=False, min_length=1, description="Signature algorithms that are accepted in a token."
+    )
+    resume_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that signs resume tokens, at least 32 bytes. Empty: a random one at every start.",
+    )
+
+    @field_validator("jwt_secret", "resume_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr) -> SecretStr:
+        if 0 < len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
+            raise ValueError(f"a secret is empty or has at least {SECRET_BYTES_MIN} bytes")
+        return secret
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severity that is logged: debug, info, warning or error."
+    )
+    format: Literal["json", "console"] = Field(
+        default="json", description='"json": one object per line. "console": for a person at a terminal.'
+    )
+
+
+class Settings(Section):
+    """All settings of a server. Made by `load`; never changed afterwards."""
+
+    server: ServerSettings = Field(default=ServerSettings())
+    world: WorldSettings = Field(default=WorldSettings())
+    pacer: PacerSettings = Field(default=PacerSettings())
+    view: ViewSettings = Field(default=ViewSettings())
+    gateway: GatewaySettings = Field(default=GatewaySettings())
+    host: HostSettings = Field(default=HostSettings())
+    auth: AuthSettings = Field(default=AuthSettings())
+    log: LogSettings = Field(default=LogSettings())
+
+    @model_validator(mode="after")
+    def _cells_are_countable(self) -> Settings:
+        across = math.ceil(self.world.width / self.view.cell_units)
+        down = math.ceil(self.world.height / self.view.cell_units)
+        if across * down > CELLS_MAX:
+            raise ValueError(f"world.width and world.height make more than {CELLS_MAX} cells of view.cell_units")
+        return self
+
+
+# Section, key, value. Any: what the value is, is what validation finds out.
+Tree = dict[str, dict[str, Any]]
+
+
+def load(
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,  # Any: checked by the sections
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings.
+
+    `path`: a TOML file, or None for the defaults. `overrides`: from "section.key" to its value, the strongest; None
+    as a value means "not given". `environment`: `os.environ` unless told.
+    Raises ConfigError with every fault found, each with its file (or variable), key and reason.
+    """
+    tree: Tree = {}
+    sources: dict[str, str] = {}
+    _merge(tree, sources, _from_file(path), str(path))
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            _merge(tree, sources, {section: {key: _from_text(section, key, text)}}, name)
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        assert key, f"{dotted!r} is no section.key"
+        if value is not None:
+            _merge(tree, sources, {section: {key: value}}, COMMAND_LINE)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*_problems(error, sources, str(path or "settings"))) from None
+
+
+def _from_file(path: str | Path | None) -> Tree:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(Problem(str(path), "", error.strerror or "cannot be read")) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(Problem(str(path), "", f"not TOML: {error}")) from error
+
+
+def _from_text(section: str, key: str, text: str) -> Any:  # Any: checked by the sections
+    """A variable's value: as TOML would read it, or a text as it stands."""
+    model = Settings.model_fields.get(section)
+    fields = getattr(model.annotation, "model_fields", {}) if model else {}
+    if key in fields and fields[key].annotation in (str, SecretStr, Path):
+        # A secret of digits alone is a text all the same.
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(tree: Tree, sources: dict[str, str], more: Tree, source: str) -> None:
+    for section, values in more.items():
+        sources[section] = source
+        if not isinstance(values, dict):
+            raise ConfigError(Problem(source, section, "must be a table"))
+        for key, value in values.items():
+            tree.setdefault(section, {})[key] = value
+            sources[f"{section}.{key}"] = source
+
+
+def _problems(error: ValidationError, sources: dict[str, str], otherwise: str) -> list[Problem]:
+    found = []
+    # Without input and context: they would carry the refused value, which may be a secret.
+    for e in error.errors(include_url=False, include_context=False, include_input=False):
+        key = ".".join(str(part) for part in e["loc"][:2])
+        reason = "no such setting" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
+        found.append(Problem(sources.get(key, otherwise), key, reason))
+    return found
