@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -66,13 +66,19 @@ def _value(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
+    """The range in words: "1 to 60", "above 0, to 300"; empty for what is no number."""
     if get_origin(field.annotation) is Literal:
         return ""
-    signs: list[tuple[type, str]] = [(Ge, "≥ "), (Gt, "> "), (Le, "≤ "), (Lt, "< ")]
-    parts = []
-    for kind, sign in signs:
-        parts += [sign + f"{getattr(m, kind.__name__.lower()):,}" for m in field.metadata if isinstance(m, kind)]
-    return ", ".join(parts)
+    least = most = ""
+    for bound in field.metadata:
+        match bound:
+            case Ge(ge=number):
+                least = f"{number:,}"
+            case Gt(gt=number):
+                least = f"above {number:,},"
+            case Le(le=number):
+                most = f"{number:,}"
+    return f"{least} to {most}" if most else ""
 
 
 if __name__ == "__main__":

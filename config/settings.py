@@ -88,11 +88,14 @@ class WorldSettings(Section):
     """The region: where it lies, how much it holds, how fast it ticks."""
 
     seed: int = Field(
-        default=1, ge=0, lt=2**63, description="Seed of all randomness: the same seed and inputs give the same world."
+        default=1,
+        ge=0,
+        le=2**63 - 1,
+        description="Seed of all randomness: the same seed and inputs give the same world.",
     )
     region_id: int = Field(default=1, ge=1, le=65_535, description="Number of the region on the wire.")
-    x: float = Field(default=0.0, ge=-1e6, le=1e6, description="West edge of the region, in world units.")
-    y: float = Field(default=0.0, ge=-1e6, le=1e6, description="North edge of the region, in world units.")
+    x: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="West edge of the region, in world units.")
+    y: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="North edge of the region, in world units.")
     width: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along x, in world units.")
     height: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along y, in world units.")
     entities_max: int = Field(
