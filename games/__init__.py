@@ -1,0 +1,1 @@
+"""Sample games. The default is `games.frontier`."""

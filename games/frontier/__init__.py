@@ -1,0 +1,32 @@
+"""The frontier: an open world of herds, wolves, wood and fire. Everstep's sample game.
+
+Gather, hunt, build fires, and mind the wolves at night. Read `GAME` below first: its
+systems run in that order every tick.
+"""
+
+from games.frontier.avatar import away, back, join, respawn, steer_avatars, talk, walk_avatars
+from games.frontier.commands import COMMANDS, EVENTS
+from games.frontier.components import ARCHETYPES, Position
+from games.frontier.world import setup
+from server.sim import Game
+
+GAME = Game(
+    name="frontier",
+    version=1,
+    position=Position,
+    archetypes=ARCHETYPES,
+    commands=COMMANDS,
+    events=EVENTS,
+    setup=setup,
+    join=join,
+    away=away,
+    back=back,
+    systems=(
+        talk,
+        respawn,
+        steer_avatars,
+        walk_avatars,
+    ),
+)
+
+__all__ = ["GAME"]
