@@ -195,7 +195,14 @@ class Schema:
                     "id": c.id,
                     "name": c.name,
                     "fields": [
-                        {"name": n, "type": w.type, "scale": w.scale, "offset": w.offset, "axis": w.axis, "size": w.size}
+                        {
+                            "name": n,
+                            "type": w.type,
+                            "scale": w.scale,
+                            "offset": w.offset,
+                            "axis": w.axis,
+                            "size": w.size,
+                        }
                         for n, w in c.fields
                     ],
                 }
