@@ -1,4 +1,8 @@
-"""The settings as a TOML file and as a table, from their classes: `python -m config.document > config/everstep.toml`."""
+"""The settings as a TOML file and as tables, from their classes.
+
+python -m config.document > config/everstep.toml
+python -m config.document markdown
+"""
 
 from __future__ import annotations
 
@@ -82,4 +86,4 @@ def _bounds(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(toml())
+    sys.stdout.write(markdown() if sys.argv[1:] == ["markdown"] else toml())

@@ -357,10 +357,11 @@ def _merge(tree: Tree, sources: dict[str, str], more: Tree, source: str) -> None
 
 
 def _problems(error: ValidationError, sources: dict[str, str], otherwise: str) -> list[Problem]:
-    found = []
+    """The first fault of each key: the next ones, of a list's elements or its length, follow from it."""
+    found: dict[str, Problem] = {}
     # Without input and context: they would carry the refused value, which may be a secret.
     for e in error.errors(include_url=False, include_context=False, include_input=False):
         key = ".".join(str(part) for part in e["loc"][:2])
         reason = "no such setting" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
-        found.append(Problem(sources.get(key, otherwise), key, reason))
-    return found
+        found.setdefault(key, Problem(sources.get(key, otherwise), key, reason))
+    return list(found.values())

@@ -1,0 +1,53 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import settings as hypothesis_settings
+
+from config.settings import Settings, load
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: a shared machine stalls now and then, and no test asserts a time.
+# `print_blob` gives the line that repeats a failure.
+hypothesis_settings.register_profile("everstep", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("everstep")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """Asynchronous tests run on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A directory's name marks its tests: tests/browser, tests/bench."""
+    for item in items:
+        for name in ("browser", "bench"):
+            if item.path.is_relative_to(ROOT / "tests" / name):
+                item.add_marker(name)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty directory for a server's data."""
+    made = tmp_path / "data"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def settings(data_dir: Path) -> Settings:
+    """The defaults, on a free port and in a directory of their own, whatever the environment says."""
+    return load(overrides={"server.port": 0, "server.data_dir": data_dir}, environment={})
