@@ -17,7 +17,6 @@ from protocol.commands import CONTROL, CommandReader
 from protocol.errors import InvalidArgument, MalformedMessage, OversizeMessage, UnknownMessage
 from protocol.limits import (
     ARGS_MAX,
-    EXACT_INT_MAX,
     FRAME_BYTES_MAX,
     NAME_BYTES_MAX,
     REASON_BYTES_MAX,
@@ -27,10 +26,13 @@ from protocol.limits import (
     VERSION,
 )
 from protocol.messages import Check, ClientMessage, Hello, Input, Leave, MessageType, Ping, Welcome
+from protocol.reading import UNPACK_ERRORS, decode_server, read_time
+from protocol.welcome import welcome_to_wire
 
 __all__ = [
     "CommandReader",
     "decode_client",
+    "decode_server",
     "encode_ack",
     "encode_bye",
     "encode_check",
@@ -59,18 +61,6 @@ _CLIENT_LIMITS: Final = {
     "max_map_len": 0,
     "max_ext_len": 0,
 }
-
-# Everything msgpack raises for bytes it does not like: its own errors and
-# UnicodeDecodeError are ValueErrors; the rest guards against nesting and sizes.
-UNPACK_ERRORS: Final = (
-    ValueError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    msgpack.UnpackException,
-)
 
 _INPUT: Final = int(MessageType.INPUT)
 _unpackb = msgpack.unpackb
@@ -112,7 +102,7 @@ def _decode_rare(frame: list[Any]) -> ClientMessage:  # Any: as msgpack read it
     if kind == MessageType.PING:
         if len(frame) != 2:
             raise MalformedMessage("PING is [3, client_time]")
-        return Ping(_time(frame[1]))
+        return Ping(read_time(frame[1]))
     if kind == MessageType.HELLO:
         return _hello(frame)
     if kind == MessageType.CHECK:
@@ -124,19 +114,6 @@ def _decode_rare(frame: list[Any]) -> ClientMessage:  # Any: as msgpack read it
             raise MalformedMessage("LEAVE is [5]")
         return Leave()
     raise UnknownMessage(f"there is no client message {kind}")
-
-
-def _time(value: Any) -> int | float:  # Any: as msgpack read it
-    if type(value) is int:
-        if not -EXACT_INT_MAX <= value <= EXACT_INT_MAX:
-            raise InvalidArgument("client_time must be within 2**53, or a float")
-        return value
-    if type(value) is float:
-        # NaN and the infinities fail.
-        if not abs(value) < float("inf"):
-            raise InvalidArgument("client_time must be finite")
-        return value
-    raise MalformedMessage("client_time must be a number")
 
 
 def _hello(frame: list[Any]) -> Hello:  # Any: as msgpack read it
@@ -199,31 +176,7 @@ def encode_leave() -> bytes:
 
 def encode_welcome(welcome: Welcome) -> bytes:
     """WELCOME."""
-    limits = welcome.limits
-    info = {
-        "version": welcome.version,
-        "session": welcome.session,
-        "resume": welcome.resume,
-        "resumed": welcome.resumed,
-        "ack": welcome.ack,
-        "tick": welcome.tick,
-        "tick_rate_hz": welcome.tick_rate_hz,
-        "name": welcome.name,
-        "regions": [
-            {"id": r.id, "x": r.x, "y": r.y, "width": r.width, "height": r.height, "handle": r.handle}
-            for r in welcome.regions
-        ],
-        "entity": {"region": welcome.entity[0], "handle": welcome.entity[1]},
-        "limits": {
-            "frame_bytes_max": limits.frame_bytes_max,
-            "inputs_per_s": limits.inputs_per_s,
-            "inputs_burst": limits.inputs_burst,
-            "grace_s": limits.grace_s,
-            "idle_s": limits.idle_s,
-        },
-        "schema": {**welcome.schema.to_wire(), "digest": welcome.schema.digest},
-    }
-    return _pack([MessageType.WELCOME, info])
+    return _pack([MessageType.WELCOME, welcome_to_wire(welcome)])
 
 
 def encode_delta(
