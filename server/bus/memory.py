@@ -1,0 +1,35 @@
+"""The in-memory bus: handlers are called at once, in order of subscription. Nothing is queued, so nothing has a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+class MemoryBus:
+    """A Bus within one process."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Callable[[bytes], None]]] = {}
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Call every handler. One that raises is logged; the others, and the publisher, never notice."""
+        for handler in tuple(self._handlers.get(topic, ())):
+            try:
+                handler(payload)
+            except Exception:
+                _log.exception("bus handler failed", topic=topic)
+
+    def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> Callable[[], None]:
+        """Have `handler` called; returns what ends it (calling that twice is harmless)."""
+        handlers = self._handlers.setdefault(topic, [])
+        handlers.append(handler)
+
+        def unsubscribe() -> None:
+            if handler in handlers:
+                handlers.remove(handler)
+
+        return unsubscribe

@@ -1,0 +1,184 @@
+"""The host: one shard's ticks, in real time.
+
+Per tick: gather what gateways hold, take the input, journal it, step, carry out effects. The order of
+effects is the contract: the journal has the record before `step` is called; receipts leave
+when the record is durable; frames leave at once ("pipelined") or with the receipts ("strict").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from server.host.pacer import Pacer, TickTime
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.shard.errors import BatchError
+from server.shard.inbox import Inbox
+from server.shard.journal import JournalRecord
+from server.shard.machine import Effects, Machine
+from server.shard.ports import (
+    Bus,
+    Clock,
+    JournalStore,
+    commands_topic,
+    frames_topic,
+    keyframes_topic,
+    receipts_topic,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """Effects that wait for their tick, and every tick before it, to be durable."""
+
+    effects: Effects
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What a host is told beside its parts; see config/settings.py for meaning and units."""
+
+    tick_rate_hz: float
+    catch_up_ticks_max: int
+    inbox_max: int
+    commands_per_tick_max: int
+    durability: Literal["pipelined", "strict"]
+    # Game version, written into each record.
+    simulation: int
+    # Records that may wait to be durable before time waits for the store.
+    journal_backlog_max: int = 64
+
+
+class ShardHost:
+    """Runs one machine. Not started by its constructor: call `run`, or `tick_once` with a clock of one's own."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        journal: JournalStore,
+        bus: Bus,
+        clock: Clock,
+        options: HostOptions,
+        metrics: Metrics,
+        health: Health,
+        *,
+        epoch: int = 1,
+    ) -> None:
+        self.machine = machine
+        self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
+        self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
+        self._journal = journal
+        self._bus = bus
+        self._clock = clock
+        self._options = options
+        self._metrics = metrics
+        self._health = health
+        self._epoch = epoch
+        self._held: deque[_Held] = deque()
+        self._keyframe_wanted = False
+        self._counted_drops: dict[str, int] = {}
+        shard = machine.shard
+        # Called just before a tick takes its input: gateways of this process hand over what they hold.
+        self.before_tick: list[Callable[[], None]] = []
+        # Called after each tick with its times; benchmarks and tests listen here.
+        self.after_tick: list[Callable[[TickTime, float], None]] = []
+        self._unsubscribe = [
+            bus.subscribe(commands_topic(shard), self._on_commands),
+            bus.subscribe(keyframes_topic(shard), self._on_keyframe_wanted),
+        ]
+        health.expect(shard)
+
+    async def run(self) -> None:
+        """Tick until cancelled. Raises what a system of the game raises: the state is then not to be trusted."""
+        self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
+        while True:
+            await self._clock.sleep_until(self.pacer.due_s)
+            if self._journal.backlog >= self._options.journal_backlog_max:
+                # The store falls behind: time waits for it, and no input is lost.
+                await self._clock.sleep_until(self._clock.now_s() + 0.001)
+                continue
+            self.tick_once()
+
+    def tick_once(self) -> Effects:
+        """One tick, now."""
+        times = self.pacer.begin(self._clock.now_s())
+        for gather in self.before_tick:
+            gather()
+        inputs = self.inbox.take(self.machine.high_water)
+        tick = self.machine.tick + 1
+        held = _Held(Effects(tick, b""), durable=inputs.empty)
+        self._held.append(held)
+        if not inputs.empty:
+            record = JournalRecord(self.machine.shard, tick, self._epoch, self._options.simulation, inputs.encode())
+            self._journal.append(record, lambda: self._on_durable(held))
+        held.effects = effects = self.machine.step(inputs)
+        if self._options.durability == "pipelined":
+            self._bus.publish(frames_topic(self.machine.shard), effects.frame)
+        self._release()
+        if self._keyframe_wanted and not (self._options.durability == "strict" and self._held):
+            self._keyframe_wanted = False
+            self._bus.publish(frames_topic(self.machine.shard), self.machine.keyframe())
+        self._observe(times)
+        return effects
+
+    def close(self) -> None:
+        """Listen no more."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._health.forget(self.machine.shard)
+
+    # -- effects ---------------------------------------------------------------
+
+    def _on_durable(self, held: _Held) -> None:
+        held.durable = True
+        # During `append` of a store that is durable at once, the tick's effects are not known yet.
+        if held.effects.frame:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go, in order of ticks, of what is durable."""
+        shard = self.machine.shard
+        while self._held and self._held[0].durable and self._held[0].effects.frame:
+            effects = self._held.popleft().effects
+            if self._options.durability == "strict":
+                self._bus.publish(frames_topic(shard), effects.frame)
+            if effects.receipts.size:
+                self._bus.publish(receipts_topic(shard), effects.receipts.tobytes())
+
+    # -- arrivals --------------------------------------------------------------
+
+    def _on_commands(self, data: bytes) -> None:
+        try:
+            self.inbox.offer(data)
+        except BatchError as error:
+            _log.warning("command batch refused", shard=self.machine.shard, reason=str(error))
+
+    def _on_keyframe_wanted(self, _data: bytes) -> None:
+        self._keyframe_wanted = True
+
+    def _observe(self, times: TickTime) -> None:
+        took_s = self._clock.now_s() - times.start_s
+        shard, metrics = self.machine.shard, self._metrics
+        metrics.tick_seconds.labels(shard).observe(took_s)
+        metrics.tick_lateness_seconds.observe(max(0.0, times.lateness_s))
+        metrics.ticks_total.inc()
+        self._health.ticked(shard, self.machine.tick)
+        if self.machine.tick % round(self._options.tick_rate_hz) == 0:
+            metrics.tick_rate_hz.set(self.pacer.measured_hz())
+            metrics.dilation.set(self.pacer.dilation)
+            metrics.entities.set(self.machine.gauges()["entities"])
+            metrics.inbox_depth.set(self.inbox.depth)
+            metrics.journal_backlog.set(self._journal.backlog)
+            for reason, n in self.inbox.dropped.items():
+                metrics.inputs_dropped_total.labels(reason).inc(n - self._counted_drops.get(reason, 0))
+                self._counted_drops[reason] = n
+        for observer in self.after_tick:
+            observer(times, took_s)

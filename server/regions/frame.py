@@ -1,0 +1,283 @@
+"""Frames: what changed this tick, as columns, once per region whatever the number of players.
+
+Change is found by comparing wire-quantised columns with those of the tick before. Games
+mark nothing dirty, and a change too small for the wire costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from protocol.schema import Schema, Wire
+from server.shard.errors import BatchError
+from server.shard.machine import PROCESSED, Records
+from server.sim.component import NO_ARCHETYPE, U8, Bool, Component
+from server.sim.game import Game
+from server.sim.world import World
+
+# Which entity a session plays: it joined this tick.
+BOUND: Final = np.dtype([("session", "<u8"), ("row", "<u4")])
+
+HandleRows = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSpec:
+    """A region's place and size, in world units, and how many entities it may hold."""
+
+    id: int
+    x: float
+    y: float
+    width: float
+    height: float
+    entities_max: int
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1)."""
+        return (self.x, self.y, self.x + self.width, self.y + self.height)
+
+    @property
+    def handle(self) -> str:
+        """Width of an entity's handle on the wire."""
+        return "u16" if self.entities_max <= 65_536 else "u32"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEvent:
+    """An encoded EVENT message and who hears it."""
+
+    # Sessions, or empty.
+    sessions: tuple[int, ...]
+    # Raw position numbers, or None; with no sessions and no place, everyone hears it.
+    place: tuple[int, int] | None
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One tick of one region, for replicas. Rows are handles."""
+
+    region: int
+    tick: int
+    # A whole view: the replica starts over.
+    key: bool
+    # Rows whose entity ended, ascending. A row may be left and entered in one frame.
+    left: HandleRows
+    # Rows whose entity began, ascending, and its archetype; `changes` has all their components.
+    entered: HandleRows
+    archetypes: U8
+    # Component number -> (rows ascending, packed records of ComponentSchema.dtype).
+    changes: dict[int, tuple[HandleRows, Records]]
+    # Records of BOUND: sessions that joined.
+    bound: Records
+    # Sessions that could not join, and why.
+    refused: list[tuple[int, str]]
+    # Records of PROCESSED: inputs whose effect this frame shows.
+    acks: Records
+    events: list[FrameEvent] = field(default_factory=list)
+    # Digest of the replicated state at this tick, on some ticks: a replica that differs starts over.
+    digest: int | None = None
+
+    def encode(self) -> bytes:
+        """Bytes for the bus."""
+        return msgpack.packb(
+            [
+                self.region,
+                self.tick,
+                self.key,
+                self.left.tobytes(),
+                self.entered.tobytes(),
+                self.archetypes.tobytes(),
+                [[c, rows.tobytes(), values.tobytes()] for c, (rows, values) in self.changes.items()],
+                self.bound.tobytes(),
+                self.refused,
+                self.acks.tobytes(),
+                [[e.sessions, e.place, e.message] for e in self.events],
+                self.digest,
+            ]
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, schema: Schema) -> Frame:
+        """Read what `encode` wrote; arrays are views of `data`. Raises BatchError."""
+        try:
+            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, digest = (
+                msgpack.unpackb(data, use_list=False)
+            )
+            return cls(
+                region=region,
+                tick=tick,
+                key=key,
+                left=np.frombuffer(left, "<u4"),
+                entered=np.frombuffer(entered, "<u4"),
+                archetypes=np.frombuffer(archetypes, "u1"),
+                changes={
+                    c: (np.frombuffer(rows, "<u4"), np.frombuffer(values, schema.components[c].dtype))
+                    for c, rows, values in changes
+                },
+                bound=np.frombuffer(bound, BOUND),
+                refused=list(refused),
+                acks=np.frombuffer(acks, PROCESSED),
+                events=[FrameEvent(*e) for e in events],
+                digest=digest,
+            )
+        except (ValueError, TypeError, IndexError) as error:
+            raise BatchError(f"not a frame: {error!r}") from error
+
+
+class Quantiser:
+    """One column's way to its raw number: floor((value - offset - origin) / scale + 1/2), held to the type's range.
+
+    NaN becomes the lowest raw number, on every CPU alike.
+    """
+
+    def __init__(self, wire: Wire, source: np.dtype[Any], bounds: tuple[float, float, float, float]) -> None:
+        origin = {"": 0.0, "x": bounds[0], "y": bounds[1]}[wire.axis]
+        self.dtype: np.dtype[Any] = np.dtype(wire.dtype)
+        self._offset = np.float32(wire.offset + origin)
+        self._per_unit = np.float32(1.0 / wire.scale)
+        plain = wire.scale == 1.0 and self._offset == 0
+        self._same = plain and (source == self.dtype or source == np.bool_ or self.dtype.kind in "Sf")
+        if self.dtype.kind in "ui":
+            info = np.iinfo(self.dtype)
+            self._low, self._high = np.float32(info.min), np.float32(info.max)
+            if self.dtype.itemsize == 4:
+                # The largest float32 below 2**31 and 2**32: one step up would not fit.
+                self._high = np.nextafter(self._high, np.float32(0), dtype=np.float32)
+        self._integer = plain and source.kind in "iu" and self.dtype.kind in "iu"
+
+    def __call__(self, column: NDArray[Any]) -> NDArray[Any]:
+        """(n,) raw numbers; always a new array."""
+        if self._same:
+            return column.astype(self.dtype)
+        if self._integer:
+            info = np.iinfo(self.dtype)
+            return np.minimum(np.maximum(column.astype(np.int64), info.min), info.max).astype(self.dtype)
+        raw = column.astype(np.float32)
+        if self._offset:
+            raw -= self._offset
+        raw *= self._per_unit
+        if self.dtype.kind == "f":
+            return raw
+        raw += np.float32(0.5)
+        np.floor(raw, out=raw)
+        np.fmax(raw, self._low, out=raw)
+        np.fmin(raw, self._high, out=raw)
+        return raw.astype(self.dtype)
+
+
+class FrameBuilder:
+    """Finds what changed since the last call. Holds the last tick's raw columns: a cache of the state, no part of it."""
+
+    def __init__(self, game: Game, world: World) -> None:
+        self._world = world
+        self._schema = game.schema
+        # Per replicated component: class, archetypes that carry it on the wire, and (column name, quantiser) in order.
+        self._plan: list[tuple[type[Component], Bool, list[tuple[str, Quantiser]]]] = []
+        for component in game.replicated:
+            quantisers = [
+                (name, Quantiser(spec.wire, spec.dtype, world.bounds))
+                for name, spec in component.columns.items()
+                if spec.wire
+            ]
+            carried = world.has(component) & world.has(game.position)
+            self._plan.append((component, carried, quantisers))
+        seen = world.has(game.position)
+        self._visible: Bool = seen
+        self._raw: list[list[NDArray[Any]]] = []
+        self._archetype: U8 = np.zeros(0, np.uint8)
+        self._generation: NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Take the world as it is for what replicas have (after a restore)."""
+        self._raw = self._quantise()
+        hw = self._world.high_water
+        self._archetype = self._world.archetype[:hw].copy()
+        self._generation = self._world.generation[:hw].copy()
+
+    def build(self) -> tuple[HandleRows, HandleRows, U8, dict[int, tuple[HandleRows, Records]]]:
+        """(left, entered, archetypes, changes) since the last call; see Frame."""
+        hw = self._world.high_water
+        archetype = self._world.archetype[:hw]
+        generation = self._world.generation[:hw]
+        grown = hw - self._archetype.size
+        if grown:
+            self._archetype = np.concatenate([self._archetype, np.full(grown, NO_ARCHETYPE, np.uint8)])
+            self._generation = np.concatenate([self._generation, np.zeros(grown, np.uint32)])
+        turned = (archetype != self._archetype) | (generation != self._generation)
+        left = entered = np.zeros(0, np.int64)
+        if turned.any():
+            left = np.flatnonzero(turned & self._visible[self._archetype])
+            entered = np.flatnonzero(turned & self._visible[archetype])
+            self._archetype = archetype.copy()
+            self._generation = generation.copy()
+        raw = self._quantise()
+        changes: dict[int, tuple[HandleRows, Records]] = {}
+        for c, (_, carried, _quantisers) in enumerate(self._plan):
+            changed = np.zeros(hw, np.bool_)
+            for new, old in zip(raw[c], self._raw[c], strict=True):
+                changed[: old.size] |= new[: old.size] != old
+            if entered.size:
+                changed[entered] = True
+            rows = np.flatnonzero(changed)
+            if rows.size:
+                rows = rows[carried[archetype[rows]]]
+            if rows.size:
+                changes[c] = (rows.astype(np.uint32), self._pack(c, raw[c], rows))
+        self._raw = raw
+        return left.astype(np.uint32), entered.astype(np.uint32), archetype[entered], changes
+
+    def whole(self) -> tuple[HandleRows, U8, dict[int, tuple[HandleRows, Records]]]:
+        """(entered, archetypes, changes) of everything, as of the last `build` or `reset`."""
+        entered = np.flatnonzero(self._visible[self._archetype])
+        changes: dict[int, tuple[HandleRows, Records]] = {}
+        for c, (_, carried, _quantisers) in enumerate(self._plan):
+            rows = np.flatnonzero(carried[self._archetype])
+            if rows.size:
+                changes[c] = (rows.astype(np.uint32), self._pack(c, self._raw[c], rows))
+        return entered.astype(np.uint32), self._archetype[entered], changes
+
+    def digest(self) -> int:
+        """`replicated_digest` of what replicas have after the last `build`."""
+        archetype = np.where(self._visible[self._archetype], self._archetype, np.uint8(NO_ARCHETYPE))
+        return replicated_digest(archetype, self.whole()[2])
+
+    def place(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[list[int], list[int]]:
+        """Raw position numbers of places in world units."""
+        (_, qx), (_, qy) = (q for q in self._plan[self._schema.position][2] if q[0] in "xy")
+        return qx(x).tolist(), qy(y).tolist()
+
+    def _quantise(self) -> list[list[NDArray[Any]]]:
+        hw = self._world.high_water
+        return [
+            [quantise(getattr(self._world[component], name)[:hw]) for name, quantise in quantisers]
+            for component, _, quantisers in self._plan
+        ]
+
+    def _pack(self, component: int, columns: list[NDArray[Any]], rows: NDArray[np.int64]) -> Records:
+        schema = self._schema.components[component]
+        records = np.zeros(rows.size, schema.dtype)
+        for (name, _), column in zip(schema.fields, columns, strict=True):
+            records[name] = column[rows]
+        return records
+
+
+def replicated_digest(archetype: U8, whole: dict[int, tuple[HandleRows, Records]]) -> int:
+    """64-bit XXH3 of what replicas hold: both sides compute it, and it must be the same.
+
+    `archetype`: (n,) by row, trailing rows without entity cut off. `whole`: component -> (rows, records), all entities.
+    """
+    h = xxhash.xxh3_64(archetype.tobytes().rstrip(bytes([NO_ARCHETYPE])))
+    for c in sorted(whole):
+        rows, values = whole[c]
+        h.update(rows.tobytes())
+        h.update(values.tobytes())
+    return h.intdigest()

@@ -1,0 +1,258 @@
+"""The region machine: one tick of a bounded area of the world, from commands to frame.
+
+Order within a tick, whatever the game: joins and presence, the game's systems in their
+visible order, leaves, end of tick, frame.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.codec import encode_event
+from protocol.schema import UTF8, CommandSchema
+from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.sessions import Sessions
+from server.shard.machine import (
+    JOIN,
+    LEAVE,
+    NOTHING,
+    PRESENCE,
+    PROCESSED,
+    Effects,
+    Records,
+    TickInput,
+    command_shapes,
+    empty_records,
+)
+from server.sim.component import NO_ARCHETYPE, Rows
+from server.sim.errors import CapacityError, SnapshotError
+from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
+
+_NO_ROWS: Rows = np.zeros(0, np.int64)
+
+
+class RegionMachine:
+    """A game's region as a Machine. `seed` names the world; `digest_every_ticks`: how often frames carry a digest."""
+
+    def __init__(
+        self, game: Game, region: RegionSpec, *, seed: int, tick_rate_hz: float, digest_every_ticks: int = 20
+    ) -> None:
+        self.game = game
+        self.region = region
+        self.seed = seed
+        self.dt = 1.0 / tick_rate_hz
+        self._digest_every = digest_every_ticks
+        self._shapes = command_shapes(game.schema)
+        self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
+        self._reliable = [k for k, c in self._kinds.items() if c.reliable]
+        self._event_ids = {e: i for i, e in enumerate(game.events)}
+        self._tick = 0
+        self.world = game.world(region.entities_max, region.bounds)
+        self.sessions = Sessions()
+        setup = self._tick_context({})
+        setup.system = "setup"
+        game.setup(self.world, setup)
+        self.world.end_tick()
+        self._frames = FrameBuilder(game, self.world)
+
+    # -- Machine -------------------------------------------------------------
+
+    @property
+    def shard(self) -> int:
+        """The region's number."""
+        return self.region.id
+
+    @property
+    def tick(self) -> int:
+        """Ticks made."""
+        return self._tick
+
+    @property
+    def shapes(self) -> Mapping[int, CommandSchema]:
+        """The commands it takes, the engine's among them."""
+        return self._shapes
+
+    def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) int64 last applied sequence numbers, -1 for strangers."""
+        return self.sessions.seqs(sessions)
+
+    def step(self, inputs: TickInput) -> Effects:
+        """One tick. A session's command counts only while its entity lives; its sequence number counts always."""
+        self._tick += 1
+        tick = self._tick_context({})
+        bound, refused = self._join(tick, inputs.batches.get(JOIN))
+        self._presence(tick, inputs.batches.get(PRESENCE))
+        tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
+        for system in self.game.systems:
+            tick.system = system.__name__
+            system(self.world, tick)
+        self.sessions.applied(inputs.processed)
+        self._leave(tick, inputs.batches.get(LEAVE))
+        # Heard by those who are owners now, before the end of tick clears the dead.
+        events = [e for emitted in tick.emitted for e in self._events(emitted)]
+        self.world.end_tick()
+
+        left, entered, archetypes, changes = self._frames.build()
+        digest = self._frames.digest() if self._tick % self._digest_every == 0 else None
+        frame = Frame(
+            self.region.id,
+            self._tick,
+            key=False,
+            left=left,
+            entered=entered,
+            archetypes=archetypes,
+            changes=changes,
+            bound=bound,
+            refused=refused,
+            acks=inputs.processed,
+            events=events,
+            digest=digest,
+        )
+        return Effects(self._tick, frame.encode(), self._receipts(inputs))
+
+    def keyframe(self) -> bytes:
+        """Everything, as of the last tick."""
+        entered, archetypes, changes = self._frames.whole()
+        return Frame(
+            self.region.id,
+            self._tick,
+            key=True,
+            left=np.zeros(0, np.uint32),
+            entered=entered,
+            archetypes=archetypes,
+            changes=changes,
+            bound=np.zeros(0, BOUND),
+            refused=[],
+            acks=NOTHING.processed,
+            digest=self._frames.digest(),
+        ).encode()
+
+    def snapshot(self) -> bytes:
+        """Game, tick, sessions and world."""
+        return msgpack.packb(
+            [self.game.name, self.game.version, self._tick, self.seed, self.sessions.to_bytes(), self.world.snapshot()]
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Become the machine that wrote the snapshot. Raises SnapshotError; the machine is then unchanged."""
+        try:
+            name, version, tick, seed, sessions, world = msgpack.unpackb(data)
+        except (ValueError, TypeError) as error:
+            raise SnapshotError(f"not a region's snapshot: {error}") from error
+        if (name, version, seed) != (self.game.name, self.game.version, self.seed):
+            raise SnapshotError(f"a snapshot of {name} {version}, seed {seed}; this is {self.game.name} "
+                                f"{self.game.version}, seed {self.seed}")
+        table = Sessions()
+        table.from_bytes(sessions)
+        self.world.restore(world)
+        self.sessions = table
+        self._tick = tick
+        self._frames.reset()
+
+    def digest(self) -> int:
+        """64 bits over tick, sessions and world."""
+        return self.world.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
+
+    def gauges(self) -> Mapping[str, float]:
+        """Entities and sessions."""
+        return {"entities": self.world.count, "sessions": len(self.sessions)}
+
+    # -- the parts of a tick --------------------------------------------------
+
+    def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
+        return Tick(self._tick, self.dt, self.seed, batches)
+
+    def _join(self, tick: Tick, records: Records | None) -> tuple[Records, list[tuple[int, str]]]:
+        bound: list[tuple[int, int]] = []
+        refused: list[tuple[int, str]] = []
+        if records is not None:
+            tick.system = "join"
+            known = self.sessions.find(records["session"]) >= 0
+            for record, already in zip(records.tolist(), known.tolist(), strict=True):
+                if already:
+                    continue
+                session, name = record[0], record[3].decode(UTF8, "replace")
+                try:
+                    row = self.game.join(self.world, tick, session, name)
+                except CapacityError as error:
+                    refused.append((session, str(error)))
+                    continue
+                self.world.owner[row] = session
+                self.sessions.add(session, row, int(self.world.generation[row]))
+                bound.append((session, row))
+        return np.array(bound, BOUND), refused
+
+    def _presence(self, tick: Tick, records: Records | None) -> None:
+        if records is None:
+            return
+        tick.system = "presence"
+        rows = self._rows(records["session"])
+        for row, here in zip(rows.tolist(), records["here"].tolist(), strict=True):
+            if row >= 0:
+                (self.game.back if here else self.game.away)(self.world, tick, row)
+
+    def _leave(self, tick: Tick, records: Records | None) -> None:
+        if records is None:
+            return
+        tick.system = "leave"
+        for row in self._rows(records["session"]).tolist():
+            if row >= 0:
+                self.game.leave(self.world, tick, row)
+                self.world.owner[row] = 0
+        self.sessions.remove(records["session"])
+
+    def _rows(self, sessions: NDArray[np.uint64]) -> Rows:
+        """(n,) int64 rows of the sessions' living entities, -1 where there is none."""
+        places = self.sessions.find(sessions)
+        if not len(self.sessions):
+            return places
+        rows, generations = self.sessions.rows(places)
+        here = (places >= 0) & (self.world.archetype[rows] != NO_ARCHETYPE) & (self.world.generation[rows] == generations)
+        return np.where(here, rows, -1)
+
+    def _batch(self, number: int, kind: type[Command], records: Records | None) -> Command:
+        if records is None:
+            return kind(_NO_ROWS, empty_records(self._shapes[number]))
+        rows = self._rows(records["session"])
+        alive = rows >= 0
+        return kind(rows, records) if alive.all() else kind(rows[alive], records[alive])
+
+    def _receipts(self, inputs: TickInput) -> Records:
+        done = [inputs.batches[k] for k in self._reliable if k in inputs.batches]
+        receipts = np.zeros(sum(len(r) for r in done), PROCESSED)
+        at = 0
+        for records in done:
+            receipts["session"][at : at + len(records)] = records["session"]
+            receipts["seq"][at : at + len(records)] = records["seq"]
+            at += len(records)
+        return receipts
+
+    def _events(self, emitted: Emitted) -> list[FrameEvent]:
+        number = self._event_ids[emitted.event]
+        args = list(zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True))
+        n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else len(args)
+        messages = [encode_event(self.region.id, number, list(a)) for a in (args or [()] * n)]
+        if emitted.to is not None:
+            owners = self.world.owner[emitted.to].tolist()
+            return [FrameEvent((o,), None, m) for o, m in zip(owners, messages, strict=True) if o]
+        if emitted.at is not None:
+            xs, ys = self._frames.place(*emitted.at)
+            return [FrameEvent((), p, m) for p, m in zip(zip(xs, ys, strict=True), messages, strict=True)]
+        return [FrameEvent((), None, m) for m in messages]
+
+
+def _plain(values: NDArray[Any], type_: str) -> list[Any]:
+    """An event argument's (n,) values as msgpack takes them."""
+    if type_ == UTF8:
+        return [bytes(v).decode(UTF8, "replace") for v in values.tolist()]
+    if type_ == "bool":
+        return [bool(v) for v in values.tolist()]
+    if type_ == "f32":
+        return [float(v) for v in values.tolist()]
+    return [int(v) for v in values.tolist()]

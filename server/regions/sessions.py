@@ -1,0 +1,68 @@
+"""Who plays here: sessions, their entities and how far their inputs are applied. Part of a region's state."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.shard.machine import Records
+from server.sim.errors import SnapshotError
+
+_RECORD: Final = np.dtype([("session", "<u8"), ("row", "<i8"), ("generation", "<u4"), ("seq", "<u4")])
+
+
+class Sessions:
+    """A table sorted by session id, so that equal sets have equal bytes."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros(0, _RECORD)
+
+    def __len__(self) -> int:
+        return int(self._table.size)
+
+    def find(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) int64 places in the table, -1 for strangers."""
+        if not self._table.size:
+            return np.full(sessions.size, -1, np.int64)
+        ids = self._table["session"]
+        at = np.minimum(np.searchsorted(ids, sessions), ids.size - 1)
+        return np.where(ids[at] == sessions, at, -1)
+
+    def rows(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """(rows, generations) of the entities at these places."""
+        return self._table["row"][places], self._table["generation"][places]
+
+    def seqs(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) int64 last applied sequence number, -1 for strangers."""
+        at = self.find(sessions)
+        if not self._table.size:
+            return at
+        return np.where(at >= 0, self._table["seq"][at].astype(np.int64), -1)
+
+    def add(self, session: int, row: int, generation: int) -> None:
+        """Enter a session that is not here yet."""
+        at = int(np.searchsorted(self._table["session"], np.uint64(session)))
+        self._table = np.insert(self._table, at, np.array((session, row, generation, 0), _RECORD))
+
+    def remove(self, sessions: NDArray[np.uint64]) -> None:
+        """Forget these sessions."""
+        at = self.find(sessions)
+        self._table = np.delete(self._table, at[at >= 0])
+
+    def applied(self, processed: Records) -> None:
+        """Note how far each session's inputs are applied."""
+        at = self.find(processed["session"])
+        known = at >= 0
+        self._table["seq"][at[known]] = processed["seq"][known]
+
+    def to_bytes(self) -> bytes:
+        """The table's bytes."""
+        return self._table.tobytes()
+
+    def from_bytes(self, data: bytes) -> None:
+        """Become the table that wrote `data`. Raises SnapshotError."""
+        if len(data) % _RECORD.itemsize:
+            raise SnapshotError("not a session table")
+        self._table = np.frombuffer(data, _RECORD).copy()

@@ -1,0 +1,124 @@
+"""The inbox: arrivals in, one tick's input out, in one total order.
+
+Order of arrival is an accident of networks, so it counts for nothing: commands are
+ordered by (session, sequence number). What a session already had applied, or sends
+twice, is dropped; what exceeds a session's share of a tick waits for the next one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.schema import CommandSchema
+from server.shard.machine import NOTHING, PROCESSED, SYSTEM_COMMANDS, Records, TickInput, decode_batches
+
+_SYSTEM = frozenset(c.id for c in SYSTEM_COMMANDS)
+
+
+class Inbox:
+    """Bounded. Full policy: the newest batch that does not fit is refused whole and counted.
+
+    `commands_max`: commands waiting at the most. `per_session_tick_max`: commands of one
+    session in one tick; the rest waits, in order.
+    """
+
+    def __init__(self, shapes: Mapping[int, CommandSchema], commands_max: int, per_session_tick_max: int) -> None:
+        self._shapes = shapes
+        self._commands_max = commands_max
+        self._share = per_session_tick_max
+        self._waiting: dict[int, list[Records]] = {}
+        self.depth = 0
+        # Reason -> commands dropped since the start.
+        self.dropped: Counter[str] = Counter()
+
+    def offer(self, data: bytes) -> bool:
+        """Take a command batch as `encode_batches` wrote it. False: full. Raises BatchError."""
+        batches = decode_batches(data, self._shapes)
+        n = sum(len(records) for records in batches.values())
+        if self.depth + n > self._commands_max:
+            self.dropped["inbox_full"] += n
+            return False
+        for kind, records in batches.items():
+            self._waiting.setdefault(kind, []).append(records)
+        self.depth += n
+        return True
+
+    def take(self, high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]]) -> TickInput:
+        """This tick's input. `high_water`: Machine.high_water."""
+        if not self._waiting:
+            return NOTHING
+        arrived = {kind: _join(parts) for kind, parts in sorted(self._waiting.items())}
+        self._waiting.clear()
+        self.depth = 0
+        batches: dict[int, Records] = {}
+        for kind in [k for k in arrived if k in _SYSTEM]:
+            batches[kind] = _newest(_ordered(arrived.pop(kind)))
+        processed = self._share_out(arrived, batches, high_water) if arrived else NOTHING.processed
+        return TickInput(batches, processed)
+
+    def _share_out(
+        self,
+        arrived: dict[int, Records],
+        batches: dict[int, Records],
+        high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]],
+    ) -> Records:
+        """Fill `batches` from the game's commands; returns what each session had taken."""
+        kinds = np.repeat(np.array(list(arrived), np.int64), [len(r) for r in arrived.values()])
+        places = np.concatenate([np.arange(len(r)) for r in arrived.values()])
+        session = np.concatenate([r["session"] for r in arrived.values()])
+        seq = np.concatenate([r["seq"] for r in arrived.values()])
+        order = np.lexsort((kinds, seq, session))
+        session, seq, kinds, places = session[order], seq[order], kinds[order], places[order]
+
+        applied = high_water(session)
+        repeated = np.zeros(session.size, np.bool_)
+        repeated[1:] = (session[1:] == session[:-1]) & (seq[1:] == seq[:-1])
+        stranger = applied < 0
+        old = (seq.astype(np.int64) <= applied) & ~stranger
+        self.dropped["unknown_session"] += int(np.count_nonzero(stranger))
+        self.dropped["duplicate"] += int(np.count_nonzero(old | (repeated & ~stranger)))
+        fresh = ~(stranger | old | repeated)
+        session, seq, kinds, places = session[fresh], seq[fresh], kinds[fresh], places[fresh]
+        if not session.size:
+            return NOTHING.processed
+
+        # Rank of each command within its session, to hold each session to its share.
+        first = np.ones(session.size, np.bool_)
+        first[1:] = session[1:] != session[:-1]
+        starts = np.flatnonzero(first)
+        rank = np.arange(session.size) - np.repeat(starts, np.diff(np.append(starts, session.size)))
+        now = rank < self._share
+        for kind, records in arrived.items():
+            later = places[(kinds == kind) & ~now]
+            if later.size:
+                self._waiting[kind] = [records[later]]
+                self.depth += later.size
+            chosen = records[places[(kinds == kind) & now]]
+            if chosen.size:
+                batches[kind] = _newest(chosen) if self._shapes[kind].latest_wins else chosen
+        session, seq = session[now], seq[now]
+        last = np.ones(session.size, np.bool_)
+        last[:-1] = session[1:] != session[:-1]
+        processed = np.zeros(int(np.count_nonzero(last)), PROCESSED)
+        processed["session"] = session[last]
+        processed["seq"] = seq[last]
+        return processed
+
+
+def _join(parts: list[Records]) -> Records:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _ordered(records: Records) -> Records:
+    return records[np.lexsort((records["seq"], records["session"]))]
+
+
+def _newest(records: Records) -> Records:
+    """Each session's last record, of records sorted by (session, seq)."""
+    last = np.ones(records.size, np.bool_)
+    last[:-1] = records["session"][1:] != records["session"][:-1]
+    return records if last.all() else records[last]

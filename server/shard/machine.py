@@ -1,0 +1,154 @@
+"""The machine: what a shard runs, and what goes in and comes out of one tick.
+
+    state(t+1), effects(t) = step(state(t), inputs(t))
+
+A region, a match, the realm are machines. The host journals inputs before it calls `step`
+and carries out the effects after; the machine knows neither journal nor network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.schema import Argument, CommandSchema, Schema
+from server.shard.errors import BatchError
+
+# The engine's own commands. They lie in batches like any game's; a client can't send them.
+JOIN: Final = 1
+LEAVE: Final = 2
+PRESENCE: Final = 3
+
+NAME_BYTES: Final = 24
+PLAYER_BYTES: Final = 64
+
+SYSTEM_COMMANDS: Final = (
+    # A session enters the world: who it is for the game's books, and what it is called.
+    CommandSchema(
+        JOIN,
+        "join",
+        (Argument("player", "utf8", size=PLAYER_BYTES), Argument("name", "utf8", size=NAME_BYTES)),
+        latest_wins=True,
+        reliable=False,
+    ),
+    # A session leaves for good.
+    CommandSchema(LEAVE, "leave", (), latest_wins=True, reliable=False),
+    # Its connection broke (0) or is back (1); of several in a tick the newest counts.
+    CommandSchema(PRESENCE, "presence", (Argument("here", "u8"),), latest_wins=True, reliable=False),
+)
+
+# Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.
+Records = NDArray[np.void]
+
+
+def command_shapes(schema: Schema) -> dict[int, CommandSchema]:
+    """Every command a region of this game takes, by number: the engine's, then the game's."""
+    return {c.id: c for c in (*SYSTEM_COMMANDS, *schema.commands)}
+
+
+@dataclass(frozen=True, slots=True)
+class TickInput:
+    """All that a tick is given, in one total order: by kind, then session, then sequence number."""
+
+    # Kind -> (n,) records sorted by (session, seq); kinds ascending, none empty.
+    batches: Mapping[int, Records]
+    # Highest sequence number each session has had taken, superseded commands included:
+    # (n,) records of PROCESSED, sorted by session.
+    processed: Records
+
+    @property
+    def empty(self) -> bool:
+        """Nothing came: the tick needs no record."""
+        return not self.batches and not self.processed.size
+
+    def encode(self) -> bytes:
+        """Canonical bytes: equal inputs have equal bytes."""
+        batches = encode_batches(self.batches)
+        return msgpack.packb([batches, self.processed.tobytes()])
+
+    @classmethod
+    def decode(cls, data: bytes, shapes: Mapping[int, CommandSchema]) -> TickInput:
+        """Read what `encode` wrote. Raises BatchError."""
+        try:
+            batches, processed = msgpack.unpackb(data)
+            return cls(decode_batches(batches, shapes), np.frombuffer(processed, PROCESSED))
+        except (ValueError, TypeError) as error:
+            raise BatchError(f"not a tick's input: {error}") from error
+
+
+PROCESSED: Final = np.dtype([("session", "<u8"), ("seq", "<u4")])
+NOTHING: Final = TickInput({}, np.zeros(0, PROCESSED))
+
+
+def encode_batches(batches: Mapping[int, Records]) -> bytes:
+    """Command batches as bytes, kinds ascending: what a gateway sends and a journal keeps."""
+    return msgpack.packb([[kind, batches[kind].tobytes()] for kind in sorted(batches)])
+
+
+def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema]) -> dict[int, Records]:
+    """Read what `encode_batches` wrote. Raises BatchError."""
+    batches: dict[int, Records] = {}
+    try:
+        for kind, raw in msgpack.unpackb(data):
+            batches[kind] = np.frombuffer(raw, shapes[kind].dtype)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BatchError(f"not a command batch: {error!r}") from error
+    return batches
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a tick leads to. The host carries it out, journal first."""
+
+    tick: int
+    # The frame for replicas, encoded; leaves at once, or with `durability = "strict"` once durable.
+    frame: bytes
+    # Reliable commands done: (n,) records of PROCESSED. Leave only once the tick is durable.
+    receipts: Records = field(default_factory=lambda: np.zeros(0, PROCESSED))
+
+
+class Machine(Protocol):
+    """A deterministic state machine. All methods are pure but for the machine's own state."""
+
+    @property
+    def shard(self) -> int:
+        """The shard's number."""
+
+    @property
+    def tick(self) -> int:
+        """Ticks made; 0 after init."""
+
+    @property
+    def shapes(self) -> Mapping[int, CommandSchema]:
+        """The commands it takes."""
+
+    def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) int64: last sequence number applied for each session, -1 for a session it does not know."""
+
+    def step(self, inputs: TickInput) -> Effects:
+        """Advance by one tick."""
+
+    def keyframe(self) -> bytes:
+        """An encoded frame from which an empty replica can start, as of the last tick."""
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+
+    def restore(self, data: bytes) -> None:
+        """Become the machine that wrote the snapshot."""
+
+    def digest(self) -> int:
+        """64 bits that differ when any byte of the state does."""
+
+    def gauges(self) -> Mapping[str, float]:
+        """Numbers for the operator (entities, sessions); no part of the state."""
+
+
+def empty_records(shape: CommandSchema) -> NDArray[Any]:
+    """(0,) records of this command."""
+    return np.zeros(0, shape.dtype)

@@ -1,0 +1,1 @@
+"""Stores: where journals become durable. One contract test suite runs against every adapter."""
