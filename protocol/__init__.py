@@ -1,0 +1,1 @@
+"""The wire: schema, messages, codec, limits and errors, shared by server, clients and bench."""

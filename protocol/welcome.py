@@ -93,23 +93,7 @@ def schema_from_wire(tree: Any) -> Schema:  # Any: as msgpack read it
 def _check_schema(schema: Schema) -> None:
     _typed(schema.game, str, "game")
     _typed(schema.version, int, "version")
-    numbered: tuple[tuple[str, Sequence[Any]], ...] = (  # Any: the four kinds of entry
-        ("component", schema.components),
-        ("archetype", schema.archetypes),
-        ("command", schema.commands),
-        ("event", schema.events),
-    )
-    for what, entries in numbered:
-        for place, entry in enumerate(entries):
-            _typed(entry.id, int, f"{what} id")
-            _typed(entry.name, str, f"{what} name")
-            # Commands begin above the numbers the engine keeps for itself.
-            if what != "command" and entry.id != place:
-                raise SchemaError(f"{what} {entry.name!r} has number {entry.id} at place {place}")
-    if len({c.id for c in schema.commands}) != len(schema.commands):
-        raise SchemaError("two commands share a number")
-    if len(schema.archetypes) > ARCHETYPES_MAX:
-        raise SchemaError(f"{len(schema.archetypes)} archetypes; at most {ARCHETYPES_MAX}")
+    _check_numbers(schema)
     for component in schema.components:
         _check_component(component)
     _place(schema.position, schema.components, "position")
@@ -131,6 +115,26 @@ def _check_schema(schema: Schema) -> None:
             schema.change_dtype(component.id, handle)
         for archetype in schema.archetypes:
             schema.record_dtype(archetype.id, handle)
+
+
+def _check_numbers(schema: Schema) -> None:
+    """Names are text; a number is its entry's place, save for commands, which share theirs with the engine."""
+    numbered: tuple[tuple[str, Sequence[Any]], ...] = (  # Any: the four kinds of entry
+        ("component", schema.components),
+        ("archetype", schema.archetypes),
+        ("command", schema.commands),
+        ("event", schema.events),
+    )
+    for what, entries in numbered:
+        for place, entry in enumerate(entries):
+            _typed(entry.id, int, f"{what} id")
+            _typed(entry.name, str, f"{what} name")
+            if what != "command" and entry.id != place:
+                raise SchemaError(f"{what} {entry.name!r} has number {entry.id} at place {place}")
+    if len({c.id for c in schema.commands}) != len(schema.commands):
+        raise SchemaError("two commands share a number")
+    if len(schema.archetypes) > ARCHETYPES_MAX:
+        raise SchemaError(f"{len(schema.archetypes)} archetypes; at most {ARCHETYPES_MAX}")
 
 
 def _check_component(component: ComponentSchema) -> None:
