@@ -1,0 +1,352 @@
+/**
+ * Everstep's client: one object that holds what you see of the world.
+ *
+ *     const client = new Client({ url: "ws://localhost:8080/ws", name: "Ada" });
+ *     client.on("event:Said", ({ text }) => console.log(text));
+ *     client.connect();
+ *     client.send("Say", { text: "hello" });
+ *
+ * Call `frame()` once per drawn frame; then `place(entity)` says where to draw it.
+ *
+ * Events: `state(state, why)`, `welcome(info)`, `you(entity)`, `enter(entity, tick)`, `leave(entity, tick)`,
+ * `change(entity, componentName, tick)`, `tick(tick, region)`, `event(name, args, region)`,
+ * `event:NAME(args, region)`, `receipt(seq)`, `lost(name, args, seq)`, `refused({code, text, seq})`,
+ * `bye(code, text)`, `fault(error)`.
+ */
+
+import { ServerClock, clamp } from "./clock.js";
+import { Connection, Message, realPorts } from "./connection.js";
+import { Emitter } from "./events.js";
+import { Playout, Track } from "./interpolation.js";
+import { Prediction } from "./prediction.js";
+import { Schema } from "./schema.js";
+import { RegionView } from "./view.js";
+
+/** @typedef {import("./view.js").Entity} Entity */
+/** @typedef {import("./connection.js").Ports} Ports */
+/** @typedef {{x: number, y: number}} Point */
+
+/** Reliable commands that wait for their receipt; one more is refused. */
+const RELIABLE_MAX = 64;
+/** Own steps made up for in one frame; after a longer pause the server's word is enough. */
+const CATCH_UP_STEPS = 10;
+/** A jump further than this between two ticks, in world units, is a teleport and not a walk. */
+const TELEPORT_UNITS = 16;
+
+export class Client extends Emitter {
+  /**
+   * @param {object} options
+   * @param {string} options.url
+   * @param {string | null} [options.name] what to be called
+   * @param {string | null} [options.token] JWT, or null for a guest
+   * @param {Partial<Ports>} [options.ports] WebSocket, time, chance and storage, where not the real ones
+   */
+  constructor({ url, name = null, token = null, ports = {} }) {
+    super();
+    /** @type {Ports} */
+    this.ports = { ...realPorts(), ...ports };
+    this.connection = new Connection({ url, name, token }, this.ports, {
+      state: (state, why) => this.#stateChanged(state, why),
+      welcome: (info) => this.#welcome(info),
+      message: (message, bytes) => this.#message(message, bytes),
+      fault: (error) => this.emit("fault", error),
+    });
+    /** What WELCOME said. @type {any} */
+    this.info = null;
+    /** @type {Schema | null} */
+    this.schema = null;
+    /** @type {Map<number, RegionView>} */
+    this.views = new Map();
+    /** @type {ServerClock | null} */
+    this.clock = null;
+    this.playout = new Playout();
+    /** @type {Prediction | null} */
+    this.prediction = null;
+    /** @type {{command: string, move: import("./prediction.js").Move, snapUnits?: number} | null} */
+    this.predicted = null;
+    this.own = { region: -1, handle: -1 };
+    this.seq = 0;
+    this.acked = 0;
+    /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
+    this.reliable = new Map();
+    this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
+    this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity };
+    /** @type {{resolve: (v: any) => void, reject: (e: Error) => void}[]} */
+    this.checks = [];
+    this.frameMs = NaN;
+    this.stepped = NaN;
+    this.ownPlace = { x: 0, y: 0 };
+  }
+
+  /** `idle`, `connecting`, `joining`, `live`, `waiting`, `leaving` or `closed`. */
+  get state() {
+    return this.connection.state;
+  }
+
+  /** The session's number; it survives a resume. @returns {number | null} */
+  get session() {
+    return this.info?.session ?? null;
+  }
+
+  /** Your entity, or null while it is not in view. @returns {Entity | null} */
+  get me() {
+    return this.entity(this.own.region, this.own.handle);
+  }
+
+  /** Begin. It goes on by itself until `leave` or until the server refuses for good. */
+  connect() {
+    this.connection.start();
+  }
+
+  /** Leave the world for good. */
+  leave() {
+    this.connection.leave();
+  }
+
+  /** @param {number} region @param {number} handle @returns {Entity | null} */
+  entity(region, handle) {
+    return this.views.get(region)?.entities.get(handle) ?? null;
+  }
+
+  /** All entities in view, or those of one kind. @param {string} [kind] @returns {Generator<Entity>} */
+  *entities(kind) {
+    for (const view of this.views.values()) {
+      for (const entity of view.entities.values()) if (!kind || entity.kind === kind) yield entity;
+    }
+  }
+
+  /**
+   * Sends a command. Returns its sequence number, or 0 where it cannot be sent now.
+   * Throws SchemaError for what the schema does not allow, and before the first WELCOME.
+   * @param {string} name @param {Record<string, any>} [args]
+   */
+  send(name, args = {}) {
+    if (!this.schema) throw new Error("not welcomed yet: the schema is unknown");
+    const { command, values } = this.schema.checkCommand(name, args);
+    if (command.reliable && this.reliable.size >= RELIABLE_MAX) return 0;
+    const seq = this.seq + 1;
+    if (!this.connection.write([Message.INPUT, seq, command.id, values])) return 0;
+    this.seq = seq;
+    this.counters.inputsOut++;
+    if (command.reliable) this.reliable.set(seq, { name, args });
+    if (this.predicted?.command === name) this.prediction?.hold(seq, args);
+    return seq;
+  }
+
+  /**
+   * Predict own movement: `command` is the game's movement command, `move` its rule in the server's terms.
+   * @param {{command: string, move: import("./prediction.js").Move, snapUnits?: number}} predicted
+   */
+  predict(predicted) {
+    this.predicted = predicted;
+  }
+
+  /** The movement wanted now. It is sent by `frame` when it changed, no faster than the server takes it. @param {Record<string, any>} args */
+  steer(args) {
+    this.steering.wanted = args;
+  }
+
+  /** Asks the server for a digest of what this client must see. @returns {Promise<{equal: boolean, tick: number, count: number, region: number}>} */
+  check() {
+    return new Promise((resolve, reject) => {
+      if (!this.connection.write([Message.CHECK])) reject(new Error("not connected"));
+      else this.checks.push({ resolve, reject });
+    });
+  }
+
+  /** Once per drawn frame: moves time on. @param {number} [nowMs] */
+  frame(nowMs = this.ports.now()) {
+    if (!this.clock) return;
+    const elapsedMs = Number.isNaN(this.frameMs) ? 0 : Math.max(0, nowMs - this.frameMs);
+    this.frameMs = nowMs;
+    const serverTick = this.clock.tick(nowMs);
+    this.playout.advance(serverTick);
+    this.#sendSteering(nowMs);
+    if (!this.prediction) return;
+    const whole = Math.floor(serverTick);
+    const due = Number.isNaN(this.stepped) ? 0 : Math.min(whole - this.stepped, CATCH_UP_STEPS);
+    for (let i = 0; i < due; i++) this.prediction.step();
+    this.stepped = whole;
+    this.prediction.sample(serverTick - whole, elapsedMs, this.ownPlace);
+  }
+
+  /** Where to draw an entity, after `frame`. @param {Entity} entity @param {Point} [out] @returns {Point} */
+  place(entity, out = { x: 0, y: 0 }) {
+    if (this.prediction && entity.handle === this.own.handle && entity.region === this.own.region) {
+      out.x = this.ownPlace.x;
+      out.y = this.ownPlace.y;
+      return out;
+    }
+    return entity.track.sample(this.playout.tick, out);
+  }
+
+  /** The server tick that others are drawn at: what lag compensation wants to know. */
+  get seenTick() {
+    return Math.max(0, Math.round(this.playout.tick) || 0);
+  }
+
+  /** @param {number} nowMs */
+  #sendSteering(nowMs) {
+    const { wanted, sent, sentMs } = this.steering;
+    if (!wanted || this.state !== "live" || !this.predicted) return;
+    // Half of what the server takes: the other half is for everything else.
+    const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 50, 250);
+    const key = JSON.stringify(wanted);
+    if (key === sent || nowMs - sentMs < everyMs) return;
+    if (this.send(this.predicted.command, wanted)) Object.assign(this.steering, { sent: key, sentMs: nowMs });
+  }
+
+  /** @param {string} state @param {string} why */
+  #stateChanged(state, why) {
+    if (state !== "live") {
+      for (const check of this.checks.splice(0)) check.reject(new Error("the connection went"));
+    }
+    this.emit("state", state, why);
+    if (state === "live") this.#sendAgain();
+  }
+
+  /** @param {any} info */
+  #welcome(info) {
+    const nowMs = this.ports.now();
+    this.info = info;
+    this.schema = new Schema(info.schema);
+    for (const view of this.views.values()) view.clear(info.tick);
+    this.views.clear();
+    for (const region of info.regions) this.views.set(region.id, this.#view(region, info.tick));
+    this.clock = new ServerClock(info.tick_rate_hz, info.tick, nowMs);
+    this.playout = new Playout();
+    this.frameMs = NaN;
+    this.#own(info.entity.region, info.entity.handle);
+    this.acked = info.ack;
+    this.seq = info.resumed ? Math.max(this.seq, info.ack) : info.ack;
+    this.steering.sent = "";
+    this.emit("welcome", info);
+  }
+
+  /** @param {import("./schema.js").Region} region @param {number} tick */
+  #view(region, tick) {
+    const schema = /** @type {Schema} */ (this.schema);
+    const place = schema.components[schema.position].name;
+    return new RegionView(schema, region, tick, {
+      enter: (entity, at) => {
+        entity.track = new Track(at, entity.is[place]?.x ?? 0, entity.is[place]?.y ?? 0);
+        if (entity.region === this.own.region && entity.handle === this.own.handle) this.#startPrediction(entity);
+        this.emit("enter", entity, at);
+      },
+      leave: (entity, at) => this.emit("leave", entity, at),
+      change: (entity, component, at) => {
+        if (component === schema.position) {
+          const { x, y } = entity.is[place];
+          const last = entity.track.snapshots[entity.track.snapshots.length - 1];
+          if (Math.abs(x - last.x) + Math.abs(y - last.y) > TELEPORT_UNITS) entity.track.reset(at, x, y);
+          else entity.track.push(at, x, y);
+        }
+        this.emit("change", entity, schema.components[component].name, at);
+      },
+    });
+  }
+
+  /** @param {Entity} entity */
+  #startPrediction(entity) {
+    if (!this.predicted || !this.schema || !this.info) return;
+    const state = entity.is[this.schema.components[this.schema.position].name];
+    const { move, snapUnits } = this.predicted;
+    // An own record that comes again (a fresh view) is a correction like any other.
+    if (this.prediction) return;
+    this.prediction = new Prediction({ move, rateHz: this.info.tick_rate_hz, snapUnits });
+    this.prediction.reset(state);
+    this.stepped = NaN;
+  }
+
+  /** @param {number} region @param {number} handle */
+  #own(region, handle) {
+    this.own = { region, handle };
+    this.prediction = null;
+    const me = this.me;
+    if (me) this.#startPrediction(me);
+    // A new body does not know what the old one was told.
+    this.steering.sent = "";
+  }
+
+  /** After a resume: what the server had not processed is said again, under the same numbers. */
+  #sendAgain() {
+    for (const [seq, { name, args }] of [...this.reliable]) {
+      if (this.info.resumed && seq > this.info.ack) {
+        const { command, values } = /** @type {Schema} */ (this.schema).checkCommand(name, args);
+        this.connection.write([Message.INPUT, seq, command.id, values]);
+      } else if (!this.info.resumed) {
+        this.reliable.delete(seq);
+        this.emit("lost", name, args, seq);
+      }
+    }
+  }
+
+  /** @param {any[]} message @param {number} bytes */
+  #message(message, bytes) {
+    this.counters.bytesIn += bytes;
+    this.counters.framesIn++;
+    switch (message[0]) {
+      case Message.DELTA: return this.#seen(message, false);
+      case Message.KEYFRAME: return this.#seen(message, true);
+      case Message.ACK: this.acked = message[1]; return undefined;
+      case Message.RECEIPT:
+        this.reliable.delete(message[1]);
+        return this.emit("receipt", message[1]);
+      case Message.EVENT: {
+        const event = this.schema?.readEvent(message[2], message[3]);
+        if (!event) return undefined;
+        this.emit(`event:${event.name}`, event.args, message[1]);
+        return this.emit("event", event.name, event.args, message[1]);
+      }
+      case Message.PONG:
+        return this.clock?.pong(message[1], this.ports.now(), message[2], message[3], message[4]);
+      case Message.VIEW_DIGEST: return this.#digest(message);
+      case Message.ERROR:
+        if (message[3]) this.reliable.delete(message[3]);
+        return this.emit("refused", { code: message[1], text: message[2], seq: message[3] });
+      case Message.BYE: return this.emit("bye", message[1], message[2]);
+      case Message.YOU:
+        this.#own(message[1], message[2]);
+        return this.emit("you", this.me);
+      default: return undefined; // a later version may say more
+    }
+  }
+
+  /** @param {any[]} message @param {boolean} fresh */
+  #seen(message, fresh) {
+    const view = this.views.get(message[1]);
+    if (!view || !this.clock || !this.schema) return;
+    if (fresh) view.keyframe(message);
+    else view.delta(message);
+    const nowMs = this.ports.now();
+    this.clock.observe(view.tick, nowMs);
+    this.playout.arrived(view.tick, this.clock.tick(nowMs));
+    if (this.prediction && view.region.id === this.own.region) {
+      const me = this.me;
+      if (me) this.prediction.reconcile(this.acked, view.tick, me.is[this.schema.components[this.schema.position].name]);
+    }
+    this.emit("tick", view.tick, view.region.id);
+  }
+
+  /** @param {any[]} message */
+  #digest([, region, tick, count, crc]) {
+    const own = this.views.get(region)?.digest() ?? { count: 0, crc: 0 };
+    const equal = own.count === count && own.crc === crc;
+    this.checks.shift()?.resolve({ equal, region, tick, count, expected: { count, crc }, own });
+  }
+
+  /** Figures for a display. */
+  stats() {
+    return {
+      ...this.counters,
+      pingMs: this.clock?.rttMs ?? NaN,
+      tick: this.clock ? Math.floor(this.clock.read.tick) : 0,
+      rateHz: this.clock?.rateHz ?? NaN,
+      delayTicks: this.playout.delay,
+      correction: this.prediction?.lastError ?? 0,
+      entities: [...this.views.values()].reduce((sum, view) => sum + view.entities.size, 0),
+    };
+  }
+}
+
+export { SchemaError } from "./schema.js";
