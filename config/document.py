@@ -55,7 +55,8 @@ def sections() -> Iterator[tuple[str, type[BaseModel]]]:
     """(name, class) of each section, in the order of the file."""
     for name, field in Settings.model_fields.items():
         model = field.annotation
-        assert isinstance(model, type) and issubclass(model, BaseModel), "Settings holds sections only"
+        assert isinstance(model, type), "Settings holds sections only"
+        assert issubclass(model, BaseModel), "Settings holds sections only"
         yield name, model
 
 

@@ -1,0 +1,91 @@
+# make run          start the server with the sample game and 200 bots; prints one URL
+# make test         everything: style, types, import contracts, unit, browser, bench-smoke tests
+# make check        style, types and import contracts alone
+# make bench-smoke  the benches, small: they run, and what they computed is right
+# make format       put the code into the formatter's shape
+# make clean        remove what the above made
+
+SHELL := /bin/bash -euo pipefail
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+BOTS ?= 200
+WORKERS ?= 2
+ARGS ?=
+
+.PHONY: help
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# -- set-up: stamps, so that it costs nothing the second time ------------------
+
+$(VENV)/.stamp-run: pyproject.toml constraints.txt scripts/setup-venv.sh
+	@scripts/setup-venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-run
+	@scripts/setup-venv.sh $(VENV) dev
+	@touch $@
+
+# -- run -----------------------------------------------------------------------
+
+.PHONY: run
+run: $(VENV)/.stamp-run
+	@exec $(BIN)/everstep run --bots $(BOTS) $(ARGS)
+
+# -- test ----------------------------------------------------------------------
+
+.PHONY: test
+test: system check test-python test-js test-browser test-bench
+	@echo "make test: all passed"
+
+.PHONY: system
+system: $(VENV)/.stamp-dev
+	@scripts/setup-test-system.sh
+
+.PHONY: check
+check: $(VENV)/.stamp-dev
+	@echo "== style, types, import contracts"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: test-python
+test-python: $(VENV)/.stamp-dev
+	@echo "== unit, property and determinism tests"
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not browser and not bench" $(ARGS)
+
+.PHONY: test-js
+test-js:
+	@echo "== tests of the JavaScript client"
+	@scripts/test-js.sh
+
+# Each alone on the machine: a browser and a bench would starve each other.
+.PHONY: test-browser
+test-browser: $(VENV)/.stamp-dev
+	@echo "== browser tests"
+	@scripts/with-chromium.sh $(BIN)/pytest -q -m browser $(ARGS)
+
+.PHONY: test-bench
+test-bench: $(VENV)/.stamp-dev
+	@echo "== bench-smoke tests"
+	@$(BIN)/pytest -q -m bench $(ARGS)
+
+.PHONY: bench-smoke
+bench-smoke: $(VENV)/.stamp-dev
+	@$(BIN)/python -m bench entities --count 10000
+	@$(BIN)/python -m bench floor --clients 100 --seconds 5
+	@$(BIN)/python -m bench crowd --clients 100 --seconds 5
+
+.PHONY: format
+format: $(VENV)/.stamp-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build ./*.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
