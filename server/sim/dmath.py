@@ -105,7 +105,7 @@ def _quiet(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _horner(x: F64, coefficients: tuple[float, ...], out: F64) -> None:
-    """out = c0 + c1*x + c2*x*x + ..., in this order of operations."""
+    """Write c0 + c1*x + c2*x*x + ... to `out`, in this order of operations."""
     np.multiply(x, coefficients[-1], out=out)
     for c in coefficients[-2:0:-1]:
         out += c
@@ -189,7 +189,7 @@ def sincos(angle: ArrayLike) -> tuple[F32, F32]:
 
 @_quiet
 def atan2(y: ArrayLike, x: ArrayLike) -> F32:
-    """The direction of (x, y) in [-pi, pi] radians, 0 along +x; y and x broadcast. atan2(0, 0) is 0."""
+    """The direction of the vector: radians in [-pi, pi], 0 along +x. y and x broadcast; of no vector at all, 0."""
     ys, xs = np.broadcast_arrays(np.asarray(y, np.float64), np.asarray(x, np.float64))
     ay = np.empty_like(ys, subok=False, order="C")
     ax = np.empty_like(ay)
@@ -215,7 +215,7 @@ def atan2(y: ArrayLike, x: ArrayLike) -> F32:
 
 @_quiet
 def exp(x: ArrayLike) -> F32:
-    """e to the x. float32 of the argument's shape; inf above 88.72, 0 below -103.97."""
+    """The exponential. float32 of the argument's shape; inf above 88.72, 0 below -103.97."""
     r = np.array(x, np.float64)
     # Beyond these the float32 is inf or 0 anyway, and the exponent below stays in range.
     np.clip(r, -150.0, 150.0, out=r)
@@ -239,7 +239,7 @@ def exp(x: ArrayLike) -> F32:
 
 @_quiet
 def log(x: ArrayLike) -> F32:
-    """The natural logarithm. float32 of the argument's shape; log(0) is -inf, NaN below 0."""
+    """The natural logarithm. float32 of the argument's shape; -inf at 0, NaN below."""
     values = np.asarray(x, np.float64)
     bits = np.array(values).view(np.int64)
     # x = 2**k * m with sqrt(1/2) <= m < sqrt(2); float32 subnormals are normal in float64.
