@@ -4,6 +4,7 @@
 """
 
 from protocol.schema import Wire
+from server.sim import dmath
 from server.sim.component import (
     F32,
     F64,
@@ -24,6 +25,8 @@ from server.sim.component import (
 )
 from server.sim.errors import CapacityError, DeclarationError, SimError, SnapshotError
 from server.sim.game import Command, Event, Game, Tick, arg, text
+from server.sim.grid import Grid, Neighbours
+from server.sim.history import History
 from server.sim.rng import Random
 from server.sim.world import World
 
@@ -47,6 +50,9 @@ __all__ = [
     "DeclarationError",
     "Event",
     "Game",
+    "Grid",
+    "History",
+    "Neighbours",
     "Random",
     "Rows",
     "SimError",
@@ -56,5 +62,6 @@ __all__ = [
     "World",
     "arg",
     "column",
+    "dmath",
     "text",
 ]

@@ -10,7 +10,8 @@ declaration; an instance, made by the World, holds the columns as numpy arrays o
 
     world[Position].x[rows] += 1
 
-A column without `wire` is private: it is state, it is never streamed.
+A column without `wire` is private: it is state, it is never streamed. Only such a column
+may have a `shape`, several numbers per entity.
 """
 
 from __future__ import annotations
@@ -51,12 +52,17 @@ class Column:
     # What a spawned entity starts with.
     default: float | bytes
     wire: Wire | None
+    # Of one entity's value; () for a single number.
+    shape: tuple[int, ...] = ()
 
 
-def column(dtype: DTypeLike, *, default: float | bytes = 0, wire: Wire | None = None) -> Any:
-    """Declare a column. Returns Any so that the annotation beside it is the type games see.
+def column(
+    dtype: DTypeLike, *, default: float | bytes = 0, wire: Wire | None = None, shape: tuple[int, ...] = ()
+) -> Any:
+    """Declare a column, an array of (capacity, *shape).
 
-    Raises DeclarationError when dtype and wire cannot meet.
+    Returns Any so that the annotation beside it is the type games see.
+    Raises DeclarationError when dtype, default, wire and shape cannot meet.
     """
     kind = np.dtype(dtype)
     if kind.kind not in "fiubS":
@@ -67,7 +73,20 @@ def column(dtype: DTypeLike, *, default: float | bytes = 0, wire: Wire | None = 
         raise DeclarationError(f"the column holds {kind.itemsize} bytes, the wire field {wire.size}")
     if kind.kind == "S" and default == 0:
         default = b""
-    return Column(kind, default, wire)
+    if wire is not None and shape:
+        raise DeclarationError("a column on the wire holds one number per entity")
+    if not _holds(kind, default):
+        raise DeclarationError(f"a column of {kind} cannot hold its default, {default!r}")
+    return Column(kind, default, wire, shape)
+
+
+def _holds(kind: np.dtype[Any], default: float | bytes) -> bool:
+    """Whether the default survives in a column of this kind (a float may lose digits)."""
+    try:
+        stored = np.array(default, kind)
+    except (OverflowError, ValueError, TypeError):
+        return False
+    return kind.kind == "f" or bool(stored == default)
 
 
 class Component:
@@ -80,14 +99,14 @@ class Component:
         for base in reversed(cls.__mro__):
             columns.update({n: c for n, c in vars(base).items() if isinstance(c, Column)})
         for name in columns:
-            if name == "columns":
-                raise DeclarationError(f"{cls.__name__}: 'columns' is taken")
+            if name in ("columns", "arrays"):
+                raise DeclarationError(f"{cls.__name__}: {name!r} is taken")
         cls.columns = columns
 
     def __init__(self, capacity: int) -> None:
-        """Allocate (capacity,) arrays of zeros; pages are touched only when used."""
+        """Allocate (capacity, ...) arrays of zeros; pages are touched only when used."""
         for name, spec in self.columns.items():
-            setattr(self, name, np.zeros(capacity, spec.dtype))
+            setattr(self, name, np.zeros((capacity, *spec.shape), spec.dtype))
 
     def arrays(self) -> list[tuple[str, NDArray[Any]]]:  # Any: a column's type is the game's choice
         """The columns in declaration order."""

@@ -221,10 +221,13 @@ class Game:
         names = [s.__name__ for s in self.systems]
         if len(set(names)) != len(names):
             raise DeclarationError(f"two systems share a name, and so their randomness: {names}")
+        if len({a.name for a in self.archetypes}) != len(self.archetypes):
+            raise DeclarationError("two archetypes share a name")
         declared: list[type] = [*self.components, *self.commands, *self.events]
         if len({d.__name__ for d in declared}) != len(declared):
             raise DeclarationError("components, commands and events need names of their own")
-        for d in (*self.commands, *self.events):
+        messages: list[type[Command] | type[Event]] = [*self.commands, *self.events]
+        for d in messages:
             for a in d.args:
                 if keyword.iskeyword(a.name) or a.name in ("session", "seq", "row", "to", "at"):
                     raise DeclarationError(f"{d.__name__}: an argument can't be called {a.name!r}")

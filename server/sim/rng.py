@@ -52,7 +52,10 @@ class Random:
     def uniform(self, entities: NDArray[np.integer], low: float = 0.0, high: float = 1.0) -> F32:
         """(n,) float32 in [low, high); 24 random bits each."""
         unit = (self.bits(entities) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-        return np.float32(low) + unit * np.float32(high - low)
+        values = np.float32(low) + unit * np.float32(high - low)
+        # 1 + (1 - 2**-24) * (2 - 1) rounds to 2: the last step below `high` is as far as it goes.
+        result: F32 = np.minimum(values, np.nextafter(np.float32(high), np.float32(low)))
+        return result
 
     def integers(self, entities: NDArray[np.integer], n: int) -> I64:
         """(n,) int64 in [0, n), 1 <= n <= 2**32; bias below 2**-32."""

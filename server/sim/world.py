@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-import xxhash
 from server.sim.component import NO_ARCHETYPE, U8, U32, U64, Archetype, Bool, Component, Rows
 from server.sim.errors import CapacityError, DeclarationError, SnapshotError
 
@@ -83,7 +83,8 @@ class World:
     @property
     def alive(self) -> Bool:
         """(high_water,) bool."""
-        return self.archetype[: self.high_water] != NO_ARCHETYPE
+        alive: Bool = self.archetype[: self.high_water] != NO_ARCHETYPE
+        return alive
 
     @property
     def count(self) -> int:
@@ -116,9 +117,9 @@ class World:
         return rows
 
     def despawn(self, rows: Rows) -> None:
-        """End these entities. Rows already dead are passed over; doubles count once."""
+        """End these entities. Rows already dead, and -1, are passed over; doubles count once."""
         rows = np.unique(rows)
-        rows = rows[self.archetype[rows] != NO_ARCHETYPE]
+        rows = rows[(rows >= 0) & (self.archetype[rows] != NO_ARCHETYPE)]
         if rows.size:
             self.archetype[rows] = NO_ARCHETYPE
             self._dying.append(rows)
@@ -137,28 +138,30 @@ class World:
         self._free = np.concatenate([self._free, rows])
 
     def rows(self, *components: type[Component]) -> Rows:
-        """Living entities that have all these components: ascending, (n,) int64. Do not write to it."""
-        found = self._cache.get(components)
+        """Living entities that have all these components: ascending, (n,) int64, read-only."""
+        key = (World.rows, components)
+        found = self._cache.get(key)
         if found is None:
             wanted = np.ones(256, np.bool_)
             wanted[NO_ARCHETYPE] = False
             for c in components:
                 wanted &= self._has[c]
-            found = self._cache[components] = self._select(wanted)
+            found = self._cache[key] = self._select(wanted)
         return found
 
     def rows_of(self, *archetypes: Archetype) -> Rows:
-        """Living entities of these archetypes: ascending, (n,) int64. Do not write to it."""
-        found = self._cache.get(archetypes)
+        """Living entities of these archetypes: ascending, (n,) int64, read-only."""
+        key = (World.rows_of, archetypes)
+        found = self._cache.get(key)
         if found is None:
             wanted = np.zeros(256, np.bool_)
             wanted[[self._archetype_ids[a] for a in archetypes]] = True
-            found = self._cache[archetypes] = self._select(wanted)
+            found = self._cache[key] = self._select(wanted)
         return found
 
     def is_a(self, rows: Rows, archetype: Archetype) -> Bool:
-        """(n,) bool: alive and of this archetype."""
-        result: Bool = self.archetype[rows] == self._archetype_ids[archetype]
+        """(n,) bool: alive and of this archetype; False for a row of -1."""
+        result: Bool = (rows >= 0) & (self.archetype[rows] == self._archetype_ids[archetype])
         return result
 
     def has(self, component: type[Component]) -> Bool:
@@ -182,7 +185,7 @@ class World:
         """(n,) int64 rows of handles a client named, -1 where no living entity with `component` is there."""
         rows = handles.astype(np.int64)
         safe = np.where(rows < self.high_water, rows, 0)
-        good = (rows < self.high_water) & self._has[component][self.archetype[safe]]
+        good = (rows >= 0) & (rows < self.high_water) & self._has[component][self.archetype[safe]]
         return np.where(good, rows, -1)
 
     # -- bytes ---------------------------------------------------------------
@@ -219,17 +222,26 @@ class World:
             raise SnapshotError("not a world of this capacity")
         targets: list[NDArray[Any]] = [self.archetype, self.generation, self.owner]
         targets += [array for c in self._columns.values() for _, array in c.arrays()]
-        size = _HEAD.size + free * 8 + sum(high_water * t.itemsize for t in targets)
+        # Bytes per row of each; `target[:1]`, for a column may hold several numbers per row.
+        widths = [target[:1].nbytes for target in targets]
+        size = _HEAD.size + free * 8 + high_water * sum(widths)
         if arrays != len(targets) + 1 or size != len(view):
             raise SnapshotError("a world of other components")
+        archetype = np.frombuffer(view, np.uint8, high_water, _HEAD.size)
+        freed = np.frombuffer(view, "<i8", free, _HEAD.size + high_water * sum(widths[:3])).astype(np.int64)
+        if ((archetype >= len(self.archetypes)) & (archetype != NO_ARCHETYPE)).any():
+            raise SnapshotError("a world of other archetypes")
+        if ((freed < 0) | (freed >= high_water)).any() or (archetype[freed] != NO_ARCHETYPE).any():
+            raise SnapshotError("free rows that are not free")
         at = _HEAD.size
-        for i, target in enumerate(targets):
+        for i, (target, width) in enumerate(zip(targets, widths, strict=True)):
             if i == 3:
-                self._free = np.frombuffer(view, "<i8", free, at).astype(np.int64)
                 at += free * 8
-            target[:high_water] = np.frombuffer(view, target.dtype, high_water, at)
+            values = np.frombuffer(view, target.dtype, high_water * width // target.itemsize, at)
+            target[:high_water] = values.reshape(high_water, *target.shape[1:])
             target[high_water:] = NO_ARCHETYPE if i == 0 else np.zeros((), target.dtype)
-            at += high_water * target.itemsize
+            at += high_water * width
+        self._free = freed
         self.high_water = high_water
         self.structure = structure
         self._dying.clear()
@@ -238,7 +250,10 @@ class World:
     # -- inside --------------------------------------------------------------
 
     def _select(self, wanted: Bool) -> Rows:
-        return np.flatnonzero(wanted[self.archetype[: self.high_water]])
+        rows = np.flatnonzero(wanted[self.archetype[: self.high_water]])
+        # Shared by all who ask: a system that sorted it in place would change another's query.
+        rows.flags.writeable = False
+        return rows
 
     def _changed(self) -> None:
         self.structure += 1
