@@ -4,9 +4,14 @@ Gather, hunt, build fires, and mind the wolves at night. Read `GAME` below first
 systems run in that order every tick.
 """
 
-from games.frontier.avatar import away, back, join, respawn, steer_avatars, talk, walk_avatars
+from games.frontier.avatar import away, back, join, pose_avatars, respawn, steer_avatars, talk, walk_avatars
+from games.frontier.combat import fall, shoot, strike
 from games.frontier.commands import COMMANDS, EVENTS
 from games.frontier.components import ARCHETYPES, Position
+from games.frontier.creatures import breed, walk_creatures
+from games.frontier.harvest import build, harvest, heal, regrow
+from games.frontier.herds import think_herds
+from games.frontier.predators import bite, think_predators
 from games.frontier.world import setup
 from server.sim import Game
 
@@ -25,7 +30,20 @@ GAME = Game(
         talk,
         respawn,
         steer_avatars,
+        think_herds,
+        think_predators,
         walk_avatars,
+        walk_creatures,
+        strike,
+        shoot,
+        bite,
+        harvest,
+        build,
+        heal,
+        fall,
+        regrow,
+        breed,
+        pose_avatars,
     ),
 )
 

@@ -29,17 +29,9 @@ from games.frontier.constants import (
     SAFE_AFTER_SPAWN_S,
     ticks,
 )
-from games.frontier.world import around, clamped, hamlets, put
+from games.frontier.world import around, hamlets, put
 from server.sim import F32, Rows, Tick, World
-
-
-def atan2(y: F32, x: F32) -> F32:
-    slope = np.minimum(np.abs(y), np.abs(x)) / np.maximum(np.maximum(np.abs(y), np.abs(x)), np.float32(1e-30))
-    angle = slope * (np.float32(1.0584) - np.float32(0.273) * slope)
-    angle = np.where(np.abs(y) > np.abs(x), np.float32(1.5707964) - angle, angle)
-    angle = np.where(x < 0, np.float32(3.1415927) - angle, angle)
-    return np.where(y < 0, -angle, angle).astype(np.float32)
-
+from server.sim.dmath import atan2, normalise
 
 # An avatar's heading takes one of 32 values: fine enough to draw, and it changes rarely.
 HEADING_STEPS: Final = 32
@@ -86,7 +78,6 @@ def settle(world: World, tick: Tick, rows: Rows, x: F32, y: F32) -> None:
     world[Health].safe_until_tick[rows] = tick.number + ticks(SAFE_AFTER_SPAWN_S, tick)
     world[Bag].died_tick[rows] = 0
     world[Motion].vx[rows] = world[Motion].vy[rows] = 0
-    world[State].pose[rows] = Pose.IDLE
 
 
 def tell_bag(world: World, tick: Tick, rows: Rows, kind: Goods, amount: int) -> None:
@@ -112,13 +103,11 @@ def steer_avatars(world: World, tick: Tick) -> None:
     living = world[Health].hp[moves.row] > 0
     rows = moves.row[living]
     dx, dy = at_most_unit(moves.dx[living], moves.dy[living])
-    motion, state = world[Motion], world[State]
+    motion = world[Motion]
     motion.vx[rows] = dx
     motion.vy[rows] = dy
     going = (dx != 0) | (dy != 0)
     face(world, rows[going], dx[going], dy[going])
-    pose = state.pose[rows]
-    state.pose[rows] = np.where(going, Pose.RUN, np.where(pose == Pose.RUN, Pose.IDLE, pose))
 
 
 def walk_avatars(world: World, tick: Tick) -> None:
@@ -160,6 +149,16 @@ def respawn(world: World, tick: Tick) -> None:
         settle(world, tick, rows, *nearest_hamlet(world, rows))
 
 
+def pose_avatars(world: World, tick: Tick) -> None:
+    """What each avatar looks like doing, after all it did."""
+    rows = world.rows_of(AVATAR)
+    motion, bag = world[Motion], world[Bag]
+    going = (motion.vx[rows] != 0) | (motion.vy[rows] != 0)
+    swinging = bag.arm_ready_tick[rows] > tick.number
+    pose = np.where(swinging, Pose.ATTACK, np.where(going, Pose.RUN, Pose.IDLE))
+    world[State].pose[rows] = np.where(world[Health].hp[rows] == 0, Pose.DEAD, pose)
+
+
 # -- leaves --------------------------------------------------------------------
 
 
@@ -172,12 +171,7 @@ def at_most_unit(dx: F32, dy: F32) -> tuple[F32, F32]:
 
 def face(world: World, rows: Rows, dx: F32, dy: F32) -> None:
     """Turn avatars towards (dx, dy), which must not be (0, 0)."""
-    length = np.sqrt(dx * dx + dy * dy)
-    # Squares of tiny numbers vanish: such a direction is no direction.
-    sure = length > 0
-    rows, dx, dy, length = rows[sure], dx[sure], dy[sure], length[sure]
-    world[Bag].face_x[rows] = dx / length
-    world[Bag].face_y[rows] = dy / length
+    world[Bag].face_x[rows], world[Bag].face_y[rows] = normalise(dx, dy)
     world[Heading].angle[rows] = coarse_angle(dx, dy, HEADING_STEPS)
 
 

@@ -28,6 +28,8 @@ CREATURES_PER_MILLION: Final = {"deer": 2480, "sheep": 2030, "wolf": 230, "bear"
 NODES_PER_MILLION: Final = {"tree": 1500, "rock": 420, "bush": 460}
 
 # -- avatars ----------------------------------------------------------------
+# Nobody runs faster than this: bounds how far lag compensation looks.
+RUN_MAX_UNITS_PER_S: Final = 13.0
 # A client predicts with this: position += intent * speed * dt, clamped to the region.
 AVATAR_SPEED_UNITS_PER_S: Final = 12.0
 FULL_HEALTH: Final = 100

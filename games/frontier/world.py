@@ -26,7 +26,7 @@ from games.frontier.constants import (
     HAMLET_SPACING_UNITS,
     NODES_PER_MILLION,
 )
-from server.sim import F32, Archetype, Random, Rows, Tick, World
+from server.sim import F32, Archetype, CapacityError, Random, Rows, Tick, World
 
 # The part of a region's rows that setup may fill; the rest is for players, kills and fires.
 FILL_FRACTION: Final = 0.7
@@ -113,6 +113,14 @@ def around(random: Random, counters: Rows, spread: float) -> F32:
     return random.uniform(counters, -0.5 * spread, 0.5 * spread) + random.uniform(
         counters + 1, -0.5 * spread, 0.5 * spread
     )
+
+
+def spawn_if_room(world: World, archetype: Archetype, n: int) -> Rows:
+    """Like World.spawn, but nothing (no rows) where the region is full: a game goes on without."""
+    try:
+        return world.spawn(archetype, n)
+    except CapacityError:
+        return np.zeros(0, np.int64)
 
 
 def put(world: World, rows: Rows, x: F32, y: F32) -> None:

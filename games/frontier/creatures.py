@@ -1,0 +1,162 @@
+"""What all creatures share: when they think, where the wind leads them, how they walk, how many there are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.frontier.components import (
+    AVATAR,
+    CAMPFIRE,
+    CREATURES,
+    Heading,
+    Health,
+    Motion,
+    Position,
+    State,
+)
+from games.frontier.avatar import coarse_angle
+from games.frontier.constants import ticks
+from games.frontier.world import PLACINGS, Placing, around, clamped, put, spawn_if_room, target_count
+from server.sim import F32, Bool, Random, Rows, Tick, World
+from server.sim.dmath import normalise
+from server.sim.grid import Grid
+
+# (n,) integers, each a Pose.
+Poses = NDArray[np.integer]
+
+# A creature thinks every so many ticks; a quarter of them at each tick.
+THINK_EVERY_TICKS: Final = 4
+# A creature's heading takes one of 16 values.
+HEADING_STEPS: Final = 16
+# All of a kind that are in one square of this side are drawn the same way, for so long.
+WIND_CELL_UNITS: Final = 128.0
+WIND_HOLDS_S: Final = 15.0
+# From here on creatures turn back from the region's edge.
+SHY_OF_EDGE_UNITS: Final = 20.0
+# Slower than this is standing still.
+STANDSTILL_UNITS_PER_S: Final = 0.35
+
+BIRTHS_EVERY_S: Final = 1.0
+BIRTHS_MAX: Final = 6
+BIRTH_SPREAD_UNITS: Final = 6.0
+# No animal appears nearer than this to a player or a fire.
+BIRTH_AWAY_UNITS: Final = 72.0
+
+
+# -- systems -------------------------------------------------------------------
+
+
+def walk_creatures(world: World, tick: Tick) -> None:
+    """Everything that moves on its own does."""
+    rows = world.rows_of(*CREATURES)
+    motion, position = world[Motion], world[Position]
+    vx, vy = motion.vx[rows], motion.vy[rows]
+    going = (vx != 0) | (vy != 0)
+    rows = rows[going]
+    dt = np.float32(tick.dt)
+    put(world, rows, position.x[rows] + vx[going] * dt, position.y[rows] + vy[going] * dt)
+
+
+def breed(world: World, tick: Tick) -> None:
+    """Where a kind has grown rare, young appear beside their kin, out of players' sight."""
+    if tick.number % ticks(BIRTHS_EVERY_S, tick):
+        return
+    for placing in PLACINGS:
+        if placing.archetype in CREATURES:
+            x, y = births(world, tick.random(placing.archetype.name), placing)
+            young = spawn_if_room(world, placing.archetype, x.size)
+            put(world, young, x[: young.size], y[: young.size])
+
+
+# -- leaves --------------------------------------------------------------------
+
+
+def whose_turn(rows: Rows, tick: Tick) -> Rows:
+    """Those of `rows` that think at this tick."""
+    return rows[rows % THINK_EVERY_TICKS == tick.number % THINK_EVERY_TICKS]
+
+
+def places(world: World, rows: Rows) -> tuple[F32, F32]:
+    """Where they are, (n,) float32 each."""
+    position = world[Position]
+    return position.x[rows], position.y[rows]
+
+
+def wind(world: World, tick: Tick, rows: Rows) -> tuple[F32, F32, F32]:
+    """Which way each creature is drawn, a unit vector, and how strongly, in [0, 1): (n,) float32 each.
+
+    Herds stay together without knowing themselves as herds: all of a kind within one
+    square feel the same wind.
+    """
+    x, y = places(world, rows)
+    column = (x / np.float32(WIND_CELL_UNITS)).astype(np.int64)
+    row = (y / np.float32(WIND_CELL_UNITS)).astype(np.int64)
+    cell = ((row << 20) + column) * 16 + world.archetype[rows]
+    random = Random(tick.seed, tick.number // ticks(WIND_HOLDS_S, tick), "wind")
+    dx, dy = normalise(random.uniform(4 * cell, -1, 1), random.uniform(4 * cell + 1, -1, 1))
+    return dx, dy, random.uniform(4 * cell + 2)
+
+
+def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
+    """A push away from the region's edges, 0 where none is near, 1 at the edge itself."""
+    x0, y0, x1, y1 = world.bounds
+    shy = np.float32(SHY_OF_EDGE_UNITS)
+    zero = np.float32(0)
+    push_x = np.maximum(zero, np.float32(x0) + shy - x) - np.maximum(zero, x - (np.float32(x1) - shy))
+    push_y = np.maximum(zero, np.float32(y0) + shy - y) - np.maximum(zero, y - (np.float32(y1) - shy))
+    return push_x / shy, push_y / shy
+
+
+def steer(world: World, rows: Rows, vx: F32, vy: F32, speed_max: F32, *, moving: Poses, standing: Poses) -> None:
+    """Set creatures going: velocities in units per second, cut to `speed_max`; and their Pose.
+
+    Those nearly still stop altogether, so that a grazing herd costs nothing on the wire.
+    """
+    speed = np.sqrt(vx * vx + vy * vy)
+    still = speed < np.float32(STANDSTILL_UNITS_PER_S)
+    scale = np.where(still, np.float32(0), np.minimum(np.float32(1), speed_max / np.maximum(speed, np.float32(1e-6))))
+    vx, vy = vx * scale, vy * scale
+    motion, state = world[Motion], world[State]
+    motion.vx[rows], motion.vy[rows] = vx, vy
+    state.pose[rows] = np.where(still, standing, moving)
+    world[Heading].angle[rows[~still]] = coarse_angle(vx[~still], vy[~still], HEADING_STEPS)
+
+
+def births(world: World, random: Random, placing: Placing) -> tuple[F32, F32]:
+    """Places for new animals of a kind: beside living ones, or anywhere when none is left."""
+    kin = world.rows_of(placing.archetype)
+    missing = target_count(world, placing) - kin.size
+    n = np.arange(max(0, min(missing, BIRTHS_MAX)))
+    if kin.size:
+        x, y = places(world, kin[random.integers(8 * n, kin.size)])
+    else:
+        x0, y0, x1, y1 = world.bounds
+        x, y = random.uniform(8 * n, x0, x1), random.uniform(8 * n + 1, y0, y1)
+    x, y = clamped(
+        world,
+        x + around(random, 8 * n + 2, BIRTH_SPREAD_UNITS),
+        y + around(random, 8 * n + 4, BIRTH_SPREAD_UNITS),
+    )
+    apart = far_from(world, x, y, world.rows_of(AVATAR, CAMPFIRE), BIRTH_AWAY_UNITS)
+    return x[apart], y[apart]
+
+
+def far_from(world: World, x: F32, y: F32, others: Rows, distance_units: float) -> Bool:
+    """(n,) bool: none of `others` is within the distance. For few places: compares all with all."""
+    ox, oy = places(world, others)
+    dx, dy = x[:, None] - ox, y[:, None] - oy
+    return (dx * dx + dy * dy > np.float32(distance_units * distance_units)).all(axis=1)
+
+
+def grid_of(world: World, rows: Rows, cell_units: float) -> Grid:
+    """A grid over these entities; what it finds are places in `rows`."""
+    x, y = places(world, rows)
+    return Grid(x, y, bounds=world.bounds, cell=cell_units)
+
+
+def living(world: World, rows: Rows) -> Rows:
+    """Those of `rows` with any health left."""
+    return rows[world[Health].hp[rows] > 0]

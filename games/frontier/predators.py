@@ -1,0 +1,260 @@
+"""Wolves and bears: they roam, stalk, chase, eat and rest.
+
+    ROAM ──sees prey, hungry──▶ STALK ──near enough──▶ CHASE ──kill──▶ EAT ──sated──▶ ROAM
+      ▲                           │ loses it             │ out of breath
+      └───────────────────────────┴──────────────────────┴──▶ REST ──▶ ROAM
+
+A fire sends any of them away. `next_mood` is that picture as code; the rest are leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from games.frontier.components import (
+    AVATAR,
+    CAMPFIRE,
+    HERDS,
+    PREDATORS,
+    WOLF,
+    Health,
+    Mind,
+    Mood,
+    Pose,
+    State,
+)
+from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
+from games.frontier.combat import BEAR_BITE_DAMAGE, WOLF_BITE_DAMAGE, wound
+from games.frontier.creatures import grid_of, inward, living, places, steer, whose_turn, wind
+from server.sim import F32, I64, U64, Bool, Rows, Tick, World
+from server.sim.dmath import normalise, segment_sum
+
+# Columns: wolf, bear. Units and units per second.
+ROAM_SPEED: Final = np.array([3.2, 1.8], np.float32)
+STALK_SPEED: Final = np.array([4.5, 2.5], np.float32)
+CHASE_SPEED: Final = np.array([13.0, 10.0], np.float32)
+SIGHT_UNITS: Final = np.array([55.0, 16.0], np.float32)
+# How far off a player is prey, by day and by night.
+AVATAR_SIGHT_DAY_UNITS: Final = np.array([18.0, 16.0], np.float32)
+AVATAR_SIGHT_NIGHT_UNITS: Final = np.array([42.0, 24.0], np.float32)
+# Nearer than this a stalker breaks cover.
+POUNCE_UNITS: Final = np.array([20.0, 14.0], np.float32)
+# Farther than this prey has got away.
+LOSE_UNITS: Final = 75.0
+# A player with this many others as near as this is left alone.
+COMPANY: Final = 2
+COMPANY_UNITS: Final = 12.0
+# Pack mates: they keep together, keep apart, and hunt the same prey.
+PACK_UNITS: Final = 26.0
+APART_UNITS: Final = 4.0
+
+STALK_S: Final = 20.0
+CHASE_S: Final = 7.0
+REST_S: Final = 10.0
+EAT_S: Final = 12.0
+SATED_S: Final = 50.0
+WARY_OF_FIRE_S: Final = 8.0
+
+
+# -- systems -------------------------------------------------------------------
+
+
+def think_predators(world: World, tick: Tick) -> None:
+    """Decide the mood, the prey and the velocity of the predators whose turn it is."""
+    pack = world.rows_of(*PREDATORS)
+    rows = whose_turn(pack, tick)
+    if not rows.size:
+        return
+    kind = np.where(world.is_a(rows, WOLF), 0, 1)
+    away_x, away_y, burnt = from_fire(world, rows)
+    apart_x, apart_y, together_x, together_y, shared = pack_mates(world, pack, rows)
+    quarry, distance, fell = known_prey(world, rows)
+    hungry = (world[Mind].mood[rows] == Mood.ROAM) & (world[Mind].until_tick[rows] <= tick.number) & ~burnt
+    found = look_for_prey(world, tick, rows, kind, hungry, shared)
+    mood = next_mood(world, tick, rows, kind, burnt, distance, fell, found)
+
+    hunting = (mood == Mood.STALK) | (mood == Mood.CHASE)
+    quarry = np.where(quarry >= 0, quarry, found)
+    goal_x, goal_y = towards(world, rows, np.where(hunting, quarry, -1))
+    drift_x, drift_y, strength = wind(world, tick, rows)
+    edge_x, edge_y = inward(world, *places(world, rows))
+    stands = (mood == Mood.EAT) | (mood == Mood.REST)
+    speed = np.choose(np.minimum(mood, 3), [ROAM_SPEED[kind], STALK_SPEED[kind], CHASE_SPEED[kind], 0 * ROAM_SPEED[kind]])
+    speed = np.where(burnt, CHASE_SPEED[kind] * np.float32(0.8), speed)
+    # A roaming pack drifts with the wind, and lies about when there is little.
+    lazy = np.where(strength > np.float32(0.35), np.float32(1), np.float32(0))
+    lead_x, lead_y = np.where(hunting, goal_x, drift_x * lazy), np.where(hunting, goal_y, drift_y * lazy)
+    pull = np.where(hunting, np.float32(0), np.float32(0.08))
+    vx = speed * (lead_x + 2 * edge_x + 3 * away_x) + apart_x * 3 + together_x * pull * lazy
+    vy = speed * (lead_y + 2 * edge_y + 3 * away_y) + apart_y * 3 + together_y * pull * lazy
+    still = stands & ~burnt
+    vx, vy = np.where(still, np.float32(0), vx), np.where(still, np.float32(0), vy)
+    steer(
+        world,
+        rows,
+        vx,
+        vy,
+        speed,
+        moving=np.where((mood == Mood.CHASE) | burnt, Pose.RUN, Pose.WALK),
+        standing=np.choose(mood, [Pose.IDLE, Pose.IDLE, Pose.ATTACK, Pose.EAT, Pose.IDLE]),
+    )
+
+
+def bite(world: World, tick: Tick) -> None:
+    """Those in chase whose prey is within reach wound it."""
+    pack = world.rows_of(*PREDATORS)
+    mind = world[Mind]
+    rows = pack[(mind.mood[pack] == Mood.CHASE) & (mind.bite_ready_tick[pack] <= tick.number)]
+    prey = world.resolve(mind.prey[rows])
+    rows, prey = rows[prey >= 0], prey[prey >= 0]
+    (x, y), (px, py) = places(world, rows), places(world, prey)
+    near = (px - x) * (px - x) + (py - y) * (py - y) <= np.float32(BITE_REACH_UNITS * BITE_REACH_UNITS)
+    rows, prey = rows[near & (world[Health].hp[prey] > 0)], prey[near & (world[Health].hp[prey] > 0)]
+    mind.bite_ready_tick[rows] = tick.number + ticks(BITE_EVERY_S, tick)
+    world[State].pose[rows] = Pose.ATTACK
+    wolf = world.is_a(rows, WOLF)
+    wound(world, tick, rows[wolf], prey[wolf], WOLF_BITE_DAMAGE)
+    wound(world, tick, rows[~wolf], prey[~wolf], BEAR_BITE_DAMAGE)
+
+
+# -- leaves --------------------------------------------------------------------
+
+
+def next_mood(
+    world: World, tick: Tick, rows: Rows, kind: I64, burnt: Bool, distance: F32, fell: Bool, found: I64
+) -> NDArray[np.int64]:
+    """One step through the picture at the module's top, written to Mind; returns the moods, (n,)."""
+    mind = world[Mind]
+    now = tick.number
+    mood, until, prey = mind.mood[rows].astype(np.int64), mind.until_tick[rows].astype(np.int64), mind.prey[rows]
+    due = until <= now
+    hunting = (mood == Mood.STALK) | (mood == Mood.CHASE)
+    nothing = np.uint64(0)
+    # Each row: who changes, to what, for how long, and whether the prey is forgotten. The first that fits counts.
+    table = (
+        (burnt & (hunting | (mood == Mood.ROAM)), Mood.ROAM, WARY_OF_FIRE_S, True),
+        (hunting & fell & (distance <= PACK_UNITS), Mood.EAT, EAT_S, True),
+        (hunting & (fell | (distance > LOSE_UNITS)), Mood.ROAM, 1.0, True),
+        ((mood == Mood.CHASE) & due, Mood.REST, REST_S, True),
+        ((mood == Mood.STALK) & (distance <= POUNCE_UNITS[kind]), Mood.CHASE, CHASE_S, False),
+        ((mood == Mood.STALK) & due, Mood.ROAM, REST_S, True),
+        ((mood == Mood.EAT) & due, Mood.ROAM, SATED_S, True),
+        ((mood == Mood.REST) & due, Mood.ROAM, 1.0, True),
+        (found >= 0, Mood.STALK, STALK_S, False),
+    )
+    open_ = np.ones(rows.size, np.bool_)
+    for who, to, seconds, forget in table:
+        change = who & open_
+        open_ &= ~change
+        mood[change] = to
+        until[change] = now + ticks(seconds, tick)
+        if forget:
+            prey[change] = nothing
+    begins = (mood == Mood.STALK) & (found >= 0) & ~hunting
+    prey[begins] = world.ref(found[begins])
+    mind.mood[rows], mind.until_tick[rows], mind.prey[rows] = mood, until, prey
+    return mood
+
+
+def known_prey(world: World, rows: Rows) -> tuple[I64, F32, Bool]:
+    """What each hunts already: its row or -1, how far it is (0 where unknown), and whether it has fallen.
+
+    A fallen animal is gone from the world, so its distance is 0: the hunter was upon it, or near one who was.
+    """
+    refs = world[Mind].prey[rows]
+    prey = world.resolve(refs)
+    here = prey >= 0
+    safe = np.where(here, prey, 0)
+    fell = (refs != 0) & (~here | (world[Health].hp[safe] == 0))
+    (x, y), (px, py) = places(world, rows), places(world, safe)
+    distance = np.sqrt((px - x) * (px - x) + (py - y) * (py - y))
+    return prey, np.where(here, distance, np.float32(0)), fell
+
+
+def look_for_prey(world: World, tick: Tick, rows: Rows, kind: I64, hungry: Bool, shared: U64) -> I64:
+    """What each hungry one finds: a pack mate's prey, a lone player, a herd animal; (n,) rows, -1 for nothing."""
+    found = np.full(rows.size, -1, np.int64)
+    if not hungry.any():
+        return found
+    found[hungry] = world.resolve(shared[hungry])
+    seeking = np.flatnonzero(hungry & (found < 0))
+    if not seeking.size:
+        return found
+    players = lone_players(world)
+    sight = (AVATAR_SIGHT_NIGHT_UNITS if is_night(tick) else AVATAR_SIGHT_DAY_UNITS)[kind[seeking]]
+    herd = world.rows_of(*HERDS)
+    found[seeking] = nearest_within(world, herd, rows[seeking], SIGHT_UNITS[kind[seeking]])
+    player = nearest_within(world, players, rows[seeking], sight)
+    found[seeking] = np.where(player >= 0, player, found[seeking])
+    return found
+
+
+def nearest_within(world: World, prey: Rows, rows: Rows, sight: F32) -> I64:
+    """The nearest of `prey` to each row, (n,) rows, -1 where it is out of sight."""
+    if not prey.size:
+        return np.full(rows.size, -1, np.int64)
+    x, y = places(world, rows)
+    index, distance2 = grid_of(world, prey, 16.0).nearest(x, y, 1, float(np.max(sight)))
+    seen = (index[:, 0] >= 0) & (distance2[:, 0] <= sight * sight)
+    return np.where(seen, prey[index[:, 0]], -1)
+
+
+def lone_players(world: World) -> Rows:
+    """Living players whom wolves dare to hunt: with little company, and away from fires."""
+    rows = living(world, world.rows_of(AVATAR))
+    if not rows.size:
+        return rows
+    x, y = places(world, rows)
+    near = grid_of(world, rows, COMPANY_UNITS).radius(x, y, COMPANY_UNITS)
+    others = np.diff(near.offsets) - 1
+    _, _, warm = from_fire(world, rows)
+    return rows[(others < COMPANY) & ~warm]
+
+
+def from_fire(world: World, rows: Rows) -> tuple[F32, F32, Bool]:
+    """Away from the nearest fire, a unit vector or (0, 0), (n,) float32 each; and whether there is one near."""
+    fires = world.rows_of(CAMPFIRE)
+    x, y = places(world, rows)
+    if not fires.size:
+        return np.zeros_like(x), np.zeros_like(y), np.zeros(rows.size, np.bool_)
+    index, _ = grid_of(world, fires, FIRE_FEAR_UNITS).nearest(x, y, 1, FIRE_FEAR_UNITS)
+    near = index[:, 0] >= 0
+    fx, fy = places(world, fires[index[:, 0]])
+    dx, dy = normalise(np.where(near, x - fx, np.float32(0)), np.where(near, y - fy, np.float32(0)))
+    return dx, dy, near
+
+
+def pack_mates(world: World, pack: Rows, rows: Rows) -> tuple[F32, F32, F32, F32, U64]:
+    """Separation and cohesion among one's kind (x and y, float32), and the prey a mate hunts, 0 for none."""
+    x, y = places(world, rows)
+    near = grid_of(world, pack, PACK_UNITS).radius(x, y, PACK_UNITS)
+    other = pack[near.index]
+    kin = (other != rows[near.query]) & (world.archetype[other] == world.archetype[rows[near.query]])
+    query, other, distance2 = near.query[kin], other[kin], near.distance2[kin]
+    n = rows.size
+    ox, oy = places(world, other)
+    dx, dy = ox - x[query], oy - y[query]
+    crowding = np.maximum(np.float32(0), np.float32(1) - distance2 / np.float32(APART_UNITS * APART_UNITS))
+    some = np.maximum(np.bincount(query, minlength=n), 1)
+    shared = np.zeros(n, np.uint64)
+    np.maximum.at(shared, query, world[Mind].prey[other])
+    return (
+        segment_sum(-dx * crowding, query, n).astype(np.float32),
+        segment_sum(-dy * crowding, query, n).astype(np.float32),
+        (segment_sum(dx, query, n) / some).astype(np.float32),
+        (segment_sum(dy, query, n) / some).astype(np.float32),
+        shared,
+    )
+
+
+def towards(world: World, rows: Rows, goals: I64) -> tuple[F32, F32]:
+    """Unit vectors towards the goal rows, (0, 0) for goal -1 or when all but there; (n,) float32 each."""
+    some = goals >= 0
+    (x, y), (gx, gy) = places(world, rows), places(world, np.where(some, goals, 0))
+    dx, dy = gx - x, gy - y
+    # Stopping at half the reach of a bite keeps a pack from standing in its prey.
+    far = some & (dx * dx + dy * dy > np.float32(BITE_REACH_UNITS * BITE_REACH_UNITS / 4))
+    return normalise(np.where(far, dx, np.float32(0)), np.where(far, dy, np.float32(0)))
