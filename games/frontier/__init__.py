@@ -7,7 +7,7 @@ systems run in that order every tick.
 from games.frontier.avatar import away, back, join, pose_avatars, respawn, steer_avatars, talk, walk_avatars
 from games.frontier.combat import fall, shoot, strike
 from games.frontier.commands import COMMANDS, EVENTS
-from games.frontier.components import ARCHETYPES, Position
+from games.frontier.components import ARCHETYPES, HISTORY, Position
 from games.frontier.creatures import breed, walk_creatures
 from games.frontier.harvest import build, harvest, heal, regrow
 from games.frontier.herds import think_herds
@@ -34,6 +34,7 @@ GAME = Game(
         think_predators,
         walk_avatars,
         walk_creatures,
+        HISTORY.record,
         strike,
         shoot,
         bite,

@@ -15,6 +15,7 @@ from games.frontier.components import (
     CREATURES,
     DEER,
     HERDS,
+    HISTORY,
     MEAT,
     PREDATORS,
     SHEEP,
@@ -139,7 +140,7 @@ def first_on_line(
 ) -> tuple[I64, F32]:
     """What each arrow meets first, (n,) rows or -1, and how far it flies, (n,) float32 units.
 
-    Where bodies were, not where they are: seen_tick is taken as at most SEEN_AGE_TICKS_MAX old.
+    Where bodies were, not where they are; the history is SEEN_AGE_TICKS_MAX long, so nobody shoots further into the past.
     """
     bodies = living(world, world.rows_of(AVATAR, *CREATURES))
     x, y = places(world, rows)
@@ -148,7 +149,7 @@ def first_on_line(
     slack = SHOT_RANGE_UNITS / 2 + SHOT_BODY_UNITS + RUN_MAX_UNITS_PER_S * SEEN_AGE_TICKS_MAX * tick.dt
     near = grid_of(world, bodies, 32.0).radius(x + dx * middle, y + dy * middle, slack)
     query, body = near.query, bodies[near.index]
-    then_x, then_y = places_then(world, tick, body, seen_tick[query])
+    then_x, then_y = HISTORY.at(world, seen_tick[query].astype(np.int64), body)
     off_x, off_y = then_x - x[query], then_y - y[query]
     along = off_x * dx[query] + off_y * dy[query]
     across = off_x * dy[query] - off_y * dx[query]
@@ -165,11 +166,6 @@ def first_on_line(
     length = np.full(rows.size, SHOT_RANGE_UNITS, np.float32)
     target[shooter], length[shooter] = body[order][first], along[order][first]
     return target, length
-
-
-def places_then(world: World, tick: Tick, rows: Rows, seen_tick: U32) -> tuple[F32, F32]:
-    """Where each of `rows` was at the end of its `seen_tick`, (n,) float32 each."""
-    return places(world, rows)
 
 
 def wound(world: World, tick: Tick, attackers: Rows, targets: Rows, damage_table: U8) -> None:

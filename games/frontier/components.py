@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from games.frontier.constants import FULL_HEALTH, NAME_BYTES_MAX
+from games.frontier.constants import FULL_HEALTH, NAME_BYTES_MAX, SEEN_AGE_TICKS_MAX
 from server.sim import F32, U8, U16, U32, U64, Archetype, Bytes, Component, Wire, column
+from server.sim.history import History
 
 # One step of a Heading on the wire: 256 make a full turn.
 TURN_STEP_RADIANS: Final = 6.283185307179586 / 256
@@ -136,7 +137,10 @@ class Mind(Component):
     alarm: U8 = column(np.uint8)
 
 
-_BODY: Final = (Position, Heading, State, Health, Motion)
+# Where bodies were, for arrows. One more than the oldest tick believed: that tick and now.
+HISTORY: Final = History(Position, ticks=SEEN_AGE_TICKS_MAX + 1)
+
+_BODY: Final = (Position, Heading, State, Health, Motion, HISTORY.trail)
 
 AVATAR: Final = Archetype("avatar", *_BODY, Name, Score, Bag)
 DEER: Final = Archetype("deer", *_BODY, Mind)

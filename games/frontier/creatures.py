@@ -151,6 +151,18 @@ def far_from(world: World, x: F32, y: F32, others: Rows, distance_units: float) 
     return (dx * dx + dy * dy > np.float32(distance_units * distance_units)).all(axis=1)
 
 
+def nearest_of(world: World, rows: Rows, others: Rows, distance_units: float) -> Rows:
+    """(n,) the nearest of `others` within the distance, -1 for none. For few others: compares all with all."""
+    if not rows.size or not others.size:
+        return np.full(rows.size, -1, np.int64)
+    (x, y), (ox, oy) = places(world, rows), places(world, others)
+    dx, dy = x[:, None] - ox, y[:, None] - oy
+    distance2 = dx * dx + dy * dy
+    pick = np.argmin(distance2, axis=1)
+    near = distance2[np.arange(rows.size), pick] <= np.float32(distance_units * distance_units)
+    return np.where(near, others[pick], -1)
+
+
 def grid_of(world: World, rows: Rows, cell_units: float) -> Grid:
     """A grid over these entities; what it finds are places in `rows`."""
     x, y = places(world, rows)

@@ -42,7 +42,7 @@ from games.frontier.constants import (
     REGROW_EVERY_S,
     ticks,
 )
-from games.frontier.creatures import grid_of, living, places
+from games.frontier.creatures import grid_of, living, nearest_of, places
 from games.frontier.world import put, spawn_if_room
 from server.sim import U16, Archetype, Bool, Rows, Tick, World
 
@@ -102,7 +102,7 @@ def build(world: World, tick: Tick) -> None:
         if world[Health].hp[row] == 0:
             continue
         me = np.array([row])
-        fire = nearest_fire(world, me, FIRE_APART_UNITS)
+        fire = nearest_of(world, me, world.rows_of(CAMPFIRE), FIRE_APART_UNITS)
         lit = feed(world, row, int(fire[0])) if fire[0] >= 0 else light(world, row)
         if lit:
             tell_bag(world, tick, me, Goods.NOTHING, 0)
@@ -119,7 +119,7 @@ def heal(world: World, tick: Tick) -> None:
     gain_health(world, due(rows, tick, REGENERATE_EVERY_S), 1)
     players = rows[world.is_a(rows, AVATAR)]
     warm = due(players, tick, FIRE_HEALS_EVERY_S)
-    gain_health(world, warm[nearest_fire(world, warm, FIRE_WARMTH_UNITS) >= 0], 1)
+    gain_health(world, warm[nearest_of(world, warm, world.rows_of(CAMPFIRE), FIRE_WARMTH_UNITS) >= 0], 1)
     eaters = due(players, tick, EAT_EVERY_S)
     eaters = eaters[(world[Bag].food[eaters] > 0) & (health.hp[eaters] <= FULL_HEALTH - EAT_HEALS)]
     world[Bag].food[eaters] -= np.uint16(1)
@@ -162,16 +162,6 @@ def put_in_bag(world: World, rows: Rows, goods: Goods) -> None:
     column: U16 = {Goods.WOOD: bag.wood, Goods.STONE: bag.stone}.get(goods, bag.food)
     worth = MEAT_IS_FOOD if goods == Goods.MEAT else 1
     column[rows] = np.minimum(column[rows] + np.uint16(worth), np.uint16(BAG_MAX))
-
-
-def nearest_fire(world: World, rows: Rows, distance_units: float) -> Rows:
-    """(n,) rows of fires within the distance, -1 for none."""
-    fires = world.rows_of(CAMPFIRE)
-    if not fires.size or not rows.size:
-        return np.full(rows.size, -1, np.int64)
-    x, y = places(world, rows)
-    index, _ = grid_of(world, fires, 32.0).nearest(x, y, 1, distance_units)
-    return np.where(index[:, 0] >= 0, fires[index[:, 0]], -1)
 
 
 def feed(world: World, row: int, fire: int) -> bool:

@@ -15,7 +15,7 @@ from games.frontier.creatures import grid_of, inward, living, places, steer, who
 from server.sim import F32, U8, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
-NEIGHBOUR_UNITS: Final = 9.0
+NEIGHBOUR_UNITS: Final = 7.0
 APART_UNITS: Final = 3.0
 WALK_UNITS_PER_S: Final = 2.2
 DEER_RUN_UNITS_PER_S: Final = 10.5

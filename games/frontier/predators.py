@@ -28,7 +28,7 @@ from games.frontier.components import (
 )
 from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
 from games.frontier.combat import BEAR_BITE_DAMAGE, WOLF_BITE_DAMAGE, wound
-from games.frontier.creatures import grid_of, inward, living, places, steer, whose_turn, wind
+from games.frontier.creatures import grid_of, inward, living, nearest_of, places, steer, whose_turn, wind
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -197,7 +197,9 @@ def nearest_within(world: World, prey: Rows, rows: Rows, sight: F32) -> I64:
     if not prey.size:
         return np.full(rows.size, -1, np.int64)
     x, y = places(world, rows)
-    index, distance2 = grid_of(world, prey, 16.0).nearest(x, y, 1, float(np.max(sight)))
+    farthest = float(np.max(sight))
+    # One cell as wide as the eye sees: found at the first look, or not at all.
+    index, distance2 = grid_of(world, prey, farthest).nearest(x, y, 1, farthest)
     seen = (index[:, 0] >= 0) & (distance2[:, 0] <= sight * sight)
     return np.where(seen, prey[index[:, 0]], -1)
 
@@ -216,15 +218,10 @@ def lone_players(world: World) -> Rows:
 
 def from_fire(world: World, rows: Rows) -> tuple[F32, F32, Bool]:
     """Away from the nearest fire, a unit vector or (0, 0), (n,) float32 each; and whether there is one near."""
-    fires = world.rows_of(CAMPFIRE)
-    x, y = places(world, rows)
-    if not fires.size:
-        return np.zeros_like(x), np.zeros_like(y), np.zeros(rows.size, np.bool_)
-    index, _ = grid_of(world, fires, FIRE_FEAR_UNITS).nearest(x, y, 1, FIRE_FEAR_UNITS)
-    near = index[:, 0] >= 0
-    fx, fy = places(world, fires[index[:, 0]])
-    dx, dy = normalise(np.where(near, x - fx, np.float32(0)), np.where(near, y - fy, np.float32(0)))
-    return dx, dy, near
+    fire = nearest_of(world, rows, world.rows_of(CAMPFIRE), FIRE_FEAR_UNITS)
+    near: Bool = fire >= 0
+    (x, y), (fx, fy) = places(world, rows), places(world, np.where(near, fire, rows))
+    return *normalise(x - fx, y - fy), near
 
 
 def pack_mates(world: World, pack: Rows, rows: Rows) -> tuple[F32, F32, F32, F32, U64]:
