@@ -1,0 +1,5 @@
+"""`python -m server` is `everstep`."""
+
+from server.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""HTTP beside the WebSocket: the page, metrics, health."""

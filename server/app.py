@@ -1,0 +1,221 @@
+"""The composition root: a whole embedded world, wired on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from config.settings import Settings
+from server.api.http import Http, Reply
+from server.bus.memory import MemoryBus
+from server.gateway.auth import Authenticator
+from server.gateway.gateway import Gateway, GatewayOptions
+from server.gateway.interest import ViewSpec
+from server.gateway.socket import GameSocket
+from server.host.clock import LoopClock
+from server.host.host import HostOptions, ShardHost
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
+from server.shard.ports import JournalStore
+from server.sim.game import Game
+from server.store.memory import MemoryJournal
+
+_log = structlog.get_logger(__name__)
+
+WEBSOCKET_PATH: Final = "/ws"
+_ROOT: Final = Path(__file__).resolve().parent.parent
+# Seconds that a closing handshake may take before the connection is cut.
+_CLOSE_TIMEOUT_S: Final = 2.0
+# A young collection costs little; the old generation holds the world and is collected in no hurry.
+_GC_THRESHOLDS: Final = (5_000, 50, 100)
+
+
+class Everstep:
+    """A world in this process: `async with Everstep(settings, game) as app: app.url`."""
+
+    def __init__(self, settings: Settings, game: Game, *, journal: JournalStore | None = None) -> None:
+        world, view, gateway = settings.world, settings.view, settings.gateway
+        self.settings = settings
+        self.game = game
+        self.metrics = Metrics()
+        self.clock = LoopClock()
+        quiet_s = view.quiet_ticks_max / world.tick_rate_hz
+        self.health = Health(self.clock.now_s, tick_stall_s=5.0, frame_stall_s=10.0 + quiet_s)
+        self.bus = MemoryBus()
+        self.region = RegionSpec(world.region_id, world.x, world.y, world.width, world.height, world.entities_max)
+        self.machine = RegionMachine(
+            game,
+            self.region,
+            seed=world.seed,
+            tick_rate_hz=world.tick_rate_hz,
+            digest_every_ticks=world.digest_every_ticks,
+        )
+        self.host = ShardHost(
+            self.machine,
+            journal or MemoryJournal(),
+            self.bus,
+            self.clock,
+            HostOptions(
+                tick_rate_hz=world.tick_rate_hz,
+                catch_up_ticks_max=settings.pacer.catch_up_ticks_max,
+                inbox_max=world.inbox_max,
+                commands_per_tick_max=world.commands_per_tick_max,
+                durability=settings.host.durability,
+                simulation=game.version,
+            ),
+            self.metrics,
+            self.health,
+        )
+        auth = settings.auth
+        self.gateway = Gateway(
+            game.schema,
+            self.region,
+            ViewSpec(
+                view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units
+            ),
+            self.bus,
+            self.clock,
+            Authenticator(
+                guests=auth.guests,
+                jwt_secret=auth.jwt_secret.get_secret_value(),
+                jwt_algorithms=auth.jwt_algorithms,
+                resume_secret=auth.resume_secret.get_secret_value(),
+            ),
+            GatewayOptions(
+                **gateway.model_dump(), quiet_ticks_max=view.quiet_ticks_max, tick_rate_hz=world.tick_rate_hz
+            ),
+            self.metrics,
+            self.health,
+        )
+        # Commands of this process reach the inbox just before the tick that takes them.
+        self.host.before_tick.append(self.gateway.link.flush)
+        self.http = Http(
+            self.metrics, self.health, {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"}
+        )
+        self._server: Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watching = contextlib.ExitStack()
+
+    # -- life ------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Everstep:
+        settings = self.settings.server
+        self._server = await serve(
+            self._handle,
+            settings.host,
+            settings.port,
+            process_request=self._process_request,
+            # The library names the class; any maker of one will do.
+            create_connection=functools.partial(GameSocket, self.gateway),  # type: ignore[arg-type]
+            compression=None,
+            max_size=self.settings.gateway.frame_bytes_max,
+            # The protocol has its own PING and its own idle limit.
+            ping_interval=None,
+            close_timeout=_CLOSE_TIMEOUT_S,
+            server_header=None,
+            backlog=4096,
+            open_timeout=self.settings.gateway.handshake_timeout_s,
+        )
+        self._watching.enter_context(self.metrics.watching_gc())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        self._tasks = [
+            asyncio.create_task(self.host.run(), name="ticks"),
+            asyncio.create_task(self._sweep(), name="sweep"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.health.drain()
+        self.gateway.farewell()
+        if self._server is not None:
+            self._server.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), self.settings.server.shutdown_grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.host.close()
+        self.gateway.stream.close()
+        self._watching.close()
+
+    async def run(self) -> None:
+        """Until a task ends, which none should: raises what it raised."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._server is not None, "not started"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        host = self.settings.server.host
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # shown, not listened on
+        return f"http://{shown}:{self.port}/"
+
+    @property
+    def ws_url(self) -> str:
+        """Where a client connects."""
+        return self.url.replace("http", "ws", 1).rstrip("/") + WEBSOCKET_PATH
+
+    # -- requests ----------------------------------------------------------------------
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, GameSocket)
+        connection.open(self.settings.gateway.send_buffer_bytes)
+        await connection.wait_closed()
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if urlsplit(request.path).path != WEBSOCKET_PATH:
+            return _response(self.http.get(request.path))
+        origin = request.headers.get("Origin")
+        if origin is not None and not self._origin_allowed(origin, request.headers.get("Host", "")):
+            self.metrics.disconnects_total.labels("origin").inc()
+            return connection.respond(HTTPStatus.FORBIDDEN, "This origin may not connect.\n")
+        return None
+
+    def _origin_allowed(self, origin: str, host: str) -> bool:
+        allowed = self.settings.server.origins
+        if not allowed:
+            # Pages of this very host.
+            return urlsplit(origin).netloc == host
+        return "*" in allowed or origin in allowed
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.gateway.rate_hz = self.host.pacer.measured_hz()
+            self.gateway.sweep()
+
+
+def _response(reply: Reply) -> Response:
+    headers: dict[str, Any] = {
+        "Content-Type": reply.content_type,
+        "Content-Length": str(len(reply.body)),
+        "Connection": "close",
+        **reply.headers,
+    }
+    return Response(reply.status.value, reply.status.phrase, Headers(headers), reply.body)

@@ -1,0 +1,1 @@
+"""The gateway: sockets, sessions, replicas and the stream. See docs/packet.md."""

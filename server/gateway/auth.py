@@ -1,0 +1,64 @@
+"""Who may come in: guests, signed tokens (JWT), resume tokens.
+
+A resume token is signed too, so that a gateway knows its own without a look-up. It names the
+session and a nonce that every WELCOME renews: a spent token opens nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import jwt
+
+from server.gateway.errors import ResumeFailed, Unauthorised
+
+_RESUME_ALGORITHM: Final = "HS256"
+_PLAYER_BYTES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """Who somebody is, for the game's books."""
+
+    id: str
+    # What the token calls them, if it does.
+    name: str | None
+
+
+class Authenticator:
+    """`jwt_secret`, `resume_secret`: "" for a random one, good until this process ends."""
+
+    def __init__(self, *, guests: bool, jwt_secret: str, jwt_algorithms: tuple[str, ...], resume_secret: str) -> None:
+        self._guests = guests
+        self._secret = jwt_secret or secrets.token_hex(32)
+        self._algorithms = list(jwt_algorithms)
+        self._resume_secret = resume_secret or secrets.token_hex(32)
+
+    def admit(self, token: str | None, session: int) -> Player:
+        """The player a HELLO brings. Raises Unauthorised."""
+        if token is None:
+            if not self._guests:
+                raise Unauthorised("a token is needed: guests do not play here")
+            return Player(f"guest:{session:x}", None)
+        try:
+            claims = jwt.decode(token, self._secret, algorithms=self._algorithms, options={"require": ["exp", "sub"]})
+        except jwt.PyJWTError as error:
+            raise Unauthorised(f"the token is not accepted: {error}") from error
+        subject, name = claims["sub"], claims.get("name")
+        if not isinstance(subject, str) or not 0 < len(subject.encode()) <= _PLAYER_BYTES_MAX:
+            raise Unauthorised(f"the token's subject has more than {_PLAYER_BYTES_MAX} bytes, or none")
+        return Player(subject, name if isinstance(name, str) else None)
+
+    def resume_token(self, session: int, nonce: int) -> str:
+        """A token that brings this session back once."""
+        return jwt.encode({"s": session, "n": nonce}, self._resume_secret, algorithm=_RESUME_ALGORITHM)
+
+    def read_resume(self, token: str) -> tuple[int, int]:
+        """(session, nonce). Raises ResumeFailed."""
+        try:
+            claims = jwt.decode(token, self._resume_secret, algorithms=[_RESUME_ALGORITHM])
+            return int(claims["s"]), int(claims["n"])
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            raise ResumeFailed("not a resume token of this world") from error

@@ -1,0 +1,403 @@
+"""The gateway: connections become sessions, messages become commands, regions become streams.
+
+Single-threaded and without `await`: everything happens in a callback of a socket, of the bus or of the sweep.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from protocol.codec import (
+    decode_client,
+    encode_bye,
+    encode_error,
+    encode_pong,
+    encode_welcome,
+)
+from protocol.commands import CommandReader
+from protocol.errors import CloseCode, ErrorCode, ProtocolError, RateExceeded
+from protocol.limits import VERSION
+from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, RegionInfo, SessionLimits, Welcome
+from protocol.schema import Schema
+from server.gateway.auth import Authenticator
+from server.gateway.errors import ResumeFailed, Unauthorised
+from server.gateway.fanout import websocket_frame
+from server.gateway.interest import ViewSpec
+from server.gateway.link import Link
+from server.gateway.session import Happening, Session, SessionState, TokenBucket
+from server.gateway.socket import GameSocket
+from server.gateway.stream import RegionStream
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.regions.frame import RegionSpec
+from server.shard.machine import JOIN, LEAVE, NAME_BYTES, PRESENCE, command_shapes
+from server.shard.ports import Bus, Clock
+
+_log = structlog.get_logger(__name__)
+
+# Session ids fit the integers a browser's JavaScript has.
+_SESSION_BITS: Final = 53
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """Limits; see config/settings.py for meaning and units."""
+
+    connections_max: int
+    connections_per_address_max: int
+    loopback_exempt: bool
+    handshake_timeout_s: float
+    idle_timeout_s: float
+    frame_bytes_max: int
+    inputs_per_s: float
+    inputs_burst: int
+    flood_strikes_max: int
+    malformed_max: int
+    lag_timeout_s: float
+    send_buffer_bytes: int
+    receipts_max: int
+    events_per_write_max: int
+    grace_s: float
+    quiet_ticks_max: int
+    tick_rate_hz: float
+
+
+class Gateway:
+    """A socket.Listener. One per process; watches one region."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        region: RegionSpec,
+        view: ViewSpec,
+        bus: Bus,
+        clock: Clock,
+        authenticator: Authenticator,
+        options: GatewayOptions,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self.sessions: dict[int, Session] = {}
+        self.sockets: set[GameSocket] = set()
+        self.link = Link(bus, region.id, command_shapes(schema))
+        self.stream = RegionStream(
+            region,
+            schema,
+            view,
+            bus,
+            clock,
+            self.sessions,
+            quiet_ticks_max=options.quiet_ticks_max,
+            events_per_write_max=options.events_per_write_max,
+            on_bound=self._bound,
+            on_refused=self._refused,
+        )
+        self._schema = schema
+        self._region = region
+        self._clock = clock
+        self._auth = authenticator
+        self._options = options
+        self._metrics = metrics
+        self._health = health
+        self._reader = CommandReader(schema)
+        self._reliable = frozenset(c.id for c in schema.commands if c.reliable)
+        self._addresses: Counter[str] = Counter()
+        self._by_player: dict[str, Session] = {}
+        # Since the last sweep; handed to the metrics there.
+        self._inputs = 0
+        self._dropped: Counter[str] = Counter()
+        self._reported = (0, 0, 0)
+        # The rate that PONG tells, from the host of this process or from frames' arrival.
+        self.rate_hz = options.tick_rate_hz
+        self._limits = SessionLimits(
+            frame_bytes_max=options.frame_bytes_max,
+            inputs_per_s=options.inputs_per_s,
+            inputs_burst=options.inputs_burst,
+            grace_s=options.grace_s,
+            idle_s=options.idle_timeout_s,
+        )
+        place = RegionInfo(region.id, region.x, region.y, region.width, region.height, region.handle)
+        self._regions = (place,)
+
+    # -- sockets -------------------------------------------------------------------
+
+    def opened(self, socket: GameSocket) -> None:
+        """A connection is there; it has until the handshake timeout for its HELLO."""
+        now_s = self._clock.now_s()
+        options = self._options
+        self.sockets.add(socket)
+        self._addresses[socket.address] += 1
+        bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
+        socket.session = Session(secrets.randbits(_SESSION_BITS) or 1, socket, bucket, now_s)
+        exempt = options.loopback_exempt and socket.address in ("127.0.0.1", "::1", "local")
+        if len(self.sockets) > options.connections_max:
+            self._end(socket, CloseCode.FULL, "no room: too many connections")
+        elif self._addresses[socket.address] > options.connections_per_address_max and not exempt:
+            self._end(socket, CloseCode.ADDRESS_LIMIT, "too many connections from your address")
+
+    def received(self, socket: GameSocket, message: bytes) -> None:
+        """A message. Whatever it is, it has no effect on anybody else."""
+        session: Session = socket.session
+        now_s = session.heard_s = self._clock.now_s()
+        decoded: ClientMessage | None = None
+        try:
+            decoded = decode_client(message)
+            session.may_say(decoded)
+            # Token first: a flood is not to cost more than counting it.
+            if not session.bucket.take(now_s):
+                raise RateExceeded("too many messages")
+            match decoded:
+                case Input():
+                    self._input(session, decoded)
+                case Ping():
+                    self._pong(socket, decoded)
+                case Hello():
+                    self._hello(socket, session, decoded, now_s)
+                case Check():
+                    session.check = True
+                case Leave():
+                    self._finish(session, CloseCode.NORMAL, "goodbye")
+        except RateExceeded as error:
+            self._flooded(socket, session, error, decoded)
+        except ProtocolError as error:
+            self._malformed(socket, session, error, decoded)
+
+    def received_text(self, socket: GameSocket) -> None:
+        """A text frame: the protocol has none."""
+        self._end(socket, CloseCode.UNSUPPORTED, "binary frames only")
+
+    def lost(self, socket: GameSocket) -> None:
+        """A connection broke or was closed."""
+        self.sockets.discard(socket)
+        self._addresses[socket.address] -= 1
+        if not self._addresses[socket.address]:
+            del self._addresses[socket.address]
+        if not socket.ending:
+            self._metrics.disconnects_total.labels("client").inc()
+        session: Session = socket.session
+        if session.socket is not socket:
+            return
+        session.socket = None
+        if session.state is SessionState.CLOSED:
+            return
+        now_s = self._clock.now_s()
+        if session.state is SessionState.CONNECTING:
+            session.on(Happening.ENDED, now_s)
+            return
+        session.on(Happening.LOST, now_s)
+        session.outbox.clear()
+        self.stream.remove(session)
+        self._presence(session, here=False)
+
+    # -- messages --------------------------------------------------------------------
+
+    def _input(self, session: Session, message: Input) -> None:
+        values = self._reader.read(message)
+        if message.seq <= session.seq_in:
+            # A repetition after a resume: it is, or will be, processed.
+            self._dropped["duplicate"] += 1
+            return
+        if message.command in self._reliable:
+            if session.receipts_due >= self._options.receipts_max:
+                raise RateExceeded("too many reliable commands without a receipt")
+            session.receipts_due += 1
+        session.seq_in = message.seq
+        self._inputs += 1
+        self.link.add(message.command, session.id, message.seq, values)
+
+    def _malformed(self, socket: GameSocket, session: Session, error: ProtocolError, message: object) -> None:
+        self._dropped[error.code.name.lower()] += 1
+        session.malformed += 1
+        if session.malformed > self._options.malformed_max:
+            self._end(socket, CloseCode.PROTOCOL, f"too many bad messages; the last: {error}")
+        else:
+            seq = message.seq if isinstance(message, Input) else None
+            socket.write(websocket_frame(encode_error(error.code, str(error), seq)))
+
+    def _flooded(self, socket: GameSocket, session: Session, error: RateExceeded, message: object) -> None:
+        self._dropped["rate_exceeded"] += 1
+        session.strikes += 1
+        if session.strikes > self._options.flood_strikes_max:
+            self._end(socket, CloseCode.FLOOD, "inputs kept coming above the limit")
+        elif session.strikes & (session.strikes - 1) == 0:
+            # Told at the 1st, 2nd, 4th, 8th … strike: answering each would double the flood.
+            seq = message.seq if isinstance(message, Input) else None
+            socket.write(websocket_frame(encode_error(error.code, str(error), seq)))
+
+    def _pong(self, socket: GameSocket, message: Ping) -> None:
+        since_s = self._clock.now_s() - self.stream.frame_s
+        pong = encode_pong(message.client_time, max(0, self.stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000))
+        socket.write(websocket_frame(pong))
+
+    def _hello(self, socket: GameSocket, session: Session, hello: Hello, now_s: float) -> None:
+        if hello.version != VERSION:
+            self._end(socket, CloseCode.VERSION, f"version {VERSION} is spoken here, not {hello.version}")
+            return
+        try:
+            if hello.resume is not None:
+                self._resume(socket, session, hello.resume, now_s)
+                return
+            player = self._auth.admit(hello.token, session.id)
+        except ResumeFailed as error:
+            # Not the end: the client may say HELLO again, without the token.
+            socket.write(websocket_frame(encode_error(ErrorCode.RESUME_FAILED, str(error), None)))
+            return
+        except Unauthorised as error:
+            self._end(socket, CloseCode.UNAUTHORISED, str(error))
+            return
+        present = self._by_player.get(player.id)
+        if present is not None and present.state is not SessionState.CLOSED:
+            # An account is in the world once: whoever comes last with its token plays it.
+            self._attach(socket, session, present, now_s)
+            return
+        session.player = player.id
+        session.name = _clean_name(player.name or hello.name or f"guest-{session.id % 0x10000:04x}")
+        session.on(Happening.ADMITTED, now_s)
+        self.sessions[session.id] = session
+        self._by_player[player.id] = session
+        self.link.add(JOIN, session.id, 0, (session.player.encode(), session.name.encode()))
+
+    def _resume(self, socket: GameSocket, session: Session, token: str, now_s: float) -> None:
+        session_id, nonce = self._auth.read_resume(token)
+        old = self.sessions.get(session_id)
+        if old is None or old.state is SessionState.CLOSED:
+            raise ResumeFailed("the session is over")
+        if nonce != old.nonce:
+            raise ResumeFailed("the resume token is spent")
+        self._attach(socket, session, old, now_s)
+
+    def _attach(self, socket: GameSocket, newcomer: Session, session: Session, now_s: float) -> None:
+        """`socket` is the session's connection from now on."""
+        if session.socket is not None:
+            before = session.socket
+            session.socket = None
+            self._end(before, CloseCode.REPLACED, "resumed by another connection")
+        newcomer.state = SessionState.CLOSED
+        socket.session = session
+        session.socket = socket
+        session.bucket = newcomer.bucket
+        session.heard_s = now_s
+        session.outbox.clear()
+        session.check = False
+        if session.handle < 0:
+            session.state = SessionState.JOINING
+            return
+        session.on(Happening.RESUMED, now_s)
+        self._presence(session, here=True)
+        self._welcome(session, resumed=True)
+
+    # -- the region's word -------------------------------------------------------------
+
+    def _bound(self, session: Session, handle: int) -> None:
+        session.handle = handle
+        session.on(Happening.BOUND, self._clock.now_s())
+        if session.state is SessionState.JOINED:
+            self._welcome(session, resumed=False)
+        else:
+            self._presence(session, here=False)
+
+    def _refused(self, session: Session, reason: str) -> None:
+        joined = session.handle >= 0
+        code = CloseCode.REMOVED if joined else CloseCode.FULL
+        self._finish(session, code, reason, tell_region=False)
+
+    def _welcome(self, session: Session, *, resumed: bool) -> None:
+        socket = session.socket
+        if socket is None:
+            return
+        session.nonce = secrets.randbits(31)
+        welcome = Welcome(
+            session=session.id,
+            resume=self._auth.resume_token(session.id, session.nonce),
+            resumed=resumed,
+            ack=session.acked,
+            tick=max(0, self.stream.tick),
+            tick_rate_hz=self._options.tick_rate_hz,
+            name=session.name,
+            regions=self._regions,
+            entity=(self._region.id, session.handle),
+            limits=self._limits,
+            schema=self._schema,
+        )
+        socket.write(websocket_frame(encode_welcome(welcome)))
+        self.stream.add(session)
+
+    def _presence(self, session: Session, *, here: bool) -> None:
+        session.connection += 1
+        self.link.add(PRESENCE, session.id, session.connection, (int(here),))
+
+    # -- endings -----------------------------------------------------------------------
+
+    def _end(self, socket: GameSocket, code: CloseCode, reason: str) -> None:
+        """Close a connection. Its session, if it is in the world, waits for the grace time."""
+        if not socket.ending:
+            self._metrics.disconnects_total.labels(code.name.lower()).inc()
+            socket.end(websocket_frame(encode_bye(code, reason)), code, reason)
+
+    def _finish(self, session: Session, code: CloseCode, reason: str, *, tell_region: bool = True) -> None:
+        """End a session, and its connection if it has one."""
+        if session.state is SessionState.CLOSED:
+            return
+        session.on(Happening.ENDED, self._clock.now_s())
+        self.stream.remove(session)
+        self.sessions.pop(session.id, None)
+        if self._by_player.get(session.player) is session:
+            del self._by_player[session.player]
+        if tell_region:
+            self.link.add(LEAVE, session.id, 0)
+        if session.socket is not None:
+            self._end(session.socket, code, reason)
+
+    def sweep(self) -> None:
+        """Once a second: time limits, and numbers for the metrics."""
+        now_s, options = self._clock.now_s(), self._options
+        for socket in tuple(self.sockets):
+            session: Session = socket.session
+            if socket.ending:
+                continue
+            if session.state is SessionState.CONNECTING and now_s - session.since_s > options.handshake_timeout_s:
+                self._end(socket, CloseCode.HANDSHAKE_TIMEOUT, "no HELLO in time")
+            elif session.state is SessionState.LAGGING and now_s - session.since_s > options.lag_timeout_s:
+                self._end(socket, CloseCode.TOO_SLOW, "frames were not read in time")
+            elif now_s - session.heard_s > options.idle_timeout_s:
+                self._end(socket, CloseCode.IDLE_TIMEOUT, "nothing heard in time")
+        for session in tuple(self.sessions.values()):
+            if session.state is SessionState.RESUMING and now_s - session.since_s > options.grace_s:
+                self._finish(session, CloseCode.NORMAL, "the grace time is over")
+        self._report()
+
+    def farewell(self) -> None:
+        """The server stops: tell everyone."""
+        for socket in tuple(self.sockets):
+            self._end(socket, CloseCode.GOING_AWAY, "the server is stopping")
+
+    def _report(self) -> None:
+        metrics, stream = self._metrics, self.stream
+        states = Counter(s.session.state for s in self.sockets)
+        states[SessionState.RESUMING] = sum(s.state is SessionState.RESUMING for s in self.sessions.values())
+        for state in SessionState:
+            metrics.sessions.labels(state.value).set(states[state])
+        metrics.inputs_total.inc(self._inputs)
+        self._inputs = 0
+        for reason, n in self._dropped.items():
+            metrics.inputs_dropped_total.labels(reason).inc(n)
+        self._dropped.clear()
+        now = (stream.frames_out, stream.frames_skipped, stream.bytes_out)
+        frames, skipped, sent = (a - b for a, b in zip(now, self._reported, strict=True))
+        self._reported = now
+        metrics.frames_out_total.inc(frames)
+        metrics.frames_skipped_total.inc(skipped)
+        metrics.bytes_out_total.inc(sent)
+        self._health.readers(states[SessionState.JOINED])
+        self._health.sent(frames)
+
+
+def _clean_name(name: str) -> str:
+    """A name fit to be shown: printable, trimmed, at most NAME_BYTES of UTF-8."""
+    printable = "".join(c for c in name if c.isprintable()).strip()
+    return printable.encode()[:NAME_BYTES].decode("utf-8", "ignore") or "guest"

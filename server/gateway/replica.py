@@ -1,0 +1,164 @@
+"""The replica: a gateway's read copy of a region, kept by its frames.
+
+A cache, never a source of truth. A frame that does not follow, or a digest that does not hold,
+raises FrameGap, and the gateway asks the region for a keyframe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.schema import Schema
+from server.gateway.errors import FrameGap
+from server.gateway.interest import Cells, Interest
+from server.regions.frame import Frame, replicated_digest
+from server.shard.machine import Records
+
+Handles = NDArray[np.int64]
+
+NO_ARCHETYPE: Final = 255
+NOWHERE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a frame did to the replica, as the fan-out needs it."""
+
+    # Handles that moved between cells, began or ended, each once but for a handle that was
+    # reused (ended, then began): `before` and `after` are cells, NOWHERE for none.
+    moved: Handles
+    before: Cells
+    after: Cells
+    # Component -> (handles ascending, their records), of handles that were there before.
+    changes: dict[int, tuple[Handles, Records]]
+
+
+class Replica:
+    """One region as its frames tell it."""
+
+    def __init__(self, schema: Schema, interest: Interest, entities_max: int, handle: str) -> None:
+        self.schema = schema
+        self.interest = interest
+        self.handle = handle
+        self.tick = -1
+        # (entities_max,) uint8, NO_ARCHETYPE where nothing is.
+        self.archetype: NDArray[np.uint8] = np.full(entities_max, NO_ARCHETYPE, np.uint8)
+        # (entities_max,) int64 cell numbers, NOWHERE where nothing is.
+        self.cell: Cells = np.full(entities_max, NOWHERE, np.int64)
+        # Per component: (entities_max,) packed records as they travel.
+        self.values: list[Records] = [np.zeros(entities_max, c.dtype) for c in schema.components]
+        # Per component: (entities_max,) tick of the last change.
+        self.changed_tick: list[NDArray[np.int64]] = [
+            np.full(entities_max, -1, np.int64) for _ in schema.components
+        ]
+        self._carries = [
+            np.array([c.id in a.components for a in schema.archetypes] + [False] * (256 - len(schema.archetypes)))
+            for c in schema.components
+        ]
+        self._records = [schema.record_dtype(a.id, handle) for a in schema.archetypes]
+        self._by_cell: tuple[int, Handles, NDArray[np.int64]] | None = None
+
+    def apply(self, frame: Frame) -> Change:
+        """Take a frame in. Raises FrameGap; the replica is then not to be used before a keyframe."""
+        if frame.key:
+            self.archetype.fill(NO_ARCHETYPE)
+            self.cell.fill(NOWHERE)
+        elif frame.tick != self.tick + 1:
+            raise FrameGap(f"region {frame.region}: tick {frame.tick} after tick {self.tick}")
+        left, entered = frame.left.astype(np.int64), frame.entered.astype(np.int64)
+        left_cells = self.cell[left]
+        self.archetype[left] = NO_ARCHETYPE
+        self.cell[left] = NOWHERE
+        self.archetype[entered] = frame.archetypes
+        began = np.zeros(0, np.bool_)
+        changes: dict[int, tuple[Handles, Records]] = {}
+        movers = entered
+        if entered.size:
+            began = np.zeros(self.archetype.size, np.bool_)
+            began[entered] = True
+        for c, (rows, values) in frame.changes.items():
+            handles = rows.astype(np.int64)
+            self.values[c][handles] = values
+            self.changed_tick[c][handles] = frame.tick
+            if c == self.schema.position:
+                movers = handles
+            if entered.size:
+                old = ~began[handles]
+                handles, values = handles[old], values[old]
+            if handles.size:
+                changes[c] = (handles, values)
+        moved, before, after = self._move(movers)
+        if left.size:
+            # The ends first: a handle that was reused begins after it ended.
+            moved = np.concatenate([left, moved])
+            before = np.concatenate([left_cells, before])
+            after = np.concatenate([np.full(left.size, NOWHERE, np.int64), after])
+        self.tick = frame.tick
+        self._by_cell = None
+        if frame.digest is not None and frame.digest != self.digest():
+            raise FrameGap(f"region {frame.region}: the digest of tick {frame.tick} does not hold")
+        return Change(moved, before, after, changes)
+
+    def _move(self, handles: Handles) -> tuple[Handles, Cells, Cells]:
+        if not handles.size:
+            return handles, handles, handles
+        after = self.interest.cell(*self.position(handles))
+        before = self.cell[handles]
+        crossed = np.flatnonzero(after != before)
+        moved, after, before = handles[crossed], after[crossed], before[crossed]
+        self.cell[moved] = after
+        return moved, before, after
+
+    def position(self, handles: Handles) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(n,), (n,) raw positions."""
+        place = self.values[self.schema.position][handles]
+        return place["x"], place["y"]
+
+    def full_records(self, archetype: int, handles: Handles) -> Records:
+        """(n,) packed full records of handles of one archetype."""
+        records = np.zeros(handles.size, self._records[archetype])
+        records["handle"] = handles
+        for c in self.schema.archetypes[archetype].components:
+            component = self.schema.components[c]
+            values = self.values[c][handles]
+            for name, _ in component.fields:
+                records[f"{component.name}.{name}"] = values[name]
+        return records
+
+    def by_cell(self) -> tuple[Handles, NDArray[np.int64]]:
+        """Handles sorted by cell, then handle, and (cells + 1,) where each cell's begin. Made once per tick at the most."""
+        if self._by_cell is None or self._by_cell[0] != self.tick:
+            here = np.flatnonzero(self.archetype != NO_ARCHETYPE)
+            cells = self.cell[here]
+            order = np.argsort(cells.astype(self.interest.sort_dtype), kind="stable")
+            self._by_cell = (self.tick, here[order], cell_offsets(cells, self.interest.count))
+        return self._by_cell[1], self._by_cell[2]
+
+    def seen_from(self, centre: int) -> Handles:
+        """(n,) int64 handles in the far square around a cell, in no particular order."""
+        handles, offsets = self.by_cell()
+        first, past = self.interest.spans(np.array([centre]), ring=True)
+        spans = zip(offsets[first[0]].tolist(), offsets[past[0]].tolist(), strict=True)
+        return np.concatenate([handles[a:b] for a, b in spans])
+
+    def digest(self) -> int:
+        """`replicated_digest` of what is here."""
+        used = np.flatnonzero(self.archetype != NO_ARCHETYPE)
+        archetype = self.archetype[: int(used[-1]) + 1] if used.size else self.archetype[:0]
+        whole = {}
+        for c, carries in enumerate(self._carries):
+            rows = used[carries[self.archetype[used]]]
+            if rows.size:
+                whole[c] = (rows.astype(np.uint32), self.values[c][rows])
+        return replicated_digest(archetype, whole)
+
+
+def cell_offsets(cells: Cells, count: int) -> NDArray[np.int64]:
+    """(count + 1,) place of each cell's first element in an array sorted by cell."""
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(cells, minlength=count), out=offsets[1:])
+    return offsets

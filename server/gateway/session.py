@@ -1,0 +1,165 @@
+"""Sessions: who a connection is, what it may say now, and how fast. Sans-I/O.
+
+A session outlives its connections: it begins with the first HELLO, waits through a broken
+connection for the grace time, and ends with LEAVE or when the grace time is over.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from protocol.errors import OutOfOrder
+from protocol.messages import Check, Hello, Input, Leave, Ping
+
+if TYPE_CHECKING:
+    from server.gateway.socket import GameSocket
+
+
+class SessionState(Enum):
+    """Where a session stands."""
+
+    # A connection without a HELLO yet.
+    CONNECTING = "connecting"
+    # HELLO accepted; the region has not placed the entity yet.
+    JOINING = "joining"
+    # In the world; every tick's frame is written.
+    JOINED = "joined"
+    # In the world, but the client does not read: frames are skipped until it does.
+    LAGGING = "lagging"
+    # In the world without a connection, within the grace time.
+    RESUMING = "resuming"
+    # Over.
+    CLOSED = "closed"
+
+
+class Happening(Enum):
+    """What can happen to a session."""
+
+    # A HELLO was accepted as a new session.
+    ADMITTED = "admitted"
+    # The region placed its entity.
+    BOUND = "bound"
+    # Its socket took no more bytes.
+    STALLED = "stalled"
+    # Its socket is empty again.
+    DRAINED = "drained"
+    # The connection broke.
+    LOST = "lost"
+    # A connection came with its resume token.
+    RESUMED = "resumed"
+    # LEAVE, refusal, or the grace time is over.
+    ENDED = "ended"
+
+
+_S, _H = SessionState, Happening
+
+# What is not in the table can't happen: `Session.on` asserts it.
+TRANSITIONS: Final[dict[tuple[SessionState, Happening], SessionState]] = {
+    (_S.CONNECTING, _H.ADMITTED): _S.JOINING,
+    (_S.CONNECTING, _H.LOST): _S.CLOSED,
+    (_S.CONNECTING, _H.ENDED): _S.CLOSED,
+    (_S.JOINING, _H.BOUND): _S.JOINED,
+    # Its JOIN is under way and can't be called back: the entity will come, and wait.
+    (_S.JOINING, _H.LOST): _S.RESUMING,
+    (_S.JOINING, _H.RESUMED): _S.JOINING,
+    (_S.JOINING, _H.ENDED): _S.CLOSED,
+    (_S.JOINED, _H.STALLED): _S.LAGGING,
+    (_S.JOINED, _H.LOST): _S.RESUMING,
+    (_S.JOINED, _H.RESUMED): _S.JOINED,
+    (_S.JOINED, _H.ENDED): _S.CLOSED,
+    (_S.LAGGING, _H.DRAINED): _S.JOINED,
+    (_S.LAGGING, _H.LOST): _S.RESUMING,
+    (_S.LAGGING, _H.RESUMED): _S.JOINED,
+    (_S.LAGGING, _H.ENDED): _S.CLOSED,
+    (_S.RESUMING, _H.BOUND): _S.RESUMING,
+    (_S.RESUMING, _H.RESUMED): _S.JOINED,
+    (_S.RESUMING, _H.ENDED): _S.CLOSED,
+}
+
+# What a client may say in which state.
+MAY_SAY: Final[dict[SessionState, tuple[type, ...]]] = {
+    _S.CONNECTING: (Hello, Ping),
+    _S.JOINING: (Ping, Leave),
+    _S.JOINED: (Input, Ping, Check, Leave),
+    _S.LAGGING: (Input, Ping, Check, Leave),
+    _S.RESUMING: (),
+    _S.CLOSED: (),
+}
+
+
+class TokenBucket:
+    """Holds `burst` tokens at the most and gains `per_s` each second. Source: the token bucket of RFC 2697."""
+
+    __slots__ = ("_burst", "_per_s", "_stamp_s", "_tokens")
+
+    def __init__(self, per_s: float, burst: int, now_s: float) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._stamp_s = now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take a token; False where there is none."""
+        tokens = self._tokens + (now_s - self._stamp_s) * self._per_s
+        self._stamp_s = now_s
+        if tokens > self._burst:
+            tokens = self._burst
+        if tokens < 1.0:
+            self._tokens = tokens
+            return False
+        self._tokens = tokens - 1.0
+        return True
+
+
+class Session:
+    """One player's presence, across connections."""
+
+    __slots__ = (
+        "acked", "bucket", "centre", "check", "connection", "fresh", "handle", "heard_s", "id", "index", "malformed",
+        "name", "nonce", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket", "state", "strikes",
+    )  # fmt: skip
+
+    def __init__(self, session_id: int, socket: GameSocket, bucket: TokenBucket, now_s: float) -> None:
+        self.id = session_id
+        self.state = SessionState.CONNECTING
+        self.socket: GameSocket | None = socket
+        self.bucket = bucket
+        # Seconds: when it was heard last, and since when it is in its state.
+        self.heard_s = now_s
+        self.since_s = now_s
+        # Which of its connections this is, counted: orders its PRESENCE commands.
+        self.connection = 0
+        self.nonce = 0
+        self.player = ""
+        self.name = ""
+        # Highest sequence number accepted, and highest that the world has processed.
+        self.seq_in = 0
+        self.acked = 0
+        # Its entity, and the cell whose surroundings it sees; -1 before BOUND.
+        self.handle = -1
+        self.centre = -1
+        # Its place among the region's viewers, -1 for none.
+        self.index = -1
+        # Which of the ticks brings it the outer ring.
+        self.phase = session_id
+        # False: it has no view, or one with holes; a KEYFRAME comes next.
+        self.fresh = False
+        # Finished frames for this session alone, written before the tick's frame.
+        self.outbox: list[bytes] = []
+        # It asked for a VIEW_DIGEST.
+        self.check = False
+        # Reliable commands accepted whose receipt was not yet written.
+        self.receipts_due = 0
+        self.strikes = 0
+        self.malformed = 0
+
+    def on(self, happening: Happening, now_s: float) -> None:
+        """Move to the table's next state."""
+        self.state = TRANSITIONS[self.state, happening]
+        self.since_s = now_s
+
+    def may_say(self, message: object) -> None:
+        """Raises OutOfOrder for a message that has no place in this state."""
+        if not isinstance(message, MAY_SAY[self.state]):
+            raise OutOfOrder(f"{type(message).__name__} has no place while {self.state.value}")

@@ -1,0 +1,196 @@
+"""The WebSocket shell: bytes in, bytes out, nothing else.
+
+The library does the handshake, control frames, fragments, limits and closing. Two paths go below it, because they
+are taken 20 times a second by everyone: a finished frame is written straight to the kernel, and a chunk of
+whole, small, masked binary frames, which is what inputs are, is unmasked here. Everything else is the library's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Final, Protocol
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
+from websockets.server import ServerProtocol
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiler where it was installed
+    from websockets.utils import apply_mask
+
+_BINARY_FIN: Final = 0x80 | Opcode.BINARY
+_MASKED: Final = 0x80
+
+
+class Listener(Protocol):
+    """What a gateway hears from its sockets."""
+
+    def opened(self, socket: GameSocket) -> None:
+        """The handshake is done."""
+
+    def received(self, socket: GameSocket, message: bytes) -> None:
+        """A whole binary message."""
+
+    def received_text(self, socket: GameSocket) -> None:
+        """A text message, which the protocol has no use for."""
+
+    def lost(self, socket: GameSocket) -> None:
+        """The connection is gone. Comes once, whatever the cause."""
+
+
+class GameSocket(ServerConnection):
+    """One connection. `session` is the gateway's to use."""
+
+    def __init__(self, listener: Listener, protocol: ServerProtocol, server: Server, **options: Any) -> None:
+        super().__init__(protocol, server, **options)
+        self._listener = listener
+        # The library's parser stands between two frames, so whole frames may be taken past it.
+        self._between_frames = False
+        self._opened = False
+        self._early: list[bytes] = []
+        self._fragments: list[bytes] = []
+        self._fd = -1
+        self._closing: asyncio.Task[None] | None = None
+        # Counted for metrics: bytes handed to the kernel or the transport.
+        self.bytes_out = 0
+        self.session: Any = None
+        self.address = ""
+
+    # -- life --------------------------------------------------------------------
+
+    def open(self, send_buffer_bytes: int) -> None:
+        """The handshake is done. Messages that came on its heels are delivered now."""
+        import socket as sockets
+
+        peer = self.transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else "local"
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None and self.transport.get_extra_info("sslcontext") is None:
+            self._fd = raw.fileno()
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, send_buffer_bytes)
+            if raw.family in (sockets.AF_INET, sockets.AF_INET6):
+                raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        self._opened = True
+        # Bytes already went to the library after the handshake: where its parser stands is not known.
+        self._between_frames = not self._early and not self._fragments
+        self._listener.opened(self)
+        for message in self._early:
+            self._listener.received(self, message)
+        self._early.clear()
+
+    def end(self, farewell: bytes, code: int, reason: str) -> None:
+        """Write a last frame and close. Further calls do nothing."""
+        if self._closing is None:
+            self._between_frames = False
+            if not self.transport.is_closing():
+                self.transport.write(farewell)
+            self._closing = self.loop.create_task(self.close(code, reason))
+
+    @property
+    def ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._closing is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the transport is closed."""
+        self._fd = -1
+        super().connection_lost(exc)
+        if self._opened:
+            self._listener.lost(self)
+
+    # -- out ---------------------------------------------------------------------
+
+    def stalled(self) -> bool:
+        """Whether bytes wait because the kernel takes no more."""
+        return self.transport.get_write_buffer_size() > 0
+
+    def write(self, frames: bytes) -> bool:
+        """Write finished frames. False, and nothing is written, where bytes wait already or the socket is gone.
+
+        What the kernel does not take at once waits in the transport: the next call is then refused, so no
+        more than one call's bytes ever wait.
+        """
+        transport = self.transport
+        if self._fd < 0 or self._closing is not None or transport.get_write_buffer_size():
+            return self._write_through(frames)
+        self.bytes_out += len(frames)
+        try:
+            written = os.write(self._fd, frames)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            # Reset by the peer: the transport will say so.
+            return False
+        if written < len(frames):
+            transport.write(frames[written:])
+        return True
+
+    def _write_through(self, frames: bytes) -> bool:
+        """The way of sockets with TLS, which the kernel can't be given bytes past."""
+        transport = self.transport
+        if self._closing is not None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        self.bytes_out += len(frames)
+        transport.write(frames)
+        return True
+
+    # -- in ----------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        at = 0
+        while self._between_frames and at < len(data):
+            end = _frame_end(data, at)
+            if end < 0:
+                # Ends inside a frame: the library's parser has it from here on, for good.
+                self._between_frames = False
+                break
+            if data[at] == _BINARY_FIN and data[at + 1] & 0x7F < 126:
+                self._listener.received(self, apply_mask(data[at + 6 : end], data[at + 2 : at + 6]))
+            else:
+                super().data_received(data[at:end])
+                if self._fragments:
+                    self._between_frames = False
+            at = end
+        if at < len(data):
+            super().data_received(data[at:] if at else data)
+
+    def process_event(self, event: Event) -> None:
+        """websockets: a frame was parsed."""
+        if not isinstance(event, Frame) or event.opcode not in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
+            super().process_event(event)
+            return
+        if self._closing is not None:
+            return
+        if event.opcode is Opcode.TEXT:
+            self._listener.received_text(self)
+            return
+        # The library holds the sum of a message's fragments to max_size.
+        self._fragments.append(bytes(event.data))
+        if event.fin:
+            message = b"".join(self._fragments)
+            self._fragments.clear()
+            if self._opened:
+                self._listener.received(self, message)
+            else:
+                self._early.append(message)
+
+
+def _frame_end(data: bytes, at: int) -> int:
+    """Where the masked frame that begins at `at` ends; -1 where it is not all here or not masked."""
+    have = len(data) - at
+    if have < 6 or not data[at + 1] & _MASKED:
+        return -1
+    size = data[at + 1] & 0x7F
+    head = 6
+    if size == 126:
+        if have < 8:
+            return -1
+        size, head = int.from_bytes(data[at + 2 : at + 4]), 8
+    elif size == 127:
+        return -1
+    end = at + head + size
+    return end if end <= len(data) else -1
