@@ -41,7 +41,7 @@ NAMELESS: Final = "Wanderer"
 # -- coming and going ---------------------------------------------------------
 
 
-def join(world: World, tick: Tick, session: int, name: str) -> int:
+def join(world: World, tick: Tick, session: int, name: str) -> int:  # noqa: ARG001  # the engine's signature
     """A new avatar at one of the hamlets."""
     rows = world.spawn(AVATAR)
     world[Name].text[rows] = name_bytes(name)
@@ -52,7 +52,7 @@ def join(world: World, tick: Tick, session: int, name: str) -> int:
     return int(rows[0])
 
 
-def away(world: World, tick: Tick, row: int) -> None:
+def away(world: World, tick: Tick, row: int) -> None:  # noqa: ARG001  # the engine's signature
     """The connection broke: the avatar stops where it is."""
     world[Motion].vx[row] = world[Motion].vy[row] = 0
 
@@ -111,7 +111,7 @@ def steer_avatars(world: World, tick: Tick) -> None:
 
 
 def walk_avatars(world: World, tick: Tick) -> None:
-    """position += intent * speed * dt, clamped to the region, and nothing else: clients predict this."""
+    """Adds intent * speed * dt to each position, clamped to the region, and nothing else: clients predict this."""
     rows = world.rows_of(AVATAR)
     motion = world[Motion]
     going = rows[(motion.vx[rows] != 0) | (motion.vy[rows] != 0)]
@@ -165,7 +165,7 @@ def pose_avatars(world: World, tick: Tick) -> None:
 def at_most_unit(dx: F32, dy: F32) -> tuple[F32, F32]:
     """Vectors cut to length 1; those within it are untouched, to the bit."""
     length = np.sqrt(dx * dx + dy * dy)
-    divisor = np.maximum(length, np.float32(1))
+    divisor: F32 = np.maximum(length, np.float32(1))
     return dx / divisor, dy / divisor
 
 
@@ -179,7 +179,8 @@ def coarse_angle(dx: F32, dy: F32, steps: int) -> F32:
     """Directions as one of `steps` angles, radians in [0, 2 pi), (n,) float32."""
     step = np.float32(TURN_STEP_RADIANS * 256 / steps)
     nearest = np.floor(atan2(dy, dx) / step + np.float32(0.5)).astype(np.int64) % steps
-    return nearest.astype(np.float32) * step
+    angle: F32 = nearest.astype(np.float32) * step
+    return angle
 
 
 def nearest_hamlet(world: World, rows: Rows) -> tuple[F32, F32]:

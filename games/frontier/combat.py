@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,10 +31,10 @@ from games.frontier.components import (
 )
 from games.frontier.constants import (
     POINTS_MAX,
+    RUN_MAX_UNITS_PER_S,
     SEEN_AGE_TICKS_MAX,
     SHOOT_EVERY_S,
     SHOT_BODY_UNITS,
-    RUN_MAX_UNITS_PER_S,
     SHOT_RANGE_UNITS,
     STRIKE_ARC_COSINE,
     STRIKE_EVERY_S,
@@ -42,7 +43,7 @@ from games.frontier.constants import (
 )
 from games.frontier.creatures import grid_of, living, places
 from games.frontier.world import put, spawn_if_room
-from server.sim import F32, I64, U8, U32, Archetype, Bool, Rows, Tick, World
+from server.sim import F32, I64, U8, Archetype, Bool, Rows, Tick, World
 from server.sim.dmath import normalise
 
 
@@ -95,13 +96,14 @@ def shoot(world: World, tick: Tick) -> None:
     rows, first = np.unique(shots.row, return_index=True)
     dx, dy = normalise(shots.dx[first], shots.dy[first])
     flies = can_attack(world, tick, rows) & ((dx != 0) | (dy != 0))
-    rows, dx, dy, seen_tick = rows[flies], dx[flies], dy[flies], shots.seen_tick[first][flies]
+    rows, dx, dy = rows[flies], dx[flies], dy[flies]
     if not rows.size:
         return
     world[Bag].arm_ready_tick[rows] = tick.number + ticks(SHOOT_EVERY_S, tick)
     face(world, rows, dx, dy)
-    target, length = first_on_line(world, tick, rows, dx, dy, seen_tick)
     x, y = places(world, rows)
+    arrows = Arrows(rows, x, y, dx, dy, shots.seen_tick[first][flies].astype(np.int64))
+    target, length = first_on_line(world, tick, arrows)
     tick.emit(Shot, at=(x, y), who=rows, x=x, y=y, dx=dx, dy=dy, length=length)
     hit = target >= 0
     wound(world, tick, rows[hit], target[hit], SHOT_DAMAGE)
@@ -135,21 +137,33 @@ def can_attack(world: World, tick: Tick, rows: Rows) -> Bool:
     return ready
 
 
-def first_on_line(
-    world: World, tick: Tick, rows: Rows, dx: F32, dy: F32, seen_tick: U32
-) -> tuple[I64, F32]:
+@dataclass(frozen=True, slots=True)
+class Arrows:
+    """Arrows in flight: (n,) each."""
+
+    archer: Rows
+    # Where they start.
+    x: F32
+    y: F32
+    # Unit vectors.
+    dx: F32
+    dy: F32
+    seen_tick: I64
+
+
+def first_on_line(world: World, tick: Tick, arrows: Arrows) -> tuple[I64, F32]:
     """What each arrow meets first, (n,) rows or -1, and how far it flies, (n,) float32 units.
 
-    Where bodies were, not where they are; the history is SEEN_AGE_TICKS_MAX long, so nobody shoots further into the past.
+    Where bodies were, not where they are; the history is SEEN_AGE_TICKS_MAX long: nobody shoots further back.
     """
     bodies = living(world, world.rows_of(AVATAR, *CREATURES))
-    x, y = places(world, rows)
+    x, y, dx, dy = arrows.x, arrows.y, arrows.dx, arrows.dy
     # Candidates lie round the middle of the line, as far off as anyone runs in the time compensated.
     middle = np.float32(SHOT_RANGE_UNITS / 2)
     slack = SHOT_RANGE_UNITS / 2 + SHOT_BODY_UNITS + RUN_MAX_UNITS_PER_S * SEEN_AGE_TICKS_MAX * tick.dt
     near = grid_of(world, bodies, 32.0).radius(x + dx * middle, y + dy * middle, slack)
     query, body = near.query, bodies[near.index]
-    then_x, then_y = HISTORY.at(world, seen_tick[query].astype(np.int64), body)
+    then_x, then_y = HISTORY.at(world, arrows.seen_tick[query], body)
     off_x, off_y = then_x - x[query], then_y - y[query]
     along = off_x * dx[query] + off_y * dy[query]
     across = off_x * dy[query] - off_y * dx[query]
@@ -157,13 +171,13 @@ def first_on_line(
         (along > 0)
         & (along <= np.float32(SHOT_RANGE_UNITS))
         & (np.abs(across) <= np.float32(SHOT_BODY_UNITS))
-        & (body != rows[query])
+        & (body != arrows.archer[query])
     )
     query, body, along = query[met], body[met], along[met]
     order = np.lexsort((body, along, query))
     shooter, first = np.unique(query[order], return_index=True)
-    target = np.full(rows.size, -1, np.int64)
-    length = np.full(rows.size, SHOT_RANGE_UNITS, np.float32)
+    target = np.full(x.size, -1, np.int64)
+    length = np.full(x.size, SHOT_RANGE_UNITS, np.float32)
     target[shooter], length[shooter] = body[order][first], along[order][first]
     return target, length
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from games.frontier.avatar import coarse_angle
 from games.frontier.components import (
     AVATAR,
     CAMPFIRE,
@@ -17,15 +19,11 @@ from games.frontier.components import (
     Position,
     State,
 )
-from games.frontier.avatar import coarse_angle
 from games.frontier.constants import ticks
 from games.frontier.world import PLACINGS, Placing, around, clamped, put, spawn_if_room, target_count
 from server.sim import F32, Bool, Random, Rows, Tick, World
 from server.sim.dmath import normalise
 from server.sim.grid import Grid
-
-# (n,) integers, each a Pose.
-Poses = NDArray[np.integer]
 
 # A creature thinks every so many ticks; a quarter of them at each tick.
 THINK_EVERY_TICKS: Final = 4
@@ -76,7 +74,8 @@ def breed(world: World, tick: Tick) -> None:
 
 def whose_turn(rows: Rows, tick: Tick) -> Rows:
     """Those of `rows` that think at this tick."""
-    return rows[rows % THINK_EVERY_TICKS == tick.number % THINK_EVERY_TICKS]
+    turn: Rows = rows[rows % THINK_EVERY_TICKS == tick.number % THINK_EVERY_TICKS]
+    return turn
 
 
 def places(world: World, rows: Rows) -> tuple[F32, F32]:
@@ -110,18 +109,31 @@ def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
     return push_x / shy, push_y / shy
 
 
-def steer(world: World, rows: Rows, vx: F32, vy: F32, speed_max: F32, *, moving: Poses, standing: Poses) -> None:
-    """Set creatures going: velocities in units per second, cut to `speed_max`; and their Pose.
+@dataclass(frozen=True, slots=True)
+class Going:
+    """How creatures want to go: (n,) each. Units per second; poses are what they look like on the move and at rest."""
+
+    vx: F32
+    vy: F32
+    speed_max: F32
+    moving: NDArray[np.integer]
+    standing: NDArray[np.integer]
+
+
+def steer(world: World, rows: Rows, going: Going) -> None:
+    """Set creatures going, no faster than they can.
 
     Those nearly still stop altogether, so that a grazing herd costs nothing on the wire.
     """
+    vx, vy = going.vx, going.vy
     speed = np.sqrt(vx * vx + vy * vy)
     still = speed < np.float32(STANDSTILL_UNITS_PER_S)
-    scale = np.where(still, np.float32(0), np.minimum(np.float32(1), speed_max / np.maximum(speed, np.float32(1e-6))))
+    within = np.minimum(np.float32(1), going.speed_max / np.maximum(speed, np.float32(1e-6)))
+    scale = np.where(still, np.float32(0), within)
     vx, vy = vx * scale, vy * scale
     motion, state = world[Motion], world[State]
     motion.vx[rows], motion.vy[rows] = vx, vy
-    state.pose[rows] = np.where(still, standing, moving)
+    state.pose[rows] = np.where(still, going.standing, going.moving)
     world[Heading].angle[rows[~still]] = coarse_angle(vx[~still], vy[~still], HEADING_STEPS)
 
 
@@ -148,7 +160,9 @@ def far_from(world: World, x: F32, y: F32, others: Rows, distance_units: float) 
     """(n,) bool: none of `others` is within the distance. For few places: compares all with all."""
     ox, oy = places(world, others)
     dx, dy = x[:, None] - ox, y[:, None] - oy
-    return (dx * dx + dy * dy > np.float32(distance_units * distance_units)).all(axis=1)
+    apart = dx * dx + dy * dy > np.float32(distance_units * distance_units)
+    result: Bool = np.logical_and.reduce(apart, axis=1)
+    return result
 
 
 def nearest_of(world: World, rows: Rows, others: Rows, distance_units: float) -> Rows:

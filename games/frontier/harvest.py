@@ -133,7 +133,8 @@ def heal(world: World, tick: Tick) -> None:
 def due(rows: Rows, tick: Tick, every_s: float) -> Rows:
     """Those of `rows` whose turn it is at this tick, so that each has one every so many seconds."""
     period = ticks(every_s, tick)
-    return rows[rows % period == tick.number % period]
+    turn: Rows = rows[rows % period == tick.number % period]
+    return turn
 
 
 def nearest_node(world: World, rows: Rows, nodes: Rows) -> tuple[Rows, Rows]:

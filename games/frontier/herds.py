@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from games.frontier.components import AVATAR, HERDS, PREDATORS, SHEEP, Mind, Motion, Pose
-from games.frontier.creatures import grid_of, inward, living, places, steer, whose_turn, wind
+from games.frontier.creatures import Going, grid_of, inward, living, places, steer, whose_turn, wind
 from server.sim import F32, U8, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -61,15 +61,14 @@ def think_herds(world: World, tick: Tick) -> None:
     # Half of the old velocity stays: animals have weight.
     half = np.float32(0.5)
     calm_x, calm_y = half * (motion.vx[rows] + calm_x), half * (motion.vy[rows] + calm_y)
-    steer(
-        world,
-        rows,
-        np.where(scared, run * run_x, calm_x),
-        np.where(scared, run * run_y, calm_y),
-        np.where(scared, run, np.float32(WALK_UNITS_PER_S)),
+    going = Going(
+        vx=np.where(scared, run * run_x, calm_x),
+        vy=np.where(scared, run * run_y, calm_y),
+        speed_max=np.where(scared, run, np.float32(WALK_UNITS_PER_S)),
         moving=np.where(scared, Pose.RUN, Pose.WALK),
         standing=np.where(scared, Pose.IDLE, Pose.EAT),
     )
+    steer(world, rows, going)
 
 
 def flight(world: World, rows: Rows) -> tuple[F32, F32]:

@@ -9,11 +9,12 @@ A fire sends any of them away. `next_mood` is that picture as code; the rest are
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from games.frontier.combat import BEAR_BITE_DAMAGE, WOLF_BITE_DAMAGE, wound
 from games.frontier.components import (
     AVATAR,
     CAMPFIRE,
@@ -27,8 +28,7 @@ from games.frontier.components import (
     State,
 )
 from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
-from games.frontier.combat import BEAR_BITE_DAMAGE, WOLF_BITE_DAMAGE, wound
-from games.frontier.creatures import grid_of, inward, living, nearest_of, places, steer, whose_turn, wind
+from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, steer, whose_turn, wind
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -68,21 +68,20 @@ def think_predators(world: World, tick: Tick) -> None:
     rows = whose_turn(pack, tick)
     if not rows.size:
         return
-    kind = np.where(world.is_a(rows, WOLF), 0, 1)
+    kind = kind_of(world, rows)
     away_x, away_y, burnt = from_fire(world, rows)
     apart_x, apart_y, together_x, together_y, shared = pack_mates(world, pack, rows)
     quarry, distance, fell = known_prey(world, rows)
     hungry = (world[Mind].mood[rows] == Mood.ROAM) & (world[Mind].until_tick[rows] <= tick.number) & ~burnt
-    found = look_for_prey(world, tick, rows, kind, hungry, shared)
-    mood = next_mood(world, tick, rows, kind, burnt, distance, fell, found)
+    found = look_for_prey(world, tick, rows, hungry, shared)
+    mood = next_mood(world, tick, rows, Senses(burnt, distance, fell, found))
 
     hunting = (mood == Mood.STALK) | (mood == Mood.CHASE)
     quarry = np.where(quarry >= 0, quarry, found)
     goal_x, goal_y = towards(world, rows, np.where(hunting, quarry, -1))
     drift_x, drift_y, strength = wind(world, tick, rows)
     edge_x, edge_y = inward(world, *places(world, rows))
-    stands = (mood == Mood.EAT) | (mood == Mood.REST)
-    speed = np.choose(np.minimum(mood, 3), [ROAM_SPEED[kind], STALK_SPEED[kind], CHASE_SPEED[kind], 0 * ROAM_SPEED[kind]])
+    speed = np.choose(np.minimum(mood, Mood.CHASE), [ROAM_SPEED[kind], STALK_SPEED[kind], CHASE_SPEED[kind]])
     speed = np.where(burnt, CHASE_SPEED[kind] * np.float32(0.8), speed)
     # A roaming pack drifts with the wind, and lies about when there is little.
     lazy = np.where(strength > np.float32(0.35), np.float32(1), np.float32(0))
@@ -90,17 +89,15 @@ def think_predators(world: World, tick: Tick) -> None:
     pull = np.where(hunting, np.float32(0), np.float32(0.08))
     vx = speed * (lead_x + 2 * edge_x + 3 * away_x) + apart_x * 3 + together_x * pull * lazy
     vy = speed * (lead_y + 2 * edge_y + 3 * away_y) + apart_y * 3 + together_y * pull * lazy
-    still = stands & ~burnt
-    vx, vy = np.where(still, np.float32(0), vx), np.where(still, np.float32(0), vy)
-    steer(
-        world,
-        rows,
-        vx,
-        vy,
-        speed,
+    still = ((mood == Mood.EAT) | (mood == Mood.REST)) & ~burnt
+    going = Going(
+        vx=np.where(still, np.float32(0), vx),
+        vy=np.where(still, np.float32(0), vy),
+        speed_max=speed,
         moving=np.where((mood == Mood.CHASE) | burnt, Pose.RUN, Pose.WALK),
         standing=np.choose(mood, [Pose.IDLE, Pose.IDLE, Pose.ATTACK, Pose.EAT, Pose.IDLE]),
     )
+    steer(world, rows, going)
 
 
 def bite(world: World, tick: Tick) -> None:
@@ -123,23 +120,39 @@ def bite(world: World, tick: Tick) -> None:
 # -- leaves --------------------------------------------------------------------
 
 
-def next_mood(
-    world: World, tick: Tick, rows: Rows, kind: I64, burnt: Bool, distance: F32, fell: Bool, found: I64
-) -> NDArray[np.int64]:
+def kind_of(world: World, rows: Rows) -> I64:
+    """(n,) column of the tables above: 0 for a wolf, 1 for a bear."""
+    return np.where(world.is_a(rows, WOLF), 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """What predators know when they decide: (n,) each."""
+
+    # A fire is near.
+    burnt: Bool
+    # Units to the prey they hunt, 0 where unknown.
+    distance: F32
+    # The prey they hunted is dead or gone.
+    fell: Bool
+    # Row of new prey, -1 for none.
+    found: I64
+
+
+def next_mood(world: World, tick: Tick, rows: Rows, senses: Senses) -> I64:
     """One step through the picture at the module's top, written to Mind; returns the moods, (n,)."""
-    mind = world[Mind]
-    now = tick.number
+    mind, now, found = world[Mind], tick.number, senses.found
     mood, until, prey = mind.mood[rows].astype(np.int64), mind.until_tick[rows].astype(np.int64), mind.prey[rows]
     due = until <= now
     hunting = (mood == Mood.STALK) | (mood == Mood.CHASE)
     nothing = np.uint64(0)
     # Each row: who changes, to what, for how long, and whether the prey is forgotten. The first that fits counts.
     table = (
-        (burnt & (hunting | (mood == Mood.ROAM)), Mood.ROAM, WARY_OF_FIRE_S, True),
-        (hunting & fell & (distance <= PACK_UNITS), Mood.EAT, EAT_S, True),
-        (hunting & (fell | (distance > LOSE_UNITS)), Mood.ROAM, 1.0, True),
+        (senses.burnt & (hunting | (mood == Mood.ROAM)), Mood.ROAM, WARY_OF_FIRE_S, True),
+        (hunting & senses.fell & (senses.distance <= PACK_UNITS), Mood.EAT, EAT_S, True),
+        (hunting & (senses.fell | (senses.distance > LOSE_UNITS)), Mood.ROAM, 1.0, True),
         ((mood == Mood.CHASE) & due, Mood.REST, REST_S, True),
-        ((mood == Mood.STALK) & (distance <= POUNCE_UNITS[kind]), Mood.CHASE, CHASE_S, False),
+        ((mood == Mood.STALK) & (senses.distance <= POUNCE_UNITS[kind_of(world, rows)]), Mood.CHASE, CHASE_S, False),
         ((mood == Mood.STALK) & due, Mood.ROAM, REST_S, True),
         ((mood == Mood.EAT) & due, Mood.ROAM, SATED_S, True),
         ((mood == Mood.REST) & due, Mood.ROAM, 1.0, True),
@@ -174,7 +187,7 @@ def known_prey(world: World, rows: Rows) -> tuple[I64, F32, Bool]:
     return prey, np.where(here, distance, np.float32(0)), fell
 
 
-def look_for_prey(world: World, tick: Tick, rows: Rows, kind: I64, hungry: Bool, shared: U64) -> I64:
+def look_for_prey(world: World, tick: Tick, rows: Rows, hungry: Bool, shared: U64) -> I64:
     """What each hungry one finds: a pack mate's prey, a lone player, a herd animal; (n,) rows, -1 for nothing."""
     found = np.full(rows.size, -1, np.int64)
     if not hungry.any():
@@ -183,10 +196,11 @@ def look_for_prey(world: World, tick: Tick, rows: Rows, kind: I64, hungry: Bool,
     seeking = np.flatnonzero(hungry & (found < 0))
     if not seeking.size:
         return found
+    kind = kind_of(world, rows[seeking])
     players = lone_players(world)
-    sight = (AVATAR_SIGHT_NIGHT_UNITS if is_night(tick) else AVATAR_SIGHT_DAY_UNITS)[kind[seeking]]
+    sight = (AVATAR_SIGHT_NIGHT_UNITS if is_night(tick) else AVATAR_SIGHT_DAY_UNITS)[kind]
     herd = world.rows_of(*HERDS)
-    found[seeking] = nearest_within(world, herd, rows[seeking], SIGHT_UNITS[kind[seeking]])
+    found[seeking] = nearest_within(world, herd, rows[seeking], SIGHT_UNITS[kind])
     player = nearest_within(world, players, rows[seeking], sight)
     found[seeking] = np.where(player >= 0, player, found[seeking])
     return found
