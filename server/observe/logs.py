@@ -1,6 +1,6 @@
 """Structured logs: one JSON object per line (orjson), or lines for a person.
 
-`configure` once at the start; `logger("gateway")` wherever one is needed. What
+`configure` once at the start; `structlog.get_logger(__name__)` wherever a logger is needed. What
 other libraries log through `logging` takes the same way out. Values under a
 name that speaks of a secret are blotted out, whoever logs them.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 from pydantic import SecretBytes, SecretStr
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 BLOT: Final = "[secret]"
 # Names of values that are never written: jwt_secret, token, resume, Authorization, set-cookie, password, api_key.
@@ -38,6 +38,7 @@ def configure(level: str = "info", format: str = "json", stream: TextIO | None =
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Tracebacks as plain text: structlog's richer ones show local variables, and with them secrets.
@@ -52,14 +53,14 @@ def configure(level: str = "info", format: str = "json", stream: TextIO | None =
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=lambda *name: _NamedLogger(out, str(name[0]) if name else "everstep"),
         # Loggers made before a second `configure` must follow it.
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=before,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after],
         )
     )
@@ -69,10 +70,12 @@ def configure(level: str = "info", format: str = "json", stream: TextIO | None =
     logging.getLogger("websockets").setLevel(max(threshold, logging.WARNING))
 
 
-def logger(component: str, **bound: Any) -> FilteringBoundLogger:  # Any: whatever a line should carry
-    """A logger whose lines say which part of the server they come from."""
-    made: FilteringBoundLogger = structlog.get_logger(component=component, **bound)
-    return made
+class _NamedLogger(structlog.WriteLogger):
+    """A writer that knows which module its lines come from, as `logging`'s loggers do."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        super().__init__(file)
+        self.name = name
 
 
 def blot(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

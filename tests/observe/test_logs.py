@@ -36,24 +36,26 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_line_is_one_json_object(out: io.StringIO):
     logs.configure("info", "json", out)
-    logs.logger("gateway", region=1).info("joined", session=5, tick=np.int64(7), cells={3: 4}, odd=object(), x=1e400)
+    structlog.get_logger("server.gateway", region=1).info(
+        "joined", session=5, tick=np.int64(7), cells={3: 4}, odd=object(), x=1e400
+    )
     [line] = lines(out)
     assert line["event"] == "joined"
-    assert (line["component"], line["level"]) == ("gateway", "info")
+    assert (line["logger"], line["level"]) == ("server.gateway", "info")
     assert (line["region"], line["session"], line["tick"], line["cells"]) == (1, 5, 7, {"3": 4})
     assert line["timestamp"].endswith("Z")
 
 
 def test_a_text_cannot_begin_a_line_of_its_own(out: io.StringIO):
     logs.configure("info", "json", out)
-    logs.logger("gateway").info("joined", name='x\n{"event":"forged"}')
+    structlog.get_logger("gateway").info("joined", name='x\n{"event":"forged"}')
     assert [line["event"] for line in lines(out)] == ["joined"]
 
 
 @pytest.mark.parametrize(("level", "heard"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_less_than_the_level_is_not_logged(out: io.StringIO, level: str, heard: int):
     logs.configure(level, "json", out)
-    logger = logs.logger("host")
+    logger = structlog.get_logger("host")
     for name in ("debug", "info", "warning", "error"):
         getattr(logger, name)(name)
     assert len(lines(out)) == heard
@@ -72,7 +74,7 @@ def test_a_secret_is_never_written(out: io.StringIO, form: str):
     logs.configure("debug", form, out)
     secret = "0123456789abcdef0123456789abcdef"
     settings = load(overrides={"auth.jwt_secret": secret}, environment={})
-    logs.logger("api").info(
+    structlog.get_logger("api").info(
         "everything",
         settings=settings,
         dump=settings.model_dump(),
@@ -94,7 +96,7 @@ def test_a_traceback_is_told_without_the_variables_it_met(out: io.StringIO, form
     try:
         int(key[:0])
     except ValueError:
-        logs.logger("host").exception("failed")
+        structlog.get_logger("host").exception("failed")
         logging.getLogger("other").exception("failed too")
     text = out.getvalue()
     assert text.count("ValueError: invalid literal") == 2
@@ -102,7 +104,7 @@ def test_a_traceback_is_told_without_the_variables_it_met(out: io.StringIO, form
 
 
 def test_a_later_configuration_holds_for_loggers_made_before(out: io.StringIO):
-    logger = logs.logger("host")
+    logger = structlog.get_logger("host")
     logs.configure("error", "json", out)
     logger.info("unheard")
     logs.configure("info", "json", out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -60,3 +61,12 @@ def test_every_metric_says_what_it_counts_and_is_named_for_us():
         assert family.name.startswith("everstep_"), family.name
         if not family.name.endswith("_created"):
             assert family.documentation.endswith("."), family.name
+
+
+def test_the_operators_page_lists_every_metric_as_it_is(root: Path):
+    page = (root / "docs" / "operating.md").read_text(encoding="utf-8")
+    for family in Metrics().registry.collect():
+        if not family.name.startswith("process_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            [row] = [line for line in page.splitlines() if line.startswith((f"| `{name}`", f"| `{name}{{"))]
+            assert row.endswith(f"| {family.type} | {family.documentation} |")
