@@ -84,9 +84,7 @@ class Everstep:
         self.gateway = Gateway(
             game.schema,
             self.region,
-            ViewSpec(
-                view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units
-            ),
+            ViewSpec(view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units),
             self.bus,
             self.clock,
             Authenticator(
@@ -103,9 +101,7 @@ class Everstep:
         )
         # Commands of this process reach the inbox just before the tick that takes them.
         self.host.before_tick.append(self.gateway.link.flush)
-        self.http = Http(
-            self.metrics, self.health, {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"}
-        )
+        self.http = Http(self.metrics, self.health, {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"})
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()

@@ -1,9 +1,9 @@
 """What the gateway can refuse.
 
-    GatewayError
-    ├── Unauthorised    a token that is not accepted
-    ├── ResumeFailed    a resume token that is unknown, spent or too old
-    └── FrameGap        a frame that does not follow the one before, or whose digest does not hold
+GatewayError
+├── Unauthorised    a token that is not accepted
+├── ResumeFailed    a resume token that is unknown, spent or too old
+└── FrameGap        a frame that does not follow the one before, or whose digest does not hold
 """
 
 from __future__ import annotations

@@ -191,9 +191,7 @@ class Fanout:
         comes: dict[int, list[int]] = defaultdict(list)
         who, slots = self._watchers(change.before)
         if who.size:
-            gone = (change.after[who] == NOWHERE) | (
-                self._interest.distance(change.after[who], centres[slots]) > far
-            )
+            gone = (change.after[who] == NOWHERE) | (self._interest.distance(change.after[who], centres[slots]) > far)
             for slot, handle in zip(slots[gone].tolist(), change.moved[who[gone]].tolist(), strict=True):
                 goes[slot].append(handle)
         who, slots = self._watchers(change.after)
@@ -269,7 +267,8 @@ class Fanout:
         """A finished frame for a viewer whose own cell becomes `new`: what is no longer in view, what now is."""
         interest = self._interest
         before = self._replica.seen_from(old)
-        gone = np.sort(before[interest.distance(self._replica.cell[before], np.int64(new)) > interest.far], kind="stable")
+        gone = before[interest.distance(self._replica.cell[before], np.int64(new)) > interest.far]
+        gone.sort(kind="stable")
         now = self._replica.seen_from(new)
         cells = self._replica.cell[now]
         was = interest.distance(cells, np.int64(old))

@@ -231,7 +231,9 @@ class Gateway:
 
     def _pong(self, socket: GameSocket, message: Ping) -> None:
         since_s = self._clock.now_s() - self.stream.frame_s
-        pong = encode_pong(message.client_time, max(0, self.stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000))
+        pong = encode_pong(
+            message.client_time, max(0, self.stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000)
+        )
         socket.write(websocket_frame(pong))
 
     def _hello(self, socket: GameSocket, session: Session, hello: Hello, now_s: float) -> None:

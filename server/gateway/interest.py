@@ -57,7 +57,8 @@ class Interest:
         """(n,) cell numbers of raw positions; what lies past an edge counts as in the edge's cell."""
         column = np.minimum(x.astype(np.int64) // self.cell_raw, self.columns - 1)
         row = np.minimum(y.astype(np.int64) // self.cell_raw, self.rows - 1)
-        return (row + self.far) * self.stride + column + self.far
+        cells: Cells = (row + self.far) * self.stride + column + self.far
+        return cells
 
     def recentre(self, centre: Cells, x: NDArray[np.integer], y: NDArray[np.integer]) -> Cells:
         """(n,) cell numbers of viewers at these raw positions, whose cells were `centre`."""
@@ -68,11 +69,12 @@ class Interest:
         off_y = np.abs(y.astype(np.int64) - ((row - self.far) * self.cell_raw + half))
         return np.where((off_x > reach) | (off_y > reach), self.cell(x, y), centre)
 
-    def distance(self, a: Cells, b: Cells) -> Cells:
+    def distance(self, a: Cells, b: Cells | np.int64) -> Cells:
         """Cells between a and b, the longer axis counting: seen if at most `far`. Shapes broadcast."""
         row_a, column_a = np.divmod(a, self.stride)
         row_b, column_b = np.divmod(b, self.stride)
-        return np.maximum(np.abs(row_a - row_b), np.abs(column_a - column_b))
+        cells: Cells = np.maximum(np.abs(row_a - row_b), np.abs(column_a - column_b))
+        return cells
 
     def spans(self, centres: Cells, *, ring: bool) -> tuple[Cells, Cells]:
         """((n, k), (n, k)) first cell and one past the last of each row of each viewer's square.

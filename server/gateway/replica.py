@@ -52,9 +52,7 @@ class Replica:
         # Per component: (entities_max,) packed records as they travel.
         self.values: list[Records] = [np.zeros(entities_max, c.dtype) for c in schema.components]
         # Per component: (entities_max,) tick of the last change.
-        self.changed_tick: list[NDArray[np.int64]] = [
-            np.full(entities_max, -1, np.int64) for _ in schema.components
-        ]
+        self.changed_tick: list[NDArray[np.int64]] = [np.full(entities_max, -1, np.int64) for _ in schema.components]
         self._carries = [
             np.array([c.id in a.components for a in schema.archetypes] + [False] * (256 - len(schema.archetypes)))
             for c in schema.components

@@ -87,7 +87,7 @@ class Frame:
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
-        return msgpack.packb(
+        encoded: bytes = msgpack.packb(
             [
                 self.region,
                 self.tick,
@@ -103,6 +103,7 @@ class Frame:
                 self.digest,
             ]
         )
+        return encoded
 
     @classmethod
     def decode(cls, data: bytes, schema: Schema) -> Frame:

@@ -30,7 +30,7 @@ from server.shard.machine import (
     command_shapes,
     empty_records,
 )
-from server.sim.component import NO_ARCHETYPE, Rows
+from server.sim.component import Rows
 from server.sim.errors import CapacityError, SnapshotError
 from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
 
@@ -94,6 +94,7 @@ class RegionMachine:
             system(self.world, tick)
         self.sessions.applied(inputs.processed)
         self._leave(tick, inputs.batches.get(LEAVE))
+        refused += self._removed()
         # Heard by those who are owners now, before the end of tick clears the dead.
         events = [e for emitted in tick.emitted for e in self._events(emitted)]
         self.world.end_tick()
@@ -135,9 +136,10 @@ class RegionMachine:
 
     def snapshot(self) -> bytes:
         """Game, tick, sessions and world."""
-        return msgpack.packb(
+        encoded: bytes = msgpack.packb(
             [self.game.name, self.game.version, self._tick, self.seed, self.sessions.to_bytes(), self.world.snapshot()]
         )
+        return encoded
 
     def restore(self, data: bytes) -> None:
         """Become the machine that wrote the snapshot. Raises SnapshotError; the machine is then unchanged."""
@@ -146,8 +148,10 @@ class RegionMachine:
         except (ValueError, TypeError) as error:
             raise SnapshotError(f"not a region's snapshot: {error}") from error
         if (name, version, seed) != (self.game.name, self.game.version, self.seed):
-            raise SnapshotError(f"a snapshot of {name} {version}, seed {seed}; this is {self.game.name} "
-                                f"{self.game.version}, seed {self.seed}")
+            raise SnapshotError(
+                f"a snapshot of {name} {version}, seed {seed}; this is {self.game.name} "
+                f"{self.game.version}, seed {self.seed}"
+            )
         table = Sessions()
         table.from_bytes(sessions)
         self.world.restore(world)
@@ -207,14 +211,16 @@ class RegionMachine:
                 self.world.owner[row] = 0
         self.sessions.remove(records["session"])
 
+    def _removed(self) -> list[tuple[int, str]]:
+        """Sessions whose entity the game ended: they are told, and forgotten."""
+        gone = self.sessions.whose_entity_ended(self.world)
+        if gone.size:
+            self.sessions.remove(gone)
+        return [(session, "removed by the game") for session in gone.tolist()]
+
     def _rows(self, sessions: NDArray[np.uint64]) -> Rows:
         """(n,) int64 rows of the sessions' living entities, -1 where there is none."""
-        places = self.sessions.find(sessions)
-        if not len(self.sessions):
-            return places
-        rows, generations = self.sessions.rows(places)
-        here = (places >= 0) & (self.world.archetype[rows] != NO_ARCHETYPE) & (self.world.generation[rows] == generations)
-        return np.where(here, rows, -1)
+        return self.sessions.rows(sessions, self.world)
 
     def _batch(self, number: int, kind: type[Command], records: Records | None) -> Command:
         if records is None:
@@ -235,7 +241,9 @@ class RegionMachine:
 
     def _events(self, emitted: Emitted) -> list[FrameEvent]:
         number = self._event_ids[emitted.event]
-        args = list(zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True))
+        args = list(
+            zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True)
+        )
         n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else len(args)
         messages = [encode_event(self.region.id, number, list(a)) for a in (args or [()] * n)]
         if emitted.to is not None:

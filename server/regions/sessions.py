@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.shard.machine import Records
+from server.sim.component import NO_ARCHETYPE, Bool, Rows
 from server.sim.errors import SnapshotError
+from server.sim.world import World
 
 _RECORD: Final = np.dtype([("session", "<u8"), ("row", "<i8"), ("generation", "<u4"), ("seq", "<u4")])
 
@@ -30,9 +32,23 @@ class Sessions:
         at = np.minimum(np.searchsorted(ids, sessions), ids.size - 1)
         return np.where(ids[at] == sessions, at, -1)
 
-    def rows(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """(rows, generations) of the entities at these places."""
-        return self._table["row"][places], self._table["generation"][places]
+    def rows(self, sessions: NDArray[np.uint64], world: World) -> Rows:
+        """(n,) int64 rows of the sessions' living entities, -1 where there is none."""
+        at = self.find(sessions)
+        if not self._table.size:
+            return at
+        return np.where((at >= 0) & self._lives(world)[at], self._table["row"][at], -1)
+
+    def whose_entity_ended(self, world: World) -> NDArray[np.uint64]:
+        """Sessions whose entity lives no more."""
+        ended: NDArray[np.uint64] = self._table["session"][~self._lives(world)]
+        return ended
+
+    def _lives(self, world: World) -> Bool:
+        """(n,) bool by place in the table. The generation tells a reused row from the entity that was there."""
+        rows = self._table["row"]
+        lives: Bool = (world.archetype[rows] != NO_ARCHETYPE) & (world.generation[rows] == self._table["generation"])
+        return lives
 
     def seqs(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         """(n,) int64 last applied sequence number, -1 for strangers."""

@@ -1,8 +1,8 @@
 """What a shard can refuse.
 
-    ShardError
-    ├── BatchError      bytes that are not a command batch of this game
-    └── RecordError     bytes that are not a journal record
+ShardError
+├── BatchError      bytes that are not a command batch of this game
+└── RecordError     bytes that are not a journal record
 """
 
 from __future__ import annotations

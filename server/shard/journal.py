@@ -35,9 +35,7 @@ class JournalRecord:
 
     def encode(self) -> bytes:
         """The record's bytes."""
-        head = _HEAD.pack(
-            _MAGIC, FORMAT, self.shard, self.tick, self.epoch, self.simulation, len(self.payload), 0
-        )
+        head = _HEAD.pack(_MAGIC, FORMAT, self.shard, self.tick, self.epoch, self.simulation, len(self.payload), 0)
         crc = zlib.crc32(self.payload, zlib.crc32(head))
         return head[:-4] + struct.pack("<I", crc) + self.payload
 

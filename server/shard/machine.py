@@ -69,7 +69,8 @@ class TickInput:
     def encode(self) -> bytes:
         """Canonical bytes: equal inputs have equal bytes."""
         batches = encode_batches(self.batches)
-        return msgpack.packb([batches, self.processed.tobytes()])
+        encoded: bytes = msgpack.packb([batches, self.processed.tobytes()])
+        return encoded
 
     @classmethod
     def decode(cls, data: bytes, shapes: Mapping[int, CommandSchema]) -> TickInput:
@@ -87,7 +88,8 @@ NOTHING: Final = TickInput({}, np.zeros(0, PROCESSED))
 
 def encode_batches(batches: Mapping[int, Records]) -> bytes:
     """Command batches as bytes, kinds ascending: what a gateway sends and a journal keeps."""
-    return msgpack.packb([[kind, batches[kind].tobytes()] for kind in sorted(batches)])
+    encoded: bytes = msgpack.packb([[kind, batches[kind].tobytes()] for kind in sorted(batches)])
+    return encoded
 
 
 def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema]) -> dict[int, Records]:

@@ -218,6 +218,8 @@ class Game:
             raise DeclarationError(f"{self.position.__name__} needs columns x and y on the wire, with their axis")
         if x.wire != type(x.wire)(y.wire.type, y.wire.scale, y.wire.offset, "x", y.wire.size):
             raise DeclarationError(f"{self.position.__name__}: x and y must have the same wire type and scale")
+        if x.wire.type not in ("u16", "u32"):
+            raise DeclarationError(f"{self.position.__name__}: a place travels as u16 or u32 from the region's corner")
         names = [s.__name__ for s in self.systems]
         if len(set(names)) != len(names):
             raise DeclarationError(f"two systems share a name, and so their randomness: {names}")

@@ -224,11 +224,13 @@ class World:
         targets += [array for c in self._columns.values() for _, array in c.arrays()]
         # Bytes per row of each; `target[:1]`, for a column may hold several numbers per row.
         widths = [target[:1].nbytes for target in targets]
-        size = _HEAD.size + free * 8 + high_water * sum(widths)
+        size = _HEAD.size + free * 8 + high_water * sum(widths)  # exact: integers
         if arrays != len(targets) + 1 or size != len(view):
             raise SnapshotError("a world of other components")
         archetype = np.frombuffer(view, np.uint8, high_water, _HEAD.size)
-        freed = np.frombuffer(view, "<i8", free, _HEAD.size + high_water * sum(widths[:3])).astype(np.int64)
+        # The free rows follow archetype, generation and owner.
+        freed_at = _HEAD.size + high_water * (widths[0] + widths[1] + widths[2])
+        freed = np.frombuffer(view, "<i8", free, freed_at).astype(np.int64)
         if ((archetype >= len(self.archetypes)) & (archetype != NO_ARCHETYPE)).any():
             raise SnapshotError("a world of other archetypes")
         if ((freed < 0) | (freed >= high_water)).any() or (archetype[freed] != NO_ARCHETYPE).any():

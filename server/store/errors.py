@@ -1,8 +1,8 @@
 """What a store can refuse.
 
-    StoreError
-    ├── StoreClosed     it was closed
-    └── OutOfSequence   a record that does not follow the one before it
+StoreError
+├── StoreClosed     it was closed
+└── OutOfSequence   a record that does not follow the one before it
 """
 
 from __future__ import annotations
