@@ -24,9 +24,9 @@ _SHELL = "the pure packages have no clock, chance or system: have it handed in"
 MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(
         _words(
-            "asyncio concurrent ctypes datetime glob importlib io logging multiprocessing os pathlib platform queue sched "
-            "select selectors shutil signal socket sqlite3 ssl structlog subprocess sys tempfile threading time urllib "
-            "uvloop weakref websockets zoneinfo"
+            "asyncio concurrent ctypes datetime glob importlib io logging multiprocessing os pathlib platform "
+            "queue sched select selectors shutil signal socket sqlite3 ssl structlog subprocess sys tempfile "
+            "threading time urllib uvloop weakref websockets zoneinfo"
         ),
         _SHELL,
     ),
@@ -45,16 +45,16 @@ _STATE = "is no part of the state"
 NUMPY: Final[dict[str, str]] = {
     **dict.fromkeys(
         _words(
-            "sin cos tan arcsin arccos arctan arctan2 asin acos atan atan2 sinh cosh tanh arcsinh arccosh arctanh asinh "
-            "acosh atanh exp exp2 expm1 log log2 log10 log1p logaddexp logaddexp2 hypot cbrt power pow float_power sinc i0 "
-            "angle geomspace logspace interp"
+            "sin cos tan arcsin arccos arctan arctan2 asin acos atan atan2 sinh cosh tanh arcsinh arccosh "
+            "arctanh asinh acosh atanh exp exp2 expm1 log log2 log10 log1p logaddexp logaddexp2 hypot cbrt "
+            "power pow float_power sinc i0 angle geomspace logspace interp"
         ),
         _DMATH,
     ),
     **dict.fromkeys(
         _words(
-            "mean average std var nanmean nanstd nanvar trapezoid convolve correlate gradient median percentile quantile "
-            "nanmedian nanpercentile nanquantile corrcoef cov histogram"
+            "mean average std var nanmean nanstd nanvar trapezoid convolve correlate gradient median "
+            "percentile quantile nanmedian nanpercentile nanquantile corrcoef cov histogram"
         ),
         _SUM,
     ),
@@ -84,8 +84,8 @@ _INEXACT_UFUNCS: Final = frozenset({"numpy.add", "numpy.multiply", "numpy.subtra
 
 MATH_ALLOWED: Final = frozenset(
     _words(
-        "ceil floor trunc sqrt isqrt gcd lcm comb factorial perm fabs copysign isfinite isinf isnan frexp ldexp fsum "
-        "fmod remainder nextafter ulp pi e tau inf nan"
+        "ceil floor trunc sqrt isqrt gcd lcm comb factorial perm fabs copysign isfinite isinf isnan frexp "
+        "ldexp fsum fmod remainder nextafter ulp pi e tau inf nan"
     )
 )
 
@@ -103,8 +103,8 @@ _SET_ORDER = "sets iterate in an order that depends on the process: use sorted()
 # Calls that keep the order of what they are given.
 _ORDER_KEEPERS: Final = frozenset(
     _words(
-        "list tuple enumerate zip map filter iter reversed next numpy.array numpy.asarray numpy.fromiter sum "
-        "dict.fromkeys"
+        "list tuple enumerate zip map filter iter reversed next numpy.array numpy.asarray numpy.fromiter "
+        "sum dict.fromkeys"
     )
 )
 _SET_TYPE: Final = re.compile(r"(Final\[)?(frozen)?set\b")
@@ -144,13 +144,10 @@ class _Checker(ast.NodeVisitor):
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Assign) and _is_set(node.value, frozenset()):
                 yield from (ast.unparse(t) for t in node.targets)
-            elif isinstance(node, ast.AnnAssign) and re.match(
-                r"(Final\[)?(frozen)?set\b", ast.unparse(node.annotation)
-            ):
+            elif isinstance(node, ast.AnnAssign) and _SET_TYPE.match(ast.unparse(node.annotation)):
                 yield ast.unparse(node.target)
-            elif isinstance(node, ast.arg) and node.annotation is not None:
-                if re.match(r"(frozen)?set\b", ast.unparse(node.annotation)):
-                    yield node.arg
+            elif isinstance(node, ast.arg) and node.annotation and _SET_TYPE.match(ast.unparse(node.annotation)):
+                yield node.arg
 
     def report(self, node: ast.expr | ast.stmt, what: str, instead: str) -> None:
         self.found.append(Finding(node.lineno, what, instead))
