@@ -71,7 +71,7 @@ def target_count(world: World, placing: Placing) -> int:
     """How many of a kind this region should have."""
     x0, y0, x1, y1 = world.bounds
     millions = (x1 - x0) * (y1 - y0) / 1e6
-    total = sum(p.per_million for p in PLACINGS) * millions
+    total = sum(p.per_million for p in PLACINGS) * millions  # exact: integers
     thinner = min(1.0, world.capacity * FILL_FRACTION / total)
     return int(placing.per_million * millions * thinner)
 
