@@ -1,0 +1,1 @@
+"""Everstep's server. See docs/architecture.md."""

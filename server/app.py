@@ -9,7 +9,7 @@ import gc
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import structlog
@@ -108,7 +108,7 @@ class Everstep:
 
     # -- life ------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Everstep:
+    async def __aenter__(self) -> Self:
         settings = self.settings.server
         self._server = await serve(
             self._handle,

@@ -42,7 +42,8 @@ def load_game(name: str) -> Game:
     try:
         if name.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             # Dataclasses and typing look a class's module up by name.
             sys.modules[spec.name] = module
@@ -126,7 +127,7 @@ def bots(
     log_level: LevelOption = None,
 ) -> None:
     """Have bots play a world that runs. Ctrl-C stops them."""
-    from clients.python.bots import play
+    from clients.python.bots import play  # noqa: PLC0415  # `everstep run` has no use for a client
 
     logs.configure(log_level or "info", "console" if sys.stderr.isatty() else "json")
     brains = importlib.util.find_spec(f"{game}.bots") if not game.endswith(".py") else None

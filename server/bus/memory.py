@@ -1,4 +1,4 @@
-"""The in-memory bus: handlers are called at once, in order of subscription. Nothing is queued, so nothing has a bound."""
+"""The in-memory bus: handlers are called at once, in order of subscription. Nothing is queued: no bound is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MemoryBus:
         for handler in tuple(self._handlers.get(topic, ())):
             try:
                 handler(payload)
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever a handler raises, it is its own
                 _log.exception("bus handler failed", topic=topic)
 
     def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> Callable[[], None]:

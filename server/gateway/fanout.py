@@ -96,7 +96,7 @@ class Fanout:
         self._slot_of[centres] = np.arange(centres.size)
         try:
             extras = self._extras(change, centres)
-            sounds = self._sounds(events, centres)
+            sounds = self._sounds(events)
         finally:
             self._slot_of[centres] = -1
         near: list[bytes] = [b""] * len(wants_near)
@@ -252,7 +252,7 @@ class Fanout:
             parts += (msgpack.packb(archetype), _bin_header(len(blob)), blob)
         return b"".join(parts)
 
-    def _sounds(self, events: Iterable[tuple[int, bytes]], centres: Cells) -> dict[int, bytes]:
+    def _sounds(self, events: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
         """View -> finished frames of the events within its far square."""
         heard: dict[int, list[bytes]] = defaultdict(list)
         for cell, message in events:

@@ -86,8 +86,9 @@ class Replica:
                 movers = handles
             if entered.size:
                 old = ~began[handles]
-                handles, values = handles[old], values[old]
-            if handles.size:
+                if old.any():
+                    changes[c] = (handles[old], values[old])
+            elif handles.size:
                 changes[c] = (handles, values)
         moved, before, after = self._move(movers)
         if left.size:
@@ -128,7 +129,7 @@ class Replica:
         return records
 
     def by_cell(self) -> tuple[Handles, NDArray[np.int64]]:
-        """Handles sorted by cell, then handle, and (cells + 1,) where each cell's begin. Made once per tick at the most."""
+        """Handles sorted by cell, then handle, and (cells + 1,) where each cell's begin. Made once per tick at most."""
         if self._by_cell is None or self._by_cell[0] != self.tick:
             here = np.flatnonzero(self.archetype != NO_ARCHETYPE)
             cells = self.cell[here]

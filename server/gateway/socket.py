@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket as sockets
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.server import Server, ServerConnection
@@ -63,8 +64,6 @@ class GameSocket(ServerConnection):
 
     def open(self, send_buffer_bytes: int) -> None:
         """The handshake is done. Messages that came on its heels are delivered now."""
-        import socket as sockets
-
         peer = self.transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else "local"
         raw = self.transport.get_extra_info("socket")

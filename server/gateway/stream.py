@@ -175,7 +175,7 @@ class RegionStream:
                     self.tell(session, message)
 
     def tell(self, session: Session, message: bytes) -> None:
-        """Give a session an event with its next write. Full policy: the newest is dropped. Those who lag hear nothing."""
+        """Give a session an event with its next write. Full policy: the newest is dropped. Who lags hears nothing."""
         if session.state is _JOINED and len(session.outbox) < self._events_max:
             session.outbox.append(message)
 

@@ -43,7 +43,7 @@ def configure(level: str = "info", format: str = "json", stream: TextIO | None =
     ]
     # Tracebacks as plain text: structlog's richer ones show local variables, and with them secrets.
     after: list[Processor] = (
-        [blot, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+        [_headed, blot, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
         if format == "json"
         else [
             blot,
@@ -76,6 +76,12 @@ class _NamedLogger(structlog.WriteLogger):
     def __init__(self, file: TextIO, name: str) -> None:
         super().__init__(file)
         self.name = name
+
+
+def _headed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put first what every line has, so that a person can read the JSON, too."""
+    head = {key: event.pop(key) for key in ("timestamp", "level", "logger", "event") if key in event}
+    return {**head, **event}
 
 
 def blot(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -145,7 +145,7 @@ class Quantiser:
         self._offset = np.float32(wire.offset + origin)
         self._per_unit = np.float32(1.0 / wire.scale)
         plain = wire.scale == 1.0 and self._offset == 0
-        self._same = plain and (source == self.dtype or source == np.bool_ or self.dtype.kind in "Sf")
+        self._same = plain and (source in (self.dtype, np.dtype(np.bool_)) or self.dtype.kind in "Sf")
         if self.dtype.kind in "ui":
             info = np.iinfo(self.dtype)
             self._low, self._high = np.float32(info.min), np.float32(info.max)
@@ -175,7 +175,7 @@ class Quantiser:
 
 
 class FrameBuilder:
-    """Finds what changed since the last call. Holds the last tick's raw columns: a cache of the state, no part of it."""
+    """Finds what changed since the last call. Holds the last tick's raw columns: a cache, no state."""
 
     def __init__(self, game: Game, world: World) -> None:
         self._world = world

@@ -1,6 +1,6 @@
 """The pure core: entities as numpy columns, systems in one visible order, deterministic maths.
 
-    from server.sim import Component, Archetype, Game, World, Tick, column, ...
+from server.sim import Component, Archetype, Game, World, Tick, column, ...
 """
 
 from protocol.schema import Wire

@@ -1,9 +1,9 @@
 """What the simulation can refuse.
 
-    SimError
-    ├── DeclarationError    a game declares something that cannot be
-    ├── CapacityError       the region is full
-    └── SnapshotError       bytes that are not a snapshot of this game
+SimError
+├── DeclarationError    a game declares something that cannot be
+├── CapacityError       the region is full
+└── SnapshotError       bytes that are not a snapshot of this game
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ class Game:
         declared: list[type] = [*self.components, *self.commands, *self.events]
         if len({d.__name__ for d in declared}) != len(declared):
             raise DeclarationError("components, commands and events need names of their own")
-        messages: list[type[Command] | type[Event]] = [*self.commands, *self.events]
+        messages: list[type[Command | Event]] = [*self.commands, *self.events]
         for d in messages:
             for a in d.args:
                 if keyword.iskeyword(a.name) or a.name in ("session", "seq", "row", "to", "at"):
