@@ -1,0 +1,133 @@
+"""A session as its client keeps it: frames in, frames out. No socket, no clock, no task.
+
+The asyncio shell around it is `clients.python.client`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from clients.python.clock import ServerClock
+from clients.python.errors import BacklogFull
+from clients.python.view import Views
+from protocol.codec import CommandReader, decode_server, encode_hello, encode_input
+from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, UnknownMessage
+from protocol.messages import Ack, Bye, Error, Input, Pong, ServerMessage, ViewDigest, Welcome
+from protocol.schema import CommandSchema
+
+
+class Conversation:
+    """What one session knows and has yet to say, across its connections."""
+
+    def __init__(self, name: str | None, token: str | None, resume: str | None, inputs_max: int) -> None:
+        # Set by WELCOME.
+        self.welcome: Welcome | None = None
+        self.view: Views
+        self.clock: ServerClock
+        # WELCOME of the present connection has come.
+        self.joined = False
+        # Why the server is about to close.
+        self.bye: Bye | None = None
+        # Last sequence number given out, and last that the server has processed.
+        self.seq = 0
+        self.acked = 0
+        # Frames that no socket has taken yet. Bounded: inputs by `inputs_max`, the rest by who awaits an answer.
+        self.outbox: deque[bytes] = deque()
+        self._name = name
+        self._token = token
+        self._resume = resume
+        self._inputs_max = inputs_max
+        # Inputs that have no ACK yet, by number; a resumed session sends them again.
+        self._pending: dict[int, bytes] = {}
+        self._commands: dict[str, CommandSchema] = {}
+        self._reader: CommandReader
+
+    def begin(self) -> None:
+        """A connection stands: HELLO is the first to go."""
+        self.joined = False
+        self.bye = None
+        self.outbox.clear()
+        self._hello()
+
+    def command(self, name: str, args: Mapping[str, float | bool | str]) -> int:
+        """Give a command its sequence number, and send it where a connection stands.
+
+        Raises UnknownMessage, InvalidArgument, BacklogFull; then nothing was sent.
+        """
+        known = self._commands.get(name)
+        if known is None:
+            raise UnknownMessage(f"there is no command {name!r}")
+        names = [a.name for a in known.args]
+        if args.keys() != set(names):
+            raise InvalidArgument(f"{name} takes {names}, not {sorted(args)}")
+        values = [args[n] for n in names]
+        self._reader.read(Input(self.seq + 1, known.id, values))
+        if len(self._pending) >= self._inputs_max:
+            raise BacklogFull(f"{self._inputs_max} inputs wait for their ACK")
+        self.seq += 1
+        frame = self._pending[self.seq] = encode_input(self.seq, known.id, values)
+        if self.joined:
+            self.outbox.append(frame)
+        return self.seq
+
+    def receive(self, data: bytes, now_s: float) -> ServerMessage | None:
+        """Take one frame; returns its message, None for one that a later server added. Raises ProtocolErrors."""
+        try:
+            message = decode_server(data)
+        except UnknownMessage:
+            return None
+        match message:
+            case Welcome():
+                self._welcomed(message, now_s)
+            case Error(code, _, seq):
+                self._pending.pop(seq or 0, None)
+                if code == ErrorCode.RESUME_FAILED:
+                    self._resume = None
+                    self._hello()
+            case Bye():
+                self.bye = message
+            case Pong() if not self.joined:
+                pass
+            case _ if self.joined:
+                self._joined(message, now_s)
+            case _:
+                raise MalformedMessage(f"{type(message).__name__} before WELCOME")
+        return message
+
+    def agrees(self, digest: ViewDigest) -> bool:
+        """Is the view what the server says it must be? To be asked before the next frame is received."""
+        view = self.view.get(digest.region)
+        return view is not None and view.digest() == (digest.count, digest.crc)
+
+    def _hello(self) -> None:
+        self.outbox.append(encode_hello(token=self._token, resume=self._resume, name=self._name))
+
+    def _joined(self, message: ServerMessage, now_s: float) -> None:
+        match message:
+            case Ack(seq):
+                self.acked = seq
+                self._pending = {sent: frame for sent, frame in self._pending.items() if sent > seq}
+            case Pong(client_time):
+                self.clock.pong(message, now_s - client_time / 1000, now_s)
+            case _:
+                self.view.apply(message)
+
+    def _welcomed(self, message: Welcome, now_s: float) -> None:
+        self.welcome = message
+        self.joined = True
+        self._resume = message.resume
+        self.view = Views(message)
+        self.clock = ServerClock(message.tick, message.tick_rate_hz, now_s)
+        self._commands = {c.name: c for c in message.schema.commands}
+        self._reader = CommandReader(message.schema)
+        self.acked = message.ack
+        if message.resumed:
+            # One that took a session over by its token alone goes on above what is processed.
+            self.seq = max(self.seq, message.ack)
+            self._pending = {seq: frame for seq, frame in self._pending.items() if seq > message.ack}
+            self.outbox.extend(self._pending.values())
+        else:
+            # What was sent to an older session is void.
+            self.seq = 0
+            self._pending.clear()
