@@ -5,7 +5,8 @@
 # make format       put the code into the formatter's shape
 # make clean        remove what the above made
 
-SHELL := /bin/bash -euo pipefail
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -31,9 +32,12 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-run
 
 # -- run -----------------------------------------------------------------------
 
+# A person reads it; a settings file of one's own has its own say about logs.
+RUN_LOG = $(if $(findstring --config,$(ARGS)),,EVERSTEP_LOG__FORMAT=console EVERSTEP_LOG__LEVEL=warning)
+
 .PHONY: run
 run: $(VENV)/.stamp-run
-	@exec $(BIN)/everstep run --bots $(BOTS) $(ARGS)
+	@$(RUN_LOG) exec $(BIN)/everstep run --bots $(BOTS) $(ARGS)
 
 # -- test ----------------------------------------------------------------------
 

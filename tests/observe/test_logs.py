@@ -44,6 +44,7 @@ def test_a_line_is_one_json_object(out: io.StringIO):
     assert (line["logger"], line["level"]) == ("server.gateway", "info")
     assert (line["region"], line["session"], line["tick"], line["cells"]) == (1, 5, 7, {"3": 4})
     assert line["timestamp"].endswith("Z")
+    assert list(line)[:4] == ["timestamp", "level", "logger", "event"]
 
 
 def test_a_text_cannot_begin_a_line_of_its_own(out: io.StringIO):
