@@ -62,7 +62,8 @@ class ServerSettings(Section):
     data_dir: Path = Field(
         default=Path(".everstep"),
         strict=False,
-        description="Directory of everything kept on disk; made if missing, relative to the working directory.",
+        description="Directory of everything kept on disk, relative to the working directory. Nothing is kept yet: the "
+        "journal is in memory.",
     )
     origins: tuple[str, ...] = Field(
         default=(),
