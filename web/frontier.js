@@ -68,16 +68,17 @@ export function daytime(tick, rateHz) {
   return { hour, dark, night: hour >= DAYLIGHT_FRACTION };
 }
 
-/** What to tell a newcomer next. @param {{wood: number, stone: number, food: number, points: number, fires: number, kills: number}} done @param {boolean} night */
-export function nextGoal(done, night) {
+/** What to tell a newcomer next; `keys`: with a keyboard, else by touch. @param {{wood: number, stone: number, food: number, points: number, fires: number, kills: number}} done @param {boolean} night @param {boolean} keys */
+export function nextGoal(done, night, keys) {
+  const gather = keys ? "press E" : "tap Gather";
   if (night && done.fires === 0) return "It is night: stay by a fire. Wolves and bears keep away from it.";
   if (done.wood < FIRE_COST.wood && done.fires === 0) {
-    return `Gather wood: stand by a tree and press E (${done.wood} of ${FIRE_COST.wood})`;
+    return `Gather wood: stand by a tree and ${gather} (${done.wood} of ${FIRE_COST.wood})`;
   }
   if (done.stone < FIRE_COST.stone && done.fires === 0) {
-    return `Gather stone: find a grey rock and press E (${done.stone} of ${FIRE_COST.stone})`;
+    return `Gather stone: find a grey rock and ${gather} (${done.stone} of ${FIRE_COST.stone})`;
   }
-  if (done.fires === 0) return "Build a fire with F. It heals you and scares wolves.";
-  if (done.kills === 0) return "Hunt: shoot a deer with the mouse, then take its meat with E.";
+  if (done.fires === 0) return `Build a fire: ${keys ? "press F" : "tap Fire"}. It heals you and scares wolves.`;
+  if (done.kills === 0) return `Hunt: shoot a deer${keys ? " with the mouse" : ""}, then ${gather} to take its meat.`;
   return night ? "Survive the night. Keep your fires fed with F." : "Explore, hunt, and meet others. Mind the wolves after dusk.";
 }

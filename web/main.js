@@ -17,7 +17,8 @@ const DRIFT = 0.0022;
 
 const query = new URLSearchParams(location.search);
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-const scene = new Scene(byId("screen"), calm);
+const touch = matchMedia("(pointer: coarse)").matches;
+const scene = new Scene(byId("screen"), calm, touch);
 const effects = new Effects(calm);
 const hud = new Hud();
 /** @type {Client | null} */
@@ -73,7 +74,7 @@ function play(name) {
   client.on("state", (state, why) => hud.connection(state, why));
   client.on("welcome", (info) => {
     hud.show(info.name || name);
-    hud.line(null, info.resumed ? "You are back." : "Welcome to the frontier. Press H for help.");
+    hud.line(null, info.resumed ? "You are back." : `Welcome to the frontier. ${touch ? "Tap Help" : "Press H"} if you are lost.`);
   });
   client.on("refused", ({ text }) => console.info(`refused: ${text}`));
   client.on("fault", (error) => console.error(error));
@@ -143,7 +144,7 @@ function panels(nowMs, day) {
   hud.health(me.is.Health?.hp ?? 100, me.is.Score?.points ?? null);
   hud.death(world.alive ? null : world.killer ? `Killed by ${world.killer}. You keep your bag.` : "You will rise at the nearest hamlet.");
   hud.time(day.hour, day.night);
-  hud.goal(nextGoal({ ...world.bag, ...world.done, points: me.is.Score?.points ?? 0 }, day.night));
+  hud.goal(nextGoal({ ...world.bag, ...world.done, points: me.is.Score?.points ?? 0 }, day.night, !touch));
   if (nowMs - radarMs < RADAR_EVERY_MS) return;
   radarMs = nowMs;
   hud.drawRadar(focus, client.entities(), me);

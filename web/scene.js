@@ -40,9 +40,10 @@ export function lookOf(entity, nowMs) {
 }
 
 export class Scene {
-  /** @param {HTMLCanvasElement} screen @param {boolean} calm */
-  constructor(screen, calm) {
+  /** @param {HTMLCanvasElement} screen @param {boolean} calm @param {boolean} touch no keys to show */
+  constructor(screen, calm, touch) {
     this.screen = screen;
+    this.touch = touch;
     this.ctx = /** @type {CanvasRenderingContext2D} */ (screen.getContext("2d", { alpha: false }));
     this.calm = calm;
     this.terrain = new Terrain();
@@ -223,7 +224,7 @@ export class Scene {
     }
     if (look.pose === Pose.EAT && !this.calm) dx += Math.sin(frame.nowMs / 120 + entity.handle) * 0.1 * camera.zoom;
     ctx.globalAlpha = Math.min(1, (frame.nowMs - look.bornMs) / 200) * (dead ? 0.6 : 1);
-    const size = camera.zoom / sprites.scale;
+    const size = (camera.zoom / sprites.scale) * (entity.kind === "avatar" ? 1.15 : 1);
     const picture = this.#picture(entity, look, kind);
     const flash = frame.nowMs - look.flashMs < FLASH_MS;
     if (flash) ctx.filter = "brightness(1.9) saturate(.4)";
@@ -365,7 +366,7 @@ export class Scene {
       if (said) this.#bubble(said.text, x, top - (name ? 24 : 8));
     }
     const target = frame.target?.look?.at;
-    if (target) this.#key("E", camera.toX(target.x), camera.toY(target.y));
+    if (target && !this.touch) this.#key("E", camera.toX(target.x), camera.toY(target.y));
   }
 
   /** @param {string} text @param {number} x @param {number} y */

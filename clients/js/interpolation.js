@@ -17,6 +17,11 @@ const DELAY_MAX = 10;
 const SLEW_MAX = 0.15;
 /** Further off than this, in ticks, it jumps. */
 const JUMP_TICKS = 8;
+/** Frames whose lateness is remembered, and the share of them that must be in time. */
+const LATENESS_MAX = 80;
+const LATENESS_SHARE = 0.9;
+/** Ticks to spare. */
+const ROOM = 0.35;
 /** Positions remembered per entity. */
 const SNAPSHOTS_MAX = 8;
 /** A pause between two updates longer than this, in ticks, was a rest and not a low rate. */
@@ -27,9 +32,8 @@ export class Playout {
   constructor() {
     /** Ticks behind the server. */
     this.delay = 2.25;
-    /** How late frames come on average, and how far they stray, in ticks. */
-    this.lateness = 1;
-    this.jitter = 0.1;
+    /** How late the last frames came, in ticks. @type {number[]} */
+    this.lateness = [];
     /** The tick shown; NaN before the first `advance`. */
     this.tick = NaN;
     this.server = NaN;
@@ -37,13 +41,13 @@ export class Playout {
 
   /** A frame of `tick` came while the server's clock, seen from here, read `serverTick`. @param {number} tick @param {number} serverTick */
   arrived(tick, serverTick) {
-    const late = clamp(serverTick - tick, 0, DELAY_MAX);
-    const stray = Math.abs(late - this.lateness);
-    this.lateness += (late - this.lateness) * 0.05;
-    // Learns of trouble quickly and forgets it slowly: an underrun shows, a spare tick does not.
-    this.jitter += (stray - this.jitter) * (stray > this.jitter ? 0.1 : 0.01);
-    // One interval to interpolate over, and room for most of the straying.
-    this.delay = clamp(this.lateness + 1 + Math.max(0.2, 2.5 * this.jitter), DELAY_MIN, DELAY_MAX);
+    this.lateness.push(clamp(serverTick - tick, 0, DELAY_MAX));
+    if (this.lateness.length > LATENESS_MAX) this.lateness.shift();
+    const sorted = [...this.lateness].sort((a, b) => a - b);
+    // Steady jitter is covered; one stall of the page or the network is not worth seconds of delay.
+    const usual = sorted[Math.floor((sorted.length - 1) * LATENESS_SHARE)];
+    // One interval to interpolate over, and a little room.
+    this.delay = clamp(usual + 1 + ROOM, DELAY_MIN, DELAY_MAX);
   }
 
   /** Moves on to the server's `serverTick` and returns the tick to show. @param {number} serverTick */
