@@ -197,6 +197,8 @@ class Gateway:
     # -- messages --------------------------------------------------------------------
 
     def _input(self, session: Session, message: Input) -> None:
+        # It speaks after WELCOME, so it has the token that WELCOME brought.
+        session.nonce_before = 0
         values = self._reader.read(message)
         if message.seq <= session.seq_in:
             # A repetition after a resume: it is, or will be, processed.
@@ -269,7 +271,7 @@ class Gateway:
         old = self.sessions.get(session_id)
         if old is None or old.state is SessionState.CLOSED:
             raise ResumeFailed("the session is over")
-        if nonce != old.nonce:
+        if nonce not in (old.nonce, old.nonce_before) or not nonce:
             raise ResumeFailed("the resume token is spent")
         self._attach(socket, session, old, now_s)
 
@@ -312,7 +314,7 @@ class Gateway:
         socket = session.socket
         if socket is None:
             return
-        session.nonce = secrets.randbits(31)
+        session.nonce_before, session.nonce = session.nonce, secrets.randbits(31) or 1
         welcome = Welcome(
             session=session.id,
             resume=self._auth.resume_token(session.id, session.nonce),

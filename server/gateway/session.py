@@ -117,7 +117,7 @@ class Session:
 
     __slots__ = (
         "acked", "bucket", "centre", "check", "connection", "fresh", "handle", "heard_s", "id", "index", "malformed",
-        "name", "nonce", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket", "state", "strikes",
+        "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket", "state", "strikes",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket, bucket: TokenBucket, now_s: float) -> None:
@@ -130,7 +130,9 @@ class Session:
         self.since_s = now_s
         # Which of its connections this is, counted: orders its PRESENCE commands.
         self.connection = 0
+        # What its resume token must name; and the one before, until the client shows that it has the newer.
         self.nonce = 0
+        self.nonce_before = 0
         self.player = ""
         self.name = ""
         # Highest sequence number accepted, and highest that the world has processed.

@@ -55,8 +55,6 @@ class GameSocket(ServerConnection):
         self._fragments: list[bytes] = []
         self._fd = -1
         self._closing: asyncio.Task[None] | None = None
-        # Counted for metrics: bytes handed to the kernel or the transport.
-        self.bytes_out = 0
         self.session: Any = None
         self.address = ""
 
@@ -113,9 +111,13 @@ class GameSocket(ServerConnection):
         more than one call's bytes ever wait.
         """
         transport = self.transport
-        if self._fd < 0 or self._closing is not None or transport.get_write_buffer_size():
-            return self._write_through(frames)
-        self.bytes_out += len(frames)
+        # Closed transports are told apart first: their descriptor may already be another connection's.
+        if self._closing is not None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if self._fd < 0:
+            # TLS: the kernel can't be given bytes past the transport.
+            transport.write(frames)
+            return True
         try:
             written = os.write(self._fd, frames)
         except BlockingIOError:
@@ -125,15 +127,6 @@ class GameSocket(ServerConnection):
             return False
         if written < len(frames):
             transport.write(frames[written:])
-        return True
-
-    def _write_through(self, frames: bytes) -> bool:
-        """The way of sockets with TLS, which the kernel can't be given bytes past."""
-        transport = self.transport
-        if self._closing is not None or transport.is_closing() or transport.get_write_buffer_size():
-            return False
-        self.bytes_out += len(frames)
-        transport.write(frames)
         return True
 
     # -- in ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ from protocol.schema import Schema, Wire
 from server.shard.errors import BatchError
 from server.shard.machine import PROCESSED, Records
 from server.sim.component import NO_ARCHETYPE, U8, Bool, Component
+from server.sim.errors import DeclarationError
 from server.sim.game import Game
 from server.sim.world import World
 
@@ -180,6 +181,7 @@ class FrameBuilder:
     def __init__(self, game: Game, world: World) -> None:
         self._world = world
         self._schema = game.schema
+        _check_reach(game, world)
         # Per replicated component: class, archetypes that carry it on the wire, and (column name, quantiser) in order.
         self._plan: list[tuple[type[Component], Bool, list[tuple[str, Quantiser]]]] = []
         for component in game.replicated:
@@ -269,6 +271,19 @@ class FrameBuilder:
         for (name, _), column in zip(schema.fields, columns, strict=True):
             records[name] = column[rows]
         return records
+
+
+def _check_reach(game: Game, world: World) -> None:
+    """Raises DeclarationError where positions of the region's far corner would not fit the wire."""
+    wire = game.position.columns["x"].wire
+    assert wire is not None, "Game has checked that"
+    x0, y0, x1, y1 = world.bounds
+    reach = (np.iinfo(wire.dtype).max + 1) * wire.scale + wire.offset
+    if max(x1 - x0, y1 - y0) > reach:
+        raise DeclarationError(
+            f"{game.position.__name__} as {wire.type} in steps of {wire.scale:g} reaches {reach:g} units; "
+            f"the region has {x1 - x0:g} by {y1 - y0:g}: take a coarser step, u32, or a smaller region"
+        )
 
 
 def replicated_digest(archetype: U8, whole: dict[int, tuple[HandleRows, Records]]) -> int:

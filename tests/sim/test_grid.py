@@ -84,7 +84,7 @@ def test_pairs_are_brute_force(p, r, cell):
 
 @settings(max_examples=150, deadline=None)
 @given(points(), points(30), st.integers(1, 4), radii, cells, st.booleans())
-def test_nearest_is_brute_force(p, q, k, r_max, cell, excluding):  # noqa: PLR0913, PLR0917 -- hypothesis hands them in
+def test_nearest_is_brute_force(p, q, k, r_max, cell, excluding):
     n, m = len(p[0]), len(q[0])
     exclude = np.arange(m) % (n + 1) - 1 if excluding else None
     with warnings.catch_warnings():
