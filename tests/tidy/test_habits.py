@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,3 +119,12 @@ def test_every_rule_that_is_switched_off_says_why(root: Path):
     rules = [line for line in style.splitlines() if re.match(r' +"[A-Z]+\d*"', line)]
     assert len(rules) > 20
     assert [line for line in rules if "  # " not in line and '",  # ' not in line and "# " not in line] == []
+
+
+def test_scripts_stop_at_the_first_failure_and_can_be_run(root: Path):
+    scripts = [root / ".ci" / "run", *sorted((root / "scripts").glob("*.sh"))]
+    assert len(scripts) > 3
+    for script in scripts:
+        assert "\nset -euo pipefail\n" in script.read_text(encoding="utf-8"), script.name
+        assert os.access(script, os.X_OK), script.name
+        subprocess.run(["bash", "-n", script], check=True)
