@@ -49,7 +49,7 @@ def test_every_module_has_a_test_module(root: Path):
             assert not tested, f"{name} has a test module: strike it from the list"
         elif not tested and not declares_only(module):
             untested.append(name)
-    assert not untested, "no test module, and no reason in TESTED_ELSEWHERE"
+    assert not untested, "no test module, and no reason in TESTED_ELSEWHERE: " + " ".join(untested)
 
 
 def test_the_list_of_exceptions_names_modules_that_exist(root: Path):
