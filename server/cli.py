@@ -85,6 +85,9 @@ def run(
     loaded = load_game(game)
     try:
         uvloop.run(_serve(settings, loaded, game, bots))
+    except SimError as error:
+        typer.echo(f"everstep: {game} can't run with these settings: {error}", err=True)
+        raise typer.Exit(2) from None
     except OSError as error:
         typer.echo(f"everstep: can't listen on {settings.server.host}:{settings.server.port}: {error}", err=True)
         raise typer.Exit(1) from None

@@ -1,0 +1,100 @@
+"""Bots: many clients in one process, each with a brain that a game brings along.
+
+A game's `bots` module has a `Brain` with `decide(rng, view, handle) -> [(command, arguments), ...]`; a game
+without one gets bots that send nothing and just stand there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from clients.python.table import TableView
+from protocol.codec import encode_hello, encode_input, encode_ping
+from protocol.errors import ProtocolError
+from protocol.messages import MessageType, Welcome
+from protocol.reading import decode_server
+
+_log = structlog.get_logger("bots")
+
+# Seconds between two thoughts of one bot, and between two arrivals.
+_THINK_S: Final = (0.25, 0.5)
+_ARRIVAL_S: Final = 0.01
+_PING_S: Final = 5.0
+# Reconnecting waits twice as long each time, up to this.
+_BACKOFF_MAX_S: Final = 10.0
+
+_FIRST_NAMES: Final = (
+    "Ash", "Bryn", "Cleo", "Dara", "Eli", "Fern", "Gus", "Hazel", "Ivo", "Juno", "Kit", "Lark",
+    "Moss", "Nell", "Oak", "Pip", "Quill", "Rowan", "Sage", "Tarn", "Una", "Vale", "Wren", "Yew",
+)  # fmt: skip
+
+
+class Brain(Protocol):
+    """What a game brings."""
+
+    def decide(self, rng: Any, view: Any, me: int, /) -> Iterable[tuple[str, Sequence[Any]]]:  # Any: the game's own
+        """The commands to send now."""
+        ...
+
+
+async def play(url: str, count: int, seed: int, brain: Callable[[], Brain] | None) -> None:
+    """Have `count` bots play at `url` until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            rng = random.Random(f"{seed}/{number}")  # noqa: S311  # whims, not secrets
+            name = f"{_FIRST_NAMES[number % len(_FIRST_NAMES)]}-{number}"
+            group.create_task(_live(url, name, rng, brain))
+            await asyncio.sleep(_ARRIVAL_S)
+
+
+async def _live(url: str, name: str, rng: random.Random, brain: Callable[[], Brain] | None) -> None:
+    """One bot, through broken connections."""
+    wait_s = 0.5
+    while True:
+        try:
+            async with connect(url, compression=None, ping_interval=None, max_queue=None) as socket:
+                wait_s = 0.5
+                await _converse(socket, name, rng, brain() if brain else None)
+        except (OSError, WebSocketException, ProtocolError) as error:
+            _log.debug("connection lost", bot=name, reason=str(error))
+        await asyncio.sleep(wait_s * rng.uniform(0.5, 1.5))
+        wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
+
+
+async def _converse(socket: ClientConnection, name: str, rng: random.Random, brain: Brain | None) -> None:
+    await socket.send(encode_hello(name=name))
+    welcome = None
+    while not isinstance(welcome, Welcome):
+        welcome = decode_server(_binary(await socket.recv()))
+    view = TableView(welcome)
+    numbers = {c.name: c.id for c in welcome.schema.commands}
+    handle, seq = welcome.entity[1], welcome.ack
+    loop = asyncio.get_running_loop()
+    think_s, ping_s = loop.time() + rng.uniform(*_THINK_S), loop.time() + _PING_S
+    with contextlib.suppress(StopAsyncIteration):
+        async for data in socket:
+            message = view.receive(_binary(data))
+            if message is not None and message[0] == MessageType.YOU:
+                handle = message[2]
+            now_s = loop.time()
+            if now_s >= ping_s:
+                ping_s = now_s + _PING_S
+                await socket.send(encode_ping(now_s))
+            if brain is None or now_s < think_s or view.tick is None:
+                continue
+            think_s = now_s + rng.uniform(*_THINK_S)
+            for command, args in brain.decide(rng, view, handle):
+                seq += 1
+                await socket.send(encode_input(seq, numbers[command], args))
+
+
+def _binary(data: str | bytes) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
