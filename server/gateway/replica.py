@@ -22,6 +22,8 @@ Handles = NDArray[np.int64]
 
 NO_ARCHETYPE: Final = 255
 NOWHERE: Final = -1
+# Before every tick: a component that its entity never had does not count as changed lately.
+NEVER: Final = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Replica:
         # Per component: (entities_max,) packed records as they travel.
         self.values: list[Records] = [np.zeros(entities_max, c.dtype) for c in schema.components]
         # Per component: (entities_max,) tick of the last change.
-        self.changed_tick: list[NDArray[np.int64]] = [np.full(entities_max, -1, np.int64) for _ in schema.components]
+        self.changed_tick: list[NDArray[np.int64]] = [np.full(entities_max, NEVER, np.int64) for _ in schema.components]
         self._carries = [
             np.array([c.id in a.components for a in schema.archetypes] + [False] * (256 - len(schema.archetypes)))
             for c in schema.components
@@ -78,6 +80,9 @@ class Replica:
         if entered.size:
             began = np.zeros(self.archetype.size, np.bool_)
             began[entered] = True
+            for ticks in self.changed_tick:
+                # A handle's earlier life may have had components that this one lacks.
+                ticks[entered] = NEVER
         for c, (rows, values) in frame.changes.items():
             handles = rows.astype(np.int64)
             self.values[c][handles] = values
