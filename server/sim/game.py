@@ -39,6 +39,11 @@ from server.sim.world import World
 # Command numbers below are the engine's own: join, leave, away.
 FIRST_COMMAND = 16
 
+# Streams of randomness that are the engine's own, so no system's name.
+_STREAMS = ("setup", "join", "presence", "leave")
+# Names that commands, events and `Tick.emit` use themselves.
+_TAKEN = ("session", "seq", "row", "to", "at", "event", "self", "args", "latest_wins", "reliable")
+
 
 @dataclass(frozen=True, slots=True)
 class Arg:
@@ -59,9 +64,10 @@ def arg(type: str, *, min: float | None = None, max: float | None = None, size: 
 
 
 def _collect(cls: type) -> tuple[Argument, ...]:
-    return tuple(
-        Argument(name, a.type, a.minimum, a.maximum, a.size) for name, a in vars(cls).items() if isinstance(a, Arg)
-    )
+    declared: dict[str, Arg] = {}
+    for base in reversed(cls.__mro__):
+        declared.update({name: a for name, a in vars(base).items() if isinstance(a, Arg)})
+    return tuple(Argument(name, a.type, a.minimum, a.maximum, a.size) for name, a in declared.items())
 
 
 class Command:
@@ -162,9 +168,12 @@ class Tick:
         """
         if set(values) != {a.name for a in event.args}:
             raise DeclarationError(f"{event.__name__} takes {[a.name for a in event.args]}, got {sorted(values)}")
+        # Copies, for the arrays handed in may be views of columns that later systems write to.
         if to is not None:
+            to = np.array(to, np.int64)
             n = len(to)
         elif at is not None:
+            at = (np.array(at[0], np.float32), np.array(at[1], np.float32))
             n = len(at[0])
         else:
             n = max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=1)
@@ -223,6 +232,8 @@ class Game:
         names = [s.__name__ for s in self.systems]
         if len(set(names)) != len(names):
             raise DeclarationError(f"two systems share a name, and so their randomness: {names}")
+        if set(names) & set(_STREAMS):
+            raise DeclarationError(f"no system can be called any of {_STREAMS}: {names}")
         if len({a.name for a in self.archetypes}) != len(self.archetypes):
             raise DeclarationError("two archetypes share a name")
         declared: list[type] = [*self.components, *self.commands, *self.events]
@@ -231,7 +242,7 @@ class Game:
         messages: list[type[Command | Event]] = [*self.commands, *self.events]
         for d in messages:
             for a in d.args:
-                if keyword.iskeyword(a.name) or a.name in ("session", "seq", "row", "to", "at"):
+                if keyword.iskeyword(a.name) or a.name in _TAKEN:
                     raise DeclarationError(f"{d.__name__}: an argument can't be called {a.name!r}")
 
     @cached_property
