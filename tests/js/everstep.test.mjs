@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Message } from "../../clients/js/connection.js";
+import { Client } from "../../clients/js/everstep.js";
+import { decode } from "../../clients/js/msgpack.js";
+import { SchemaError } from "../../clients/js/schema.js";
+import { fixtures, unhex } from "./support/fixtures.mjs";
+import { memoryPorts, welcome } from "./support/ports.mjs";
+
+const [fixture] = fixtures.views;
+const [keyframe, first] = fixture.frames.map((hex) => decode(unhex(hex)));
+const [, [count, crc]] = fixture.digests;
+
+function build(more) {
+  const memory = memoryPorts();
+  const client = new Client({ url: "ws://test/ws", name: "Ada", ports: memory.ports });
+  const heard = [];
+  for (const name of ["enter", "leave", "you", "event:Said", "receipt", "lost", "refused", "bye"]) {
+    client.on(name, (...args) => heard.push([name, ...args]));
+  }
+  client.connect();
+  memory.sockets[0].accept();
+  memory.sockets[0].give([Message.WELCOME, welcome(fixtures.schema, more)]);
+  return { ...memory, client, heard, get socket() { return memory.sockets.at(-1); } };
+}
+
+function comeBack(t, more) {
+  t.socket.drop(1006);
+  t.time.advance(10000);
+  t.socket.accept();
+  t.socket.give([Message.WELCOME, welcome(fixtures.schema, more)]);
+}
+
+test("a view is kept, found by kind and by handle, and checked", async () => {
+  const t = build();
+  t.socket.give(keyframe);
+  t.socket.give(first);
+  assert.equal(t.client.me.is.Name.text, "Zoë");
+  assert.deepEqual([...t.client.entities("avatar")].map((e) => e.handle), [7, 5]);
+  assert.equal(t.client.entity(3, 9).kind, "odd");
+  const good = t.client.check();
+  const bad = t.client.check();
+  assert.equal(t.socket.of(Message.CHECK).length, 2);
+  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc]);
+  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc ^ 1]);
+  assert.equal((await good).equal, true);
+  assert.equal((await bad).equal, false);
+});
+
+test("commands are numbered, checked, and refused while not live", () => {
+  const t = build();
+  assert.equal(t.client.send("Say", { text: "hi" }), 1);
+  assert.equal(t.client.send("Poke", { who: 5, hard: false }), 2);
+  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 1, 17, ["hi"]], [2, 2, 18, [5, false]]]);
+  assert.throws(() => t.client.send("Say", { text: 1 }), SchemaError);
+  t.socket.drop(1006);
+  assert.equal(t.client.send("Poke", { who: 5, hard: false }), 0);
+});
+
+test("a reliable command without a receipt is said again after a resume, under its own number", () => {
+  const t = build();
+  for (const text of ["one", "two", "three"]) t.client.send("Say", { text });
+  t.socket.give([Message.RECEIPT, 1]);
+  comeBack(t, { resumed: true, ack: 2 });
+  // The second was processed; its receipt will come. Only the third is unknown to the server.
+  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 3, 17, ["three"]]]);
+  assert.equal(t.client.send("Say", { text: "four" }), 4);
+});
+
+test("what a new session does not know is reported lost", () => {
+  const t = build();
+  t.client.send("Say", { text: "one" });
+  comeBack(t, { resumed: false, session: 43 });
+  assert.deepEqual(t.heard.filter(([n]) => n === "lost"), [["lost", "Say", { text: "one" }, 1]]);
+  assert.equal(t.client.reliable.size, 0);
+  assert.equal(t.client.send("Say", { text: "two" }), 1);
+});
+
+test("reliable commands that wait are bounded", () => {
+  const t = build();
+  for (let i = 1; i <= 64; i++) assert.equal(t.client.send("Say", { text: "x" }), i);
+  assert.equal(t.client.send("Say", { text: "x" }), 0);
+  t.socket.give([Message.RECEIPT, 1]);
+  assert.equal(t.client.send("Say", { text: "x" }), 65);
+});
+
+test("events, errors and goodbyes are told by name", () => {
+  const t = build();
+  t.socket.give([Message.EVENT, 3, 0, [5, "hello"]]);
+  t.socket.give([Message.EVENT, 3, 77, []]);
+  t.socket.give([Message.ERROR, 11, "too far", 9]);
+  t.socket.give([Message.BYE, 1001, "going down"]);
+  t.socket.give([99, "from the future"]);
+  assert.deepEqual(t.heard, [
+    ["event:Said", { who: 5, text: "hello" }, 3], ["refused", { code: 11, text: "too far", seq: 9 }], ["bye", 1001, "going down"],
+  ]);
+});
+
+test("a check that the connection does not survive is rejected", async () => {
+  const t = build();
+  const pending = t.client.check();
+  t.socket.drop(1006);
+  await assert.rejects(pending, /connection/);
+  await assert.rejects(t.client.check(), /not connected/);
+});
+
+test("steering sends changes only, no faster than every 50 ms, and again after a resume", () => {
+  const t = build();
+  t.client.predict({ command: "Move", move: (s, i, dt) => ({ x: s.x + i.dx * dt, y: s.y + i.dy * dt }) });
+  t.socket.give(keyframe);
+  const frame = (ms) => {
+    t.time.advance(ms);
+    t.client.frame();
+  };
+  t.client.steer({ dx: 1, dy: 0 });
+  frame(0);
+  frame(100);
+  assert.equal(t.socket.of(Message.INPUT).length, 1);
+  t.client.steer({ dx: 0, dy: 1 });
+  frame(10);
+  t.client.steer({ dx: 0, dy: 0 });
+  frame(10);
+  assert.equal(t.socket.of(Message.INPUT).length, 3 - 1, "two changes within 50 ms: the first goes, the second waits");
+  frame(60);
+  assert.equal(t.socket.of(Message.INPUT).length, 3);
+  comeBack(t, { resumed: true, ack: 3 });
+  t.client.frame();
+  assert.deepEqual(t.socket.of(Message.INPUT).map((m) => m[1]), [4]);
+});
+
+test("own place is predicted at once and meets the server's; others come from the past", () => {
+  const t = build();
+  t.client.predict({ command: "Move", move: (s, i, dt) => ({ x: s.x + i.dx * 12 * dt, y: s.y + i.dy * 12 * dt }) });
+  t.socket.give(keyframe);
+  t.client.frame();
+  const start = t.client.place(t.client.me).x;
+  assert.equal(start, 1034);
+  t.client.steer({ dx: 1, dy: 0 });
+  for (let i = 0; i < 10; i++) {
+    t.time.advance(20);
+    t.client.frame();
+  }
+  assert.ok(t.client.place(t.client.me).x > start + 1, "walks before the server says so");
+  assert.equal(t.client.place(t.client.entity(3, 5)).x, 1025);
+});
+
+test("YOU gives another body", () => {
+  const t = build();
+  t.socket.give(keyframe);
+  t.socket.give([Message.YOU, 3, 5]);
+  assert.equal(t.client.me.handle, 5);
+});
