@@ -31,6 +31,7 @@ CELLS_MAX: Final = 1 << 16
 # bounded.
 _CHUNK: Final = 2048
 _FAR: Final = np.finfo(np.float32).max
+_TAKEN: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,8 @@ class Grid:
         r = min(self._cell, r_max)
         extent = self._cell * (self._columns + self._rows)
         while pending.size:
-            near = self.radius(x[pending], y[pending], r)
-            query, found, d2 = near.query, near.index, near.distance2
+            point, query, d2 = self._near(x[pending], y[pending], np.full(pending.size, r, np.float32))
+            found = self._order[point]
             if exclude is not None:
                 keep = found != exclude[pending][query]
                 query, found, d2 = query[keep], found[keep], d2[keep]
@@ -184,16 +185,8 @@ class Grid:
             counts = np.bincount(query, minlength=pending.size)
             done = (counts >= k) | (r >= r_max)
             mine = done[query]
-            query, found, d2 = query[mine], found[mine], d2[mine]
-            # Square distances are never negative, so their bits order as they do; the stable sort keeps ties by index.
-            best = np.argsort((query << 32) | d2.view(np.uint32), kind="stable")
-            query, found, d2 = query[best], found[best], d2[best]
-            counts = np.bincount(query, minlength=pending.size)
-            rank = np.arange(query.size) - np.repeat(np.cumsum(counts, dtype=np.int64) - counts, counts)
-            first = rank < k
-            at, rank = pending[query[first]], rank[first]
-            index[at, rank] = found[first]
-            distance2[at, rank] = d2[first]
+            some = done & (counts > 0)
+            _lowest(d2[mine], found[mine], counts[some], pending[some], index, distance2)
             pending = pending[np.logical_not(done)]
             r = min(r * 2, r_max) if r < extent else r_max
         return index, distance2
@@ -288,6 +281,21 @@ def _queries(qx: NDArray[np.floating], qy: NDArray[np.floating], r: float | F32)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"queries are two (m,) arrays, not {x.shape} and {y.shape}")
     return x, y, np.broadcast_to(np.asarray(r, np.float32), x.shape)
+
+
+def _lowest(d2: F32, found: I64, counts: I64, rows: I64, index: I64, distance2: F32) -> None:
+    """Write the lowest (distance2, index) of each run of `counts` candidates to its row, nearest first."""
+    if not rows.size:
+        return
+    # Square distances are never negative, so their bits order as they do; one integer then holds both.
+    keys = (d2.view(np.int32).astype(np.int64) << 32) | found
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    for rank in range(index.shape[1]):
+        best = np.minimum.reduceat(keys, starts)
+        left = best < _TAKEN
+        index[rows[left], rank] = best[left] & 0xFFFFFFFF
+        distance2[rows[left], rank] = (best[left] >> 32).astype(np.int32).view(np.float32)
+        keys[keys == np.repeat(best, counts)] = _TAKEN
 
 
 def _sorted_by(major: I64, minor: I64, values: F32) -> tuple[I64, I64, F32]:
