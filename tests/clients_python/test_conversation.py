@@ -1,0 +1,144 @@
+"""A session without a socket: what is sent, and what is made of the answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from clients.python import BacklogFull
+from clients.python.conversation import Conversation
+from protocol import codec
+from protocol.errors import InvalidArgument, MalformedMessage, UnknownMessage
+from protocol.messages import Hello, Input, ViewDigest, You
+from tests.protocol.meadow import EXAMPLES, WELCOME
+
+
+def sent(talk: Conversation) -> list[object]:
+    """What waits to be written, taken away."""
+    messages: list[object] = [codec.decode_client(frame) for frame in talk.outbox]
+    talk.outbox.clear()
+    return messages
+
+
+@pytest.fixture
+def talk() -> Conversation:
+    """Joined, HELLO written."""
+    made = Conversation("Ada", None, None, inputs_max=4)
+    made.begin()
+    assert sent(made) == [Hello(1, None, None, "Ada")]
+    made.receive(EXAMPLES["WELCOME"], 0.0)
+    made.receive(EXAMPLES["KEYFRAME"], 0.0)
+    return made
+
+
+def test_commands_are_numbered_and_sent(talk: Conversation) -> None:
+    assert talk.command("Move", {"dx": 0.5, "dy": -1}) == 1
+    assert talk.command("Say", {"text": "hé"}) == 2
+    assert sent(talk) == [Input(1, 16, [0.5, -1]), Input(2, 17, ["hé"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "error"),
+    [
+        ("Fly", {}, UnknownMessage),
+        ("Move", {"dx": 1}, InvalidArgument),
+        ("Move", {"dx": 1, "dy": 0, "dz": 0}, InvalidArgument),
+        ("Move", {"dx": 2, "dy": 0}, InvalidArgument),
+        ("Say", {"text": "\ud800"}, InvalidArgument),
+        ("Say", {"text": "a\0"}, InvalidArgument),
+    ],
+)
+def test_a_refused_command_takes_no_number(talk: Conversation, name, args, error) -> None:
+    with pytest.raises(error):
+        talk.command(name, args)
+    assert talk.seq == 0
+    assert sent(talk) == []
+
+
+def test_inputs_without_ack_are_bounded(talk: Conversation) -> None:
+    for _ in range(4):
+        talk.command("Say", {"text": "a"})
+    with pytest.raises(BacklogFull):
+        talk.command("Say", {"text": "a"})
+    talk.receive(codec.encode_ack(3), 0.0)
+    assert talk.acked == 3
+    assert talk.command("Say", {"text": "a"}) == 5
+
+
+def test_a_refused_input_waits_no_longer(talk: Conversation) -> None:
+    for _ in range(4):
+        talk.command("Say", {"text": "a"})
+    talk.receive(codec.encode_error(11, "no", 2), 0.0)
+    assert talk.command("Say", {"text": "a"}) == 5
+
+
+def test_a_resumed_session_sends_again_what_has_no_ack(talk: Conversation) -> None:
+    for text in "abc":
+        talk.command("Say", {"text": text})
+    talk.receive(codec.encode_ack(1), 0.0)
+    sent(talk)
+    talk.begin()
+    # Asked for while the connection is broken: it goes with the rest.
+    assert talk.command("Say", {"text": "d"}) == 4
+    assert sent(talk) == [Hello(1, None, WELCOME.resume, "Ada")]
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=2, resume="next")), 1.0)
+    assert sent(talk) == [Input(3, 17, ["c"]), Input(4, 17, ["d"])]
+    assert talk.command("Say", {"text": "e"}) == 5
+    # The old view is gone, and the next break uses the new token.
+    assert len(talk.view[1]) == 0
+    sent(talk)
+    talk.begin()
+    assert sent(talk) == [Hello(1, None, "next", "Ada")]
+
+
+def test_a_failed_resume_begins_a_new_session(talk: Conversation) -> None:
+    talk.command("Say", {"text": "lost"})
+    talk.begin()
+    sent(talk)
+    talk.receive(codec.encode_error(10, "too late", None), 0.0)
+    assert sent(talk) == [Hello(1, None, None, "Ada")]
+    talk.receive(codec.encode_welcome(replace(WELCOME, session=8)), 0.0)
+    assert sent(talk) == []
+    assert talk.command("Say", {"text": "new"}) == 1
+
+
+def test_a_session_taken_over_goes_on_above_its_ack() -> None:
+    talk = Conversation(None, None, "token of another", inputs_max=4)
+    talk.begin()
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=41)), 0.0)
+    assert talk.command("Say", {"text": "a"}) == 42
+
+
+def test_a_view_digest_is_compared_with_the_view(talk: Conversation) -> None:
+    for title in ("DELTA of movement", "DELTA with everything"):
+        talk.receive(EXAMPLES[title], 0.0)
+    digest = talk.receive(EXAMPLES["VIEW_DIGEST"], 0.0)
+    assert isinstance(digest, ViewDigest)
+    assert talk.agrees(digest)
+    assert not talk.agrees(replace(digest, crc=digest.crc ^ 1))
+    assert not talk.agrees(replace(digest, count=digest.count + 1))
+    assert not talk.agrees(replace(digest, region=2))
+
+
+def test_messages_of_a_later_server_are_passed_over(talk: Conversation) -> None:
+    assert talk.receive(b"\x92\x63\x01", 0.0) is None
+    assert talk.receive(EXAMPLES["YOU"], 0.0) == You(1, 6)
+
+
+def test_nothing_but_pong_error_and_bye_comes_before_welcome() -> None:
+    talk = Conversation(None, None, None, inputs_max=4)
+    talk.begin()
+    for title in ("PONG", "ERROR"):
+        talk.receive(EXAMPLES[title], 0.0)
+    with pytest.raises(MalformedMessage, match="Keyframe before WELCOME"):
+        talk.receive(EXAMPLES["KEYFRAME"], 0.0)
+    talk.receive(EXAMPLES["BYE"], 0.0)
+    assert talk.bye is not None
+    assert talk.bye.code == 1001
+
+
+def test_pongs_set_the_clock(talk: Conversation) -> None:
+    talk.receive(EXAMPLES["PONG"], 1.6005)
+    assert talk.clock.rtt_s == pytest.approx(0.1)
+    assert talk.clock.tick_at(1.6005) == pytest.approx(1281 + 0.25 + 1.0)
