@@ -1,5 +1,5 @@
 """`python -m bench`."""
 
-from bench.cli import app
+from bench.cli import main
 
-app()
+main()

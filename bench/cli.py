@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from bench import crowd as crowd_bench
+from bench import entities as entities_bench
 from bench import floor as floor_bench
-from bench.figures import hand_over, median_of, rounded
+from bench.figures import hand_over, median_of
+from bench.processes import Line, WorkerError
 from bench.progress import console, show
+from bench.report import Plot, write
 
 app = typer.Typer(help="What a tick, a client and an entity cost. See bench/README.md.", no_args_is_help=True)
 
@@ -18,6 +21,7 @@ Clients = Annotated[int, typer.Option(min=1, help="Clients, each with an avatar.
 Seconds = Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")]
 Runs = Annotated[int, typer.Option(min=1, help="Runs; figures are medians.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the JSON line to this file too.")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write an HTML page with plots to this file.")]
 
 
 @app.command()
@@ -28,22 +32,28 @@ def crowd(
     stalled: Annotated[int, typer.Option(min=0, help="Clients that never read; compared with a run without.")] = 0,
     sample: Annotated[int, typer.Option(min=1, help="Clients that decode and check everything.")] = 16,
     json: Json = None,
+    report: Report = None,
 ) -> None:
     """The whole server under a crowd of moving avatars."""
+    if stalled >= clients:
+        raise typer.BadParameter("somebody has to read", param_hint="--stalled")
     options = crowd_bench.CrowdOptions(clients, seconds, sample, stalled)
     measure = crowd_bench.run_stalled if stalled else crowd_bench.run
     done = [measure(options) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     # The median of three runs would hide the one that failed.
-    for key in ("mismatches", "lost"):
+    for key in ("mismatches", "lost", "refused"):
         figures[key] = sum(run.figures[key] for run in done)
-    failed = any(run.failed for run in done)
-    show(f"crowd, {clients} clients", figures)
+    plots = [
+        Plot("From input to visible", _named([run.latency_ms for run in done]), distribution=True),
+        Plot("A tick, from its begin to its last write", _named([run.took_ms for run in done])),
+        Plot("Tick lateness", _named([run.lateness_ms for run in done])),
+    ]
+    _finish(f"crowd, {clients} clients", figures, plots, json, report)
     for run in done:
         for reason in run.figures["reasons"]:
-            console.print(f"[red]{reason}")
-    hand_over(figures, json)
-    raise typer.Exit(1 if failed else 0)
+            console.print(f"[red]{reason}", markup=True)
+    raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 
 @app.command()
@@ -53,10 +63,55 @@ def floor(
     runs: Runs = 1,
     bytes_per_frame: Annotated[int, typer.Option("--bytes", min=3, max=65_000, help="Bytes per client-tick.")] = 260,
     json: Json = None,
+    report: Report = None,
 ) -> None:
     """The same bytes and inputs through bare uvloop and websockets."""
     options = floor_bench.FloorOptions(clients, seconds, bytes_per_frame)
-    figures = median_of([floor_bench.run(options) for _ in range(runs)])
-    show(f"floor, {clients} clients", figures)
-    hand_over(rounded(figures), json)
+    done = [floor_bench.run(options) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    figures["lost"] = sum(run.figures["lost"] for run in done)
+    plots = [Plot("A tick's writes", _named([run.took_ms for run in done]))]
+    _finish(f"floor, {clients} clients", figures, plots, json, report)
     raise typer.Exit(1 if figures["lost"] else 0)
+
+
+@app.command()
+def entities(
+    count: Annotated[int, typer.Option(min=1, max=1_048_576, help="Entities, all moving.")] = 100_000,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks to measure.")] = 400,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """One region's tick: step and frame."""
+    done = [entities_bench.run(count, ticks) for _ in range(runs)]
+    digests = {run.figures["digest"] for run in done}
+    figures = median_of([run.figures for run in done])
+    plots = [
+        Plot("Step and frame", _named([run.step_ms for run in done])),
+        Plot("A replica takes the frame in", _named([run.replica_ms for run in done])),
+    ]
+    _finish(f"{count:,} entities", figures, plots, json, report)
+    if len(digests) > 1:
+        console.print(f"[red]the same ticks gave different worlds: {sorted(digests)}")
+    raise typer.Exit(1 if len(digests) > 1 else 0)
+
+
+def _named(series: list[list[float]]) -> dict[str, list[float]]:
+    return {f"run {i + 1}": values for i, values in enumerate(series)}
+
+
+def _finish(title: str, figures: Line, plots: list[Plot], json: Path | None, report: Path | None) -> None:
+    show(title, figures)
+    if report is not None:
+        write(report, title, figures, plots)
+    hand_over(figures, json)
+
+
+def main() -> None:
+    """The way in. A worker that fails ends the command with its reason, not with a traceback."""
+    try:
+        app()
+    except WorkerError as error:
+        console.print(f"[red]{error}")
+        raise SystemExit(1) from None

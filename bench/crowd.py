@@ -13,7 +13,7 @@ from bench.processes import Line, Worker
 from bench.truth import compare
 
 # Ticks between two photographs of every sampled view.
-PHOTOGRAPH_EVERY_TICKS = 30
+PHOTOGRAPH_EVERY_TICKS = 10
 HYSTERESIS_UNITS = 4.0
 
 

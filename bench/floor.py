@@ -29,6 +29,15 @@ class FloorOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class FloorRun:
+    """Figures for the last line, and every tick for the report."""
+
+    figures: Line
+    # Milliseconds, in order of ticks.
+    took_ms: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What both workers said of the measured seconds, and what the server used."""
 
@@ -80,7 +89,7 @@ def watch(title: str, server: Worker, swarm: Worker, rss_before_kib: float, clie
     return Window(ticks, seen, cpu_s, rss_before_kib, server.rss_kib())
 
 
-def run(options: FloorOptions) -> Line:
+def run(options: FloorOptions) -> FloorRun:
     """One run. Keys: see bench/README.md."""
     told = {"bytes": options.bytes_per_frame, "hz": options.hz}
     with Worker("bench.floor_server", told, SERVER_CORE) as server:
@@ -89,7 +98,7 @@ def run(options: FloorOptions) -> Line:
         with Worker("bench.swarm", swarm_arguments(options, port), SWARM_CORE) as swarm:
             window = watch("floor", server, swarm, before_kib, options.clients, options.seconds)
     client_ticks = options.clients * window.server["ticks"]
-    return {
+    figures = {
         "clients": options.clients,
         "cpu_us_per_client_tick": window.cpu_s * 1e6 / client_ticks,
         "hz": window.server["hz"],
@@ -100,3 +109,4 @@ def run(options: FloorOptions) -> Line:
         "swarm_cpu": window.swarm["swarm_cpu"],
         "lost": window.swarm["lost"],
     }
+    return FloorRun(figures, window.server["took_ms"])
