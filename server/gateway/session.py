@@ -117,7 +117,8 @@ class Session:
 
     __slots__ = (
         "acked", "bucket", "centre", "check", "connection", "fresh", "handle", "heard_s", "id", "index", "malformed",
-        "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket", "state", "strikes",
+        "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket",
+        "state", "strikes",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket, bucket: TokenBucket, now_s: float) -> None:

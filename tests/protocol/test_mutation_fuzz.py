@@ -58,7 +58,7 @@ ODD += ["", "a", "a\0", "é" * 40, "\u202e", b"", b"ab", [], [[1]]]
 
 
 def say(text: str) -> None:
-    print(text)  # noqa: T201  # pytest shows it when the test fails
+    print(text)  # pytest shows it when the test fails
 
 
 @dataclass
