@@ -41,7 +41,7 @@ NAMELESS: Final = "Wanderer"
 # -- coming and going ---------------------------------------------------------
 
 
-def join(world: World, tick: Tick, session: int, name: str) -> int:  # noqa: ARG001  # the engine's signature
+def join(world: World, tick: Tick, session: int, name: str) -> int:
     """A new avatar at one of the hamlets."""
     rows = world.spawn(AVATAR)
     world[Name].text[rows] = name_bytes(name)
@@ -52,7 +52,7 @@ def join(world: World, tick: Tick, session: int, name: str) -> int:  # noqa: ARG
     return int(rows[0])
 
 
-def away(world: World, tick: Tick, row: int) -> None:  # noqa: ARG001  # the engine's signature
+def away(world: World, tick: Tick, row: int) -> None:
     """The connection broke: the avatar stops where it is."""
     world[Motion].vx[row] = world[Motion].vy[row] = 0
 

@@ -62,7 +62,7 @@ WOLF_BITE_DAMAGE: Final = _by_archetype({DEER: 34, SHEEP: 50, AVATAR: 6})
 BEAR_BITE_DAMAGE: Final = _by_archetype({DEER: 100, SHEEP: 100, AVATAR: 24})
 # What the hunter's score gains, and how much meat lies there afterwards.
 POINTS: Final = _by_archetype({DEER: 5, SHEEP: 3, WOLF: 15, BEAR: 60, AVATAR: 10})
-MEAT_LEFT: Final = _by_archetype({DEER: 4, SHEEP: 3, WOLF: 1, BEAR: 6})
+MEAT_LEFT: Final = _by_archetype({DEER: 4, SHEEP: 3, WOLF: 2, BEAR: 6})
 # A wounded predator turns on the archer for so long; a wounded herd animal bolts for so many thoughts.
 ANGER_S: Final = 8.0
 BOLT_THOUGHTS: Final = 14

@@ -109,6 +109,18 @@ def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
     return push_x / shy, push_y / shy
 
 
+def pushed(dx: F32, dy: F32, distance2: F32, other_is_later: Bool, apart_units: float) -> tuple[F32, F32]:
+    """The push away from a neighbour at offset (dx, dy): `apart_units` at the same place, 0 from there on.
+
+    Two at the very same place part along x: who has the later row goes right.
+    """
+    distance: F32 = np.sqrt(distance2)
+    strength = np.maximum(np.float32(0), np.float32(apart_units) - distance).astype(np.float32)
+    scale = (strength / np.maximum(distance, np.float32(1e-6))).astype(np.float32)
+    aside = np.where(distance2 == 0, np.where(other_is_later, -strength, strength), np.float32(0))
+    return aside - dx * scale, -dy * scale
+
+
 @dataclass(frozen=True, slots=True)
 class Going:
     """How creatures want to go: (n,) each. Units per second; poses are what they look like on the move and at rest."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from games.frontier.components import AVATAR, HERDS, PREDATORS, SHEEP, Mind, Motion, Pose
-from games.frontier.creatures import Going, grid_of, inward, living, places, steer, whose_turn, wind
+from games.frontier.creatures import Going, grid_of, inward, living, places, pushed, steer, whose_turn, wind
 from server.sim import F32, U8, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -100,8 +100,7 @@ def company(world: World, herd: Rows, rows: Rows) -> tuple[F32, F32, F32, F32, F
     n = rows.size
     hx, hy = places(world, other)
     dx, dy = hx - x[query], hy - y[query]
-    # 1 at the same place, 0 from APART_UNITS on.
-    crowding = np.maximum(np.float32(0), np.float32(1) - distance2 / np.float32(APART_UNITS * APART_UNITS))
+    push_x, push_y = pushed(dx, dy, distance2, other > rows[query], APART_UNITS)
     motion = world[Motion]
     some = np.maximum(np.bincount(query, minlength=n), 1)
 
@@ -114,8 +113,8 @@ def company(world: World, herd: Rows, rows: Rows) -> tuple[F32, F32, F32, F32, F
     alarmed = np.zeros(n, np.uint8)
     np.maximum.at(alarmed, query, world[Mind].alarm[other])
     return (
-        total(-dx * crowding),
-        total(-dy * crowding),
+        total(push_x),
+        total(push_y),
         mean(motion.vx[other]),
         mean(motion.vy[other]),
         mean(dx),

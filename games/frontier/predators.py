@@ -28,7 +28,7 @@ from games.frontier.components import (
     State,
 )
 from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
-from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, steer, whose_turn, wind
+from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, pushed, steer, whose_turn, wind
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -86,9 +86,11 @@ def think_predators(world: World, tick: Tick) -> None:
     # A roaming pack drifts with the wind, and lies about when there is little.
     lazy = np.where(strength > np.float32(0.35), np.float32(1), np.float32(0))
     lead_x, lead_y = np.where(hunting, goal_x, drift_x * lazy), np.where(hunting, goal_y, drift_y * lazy)
+    # A pack closes in on its prey, and spreads out again.
     pull = np.where(hunting, np.float32(0), np.float32(0.08))
-    vx = speed * (lead_x + 2 * edge_x + 3 * away_x) + apart_x * 3 + together_x * pull * lazy
-    vy = speed * (lead_y + 2 * edge_y + 3 * away_y) + apart_y * 3 + together_y * pull * lazy
+    room = np.where(hunting, np.float32(0.3), np.float32(1))
+    vx = speed * (lead_x + 2 * edge_x + 3 * away_x) + apart_x * room + together_x * pull * lazy
+    vy = speed * (lead_y + 2 * edge_y + 3 * away_y) + apart_y * room + together_y * pull * lazy
     still = ((mood == Mood.EAT) | (mood == Mood.REST)) & ~burnt
     going = Going(
         vx=np.where(still, np.float32(0), vx),
@@ -248,13 +250,13 @@ def pack_mates(world: World, pack: Rows, rows: Rows) -> tuple[F32, F32, F32, F32
     n = rows.size
     ox, oy = places(world, other)
     dx, dy = ox - x[query], oy - y[query]
-    crowding = np.maximum(np.float32(0), np.float32(1) - distance2 / np.float32(APART_UNITS * APART_UNITS))
+    push_x, push_y = pushed(dx, dy, distance2, other > rows[query], APART_UNITS)
     some = np.maximum(np.bincount(query, minlength=n), 1)
     shared = np.zeros(n, np.uint64)
     np.maximum.at(shared, query, world[Mind].prey[other])
     return (
-        segment_sum(-dx * crowding, query, n).astype(np.float32),
-        segment_sum(-dy * crowding, query, n).astype(np.float32),
+        segment_sum(push_x, query, n).astype(np.float32),
+        segment_sum(push_y, query, n).astype(np.float32),
         (segment_sum(dx, query, n) / some).astype(np.float32),
         (segment_sum(dy, query, n) / some).astype(np.float32),
         shared,
