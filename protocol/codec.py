@@ -64,6 +64,9 @@ _CLIENT_LIMITS: Final = {
 
 _INPUT: Final = int(MessageType.INPUT)
 _unpackb = msgpack.unpackb
+# One packer for all: `packb` makes one with a buffer of 256 KiB for each message, 3 µs against 0.3.
+_packer = msgpack.Packer()
+_float32_packer = msgpack.Packer(use_single_float=True)
 
 
 # -- client to server --------------------------------------------------------
@@ -219,7 +222,7 @@ def encode_event(region: int, event: int, args: Iterable[Any]) -> bytes:  # Any:
     with U+FFFD where they are not UTF-8.
     """
     values = [_argument(value) for value in args]
-    packed: bytes = msgpack.packb([int(MessageType.EVENT), region, event, values], use_single_float=True)
+    packed: bytes = _float32_packer.pack([int(MessageType.EVENT), region, event, values])
     return packed
 
 
@@ -250,7 +253,7 @@ def encode_you(region: int, handle: int) -> bytes:
 
 def _pack(frame: list[Any]) -> bytes:  # Any: a msgpack tree
     frame[0] = int(frame[0])
-    packed: bytes = msgpack.packb(frame)
+    packed: bytes = _packer.pack(frame)
     return packed
 
 

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +46,15 @@ def _bin_header(size: int) -> bytes:
     return struct.pack(">BI", 0xC6, size)
 
 
+def _number(value: int) -> bytes:
+    """A non-negative int below 2**32 as msgpack has it, without the packer that `packb` would make."""
+    if value < 128:
+        return bytes((value,))
+    if value < 65_536:
+        return struct.pack(">BH", 0xCD, value) if value > 255 else bytes((0xCC, value))
+    return struct.pack(">BI", 0xCE, value)
+
+
 def _array_header(elements: int) -> bytes:
     return bytes((0x90 | elements,)) if elements < 16 else struct.pack(">BH", 0xDC, elements)
 
@@ -57,7 +65,7 @@ class _Slices:
     __slots__ = ("at", "blob", "head")
 
     def __init__(self, component: int, blob: bytes, at: list[int]) -> None:
-        self.head = msgpack.packb(component)
+        self.head = _number(component)
         self.blob = blob
         self.at = at
 
@@ -69,7 +77,7 @@ class Fanout:
         self._replica = replica
         self._interest = replica.interest
         self._events_max = events_max
-        self._region = msgpack.packb(region)
+        self._region = _number(region)
         self._handle_dtype = np.dtype(HANDLE_DTYPE[replica.handle])
         self._change_dtypes = [replica.schema.change_dtype(c.id, replica.handle) for c in replica.schema.components]
         self._ringed = self._interest.far > self._interest.near
@@ -249,7 +257,7 @@ class Fanout:
     def _grouped(blobs: dict[int, bytes]) -> bytes:
         parts = [_array_header(2 * len(blobs))]
         for archetype, blob in sorted(blobs.items()):
-            parts += (msgpack.packb(archetype), _bin_header(len(blob)), blob)
+            parts += (_number(archetype), _bin_header(len(blob)), blob)
         return b"".join(parts)
 
     def _sounds(self, events: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
@@ -282,8 +290,7 @@ class Fanout:
     def keyframe(self, centre: int) -> bytes:
         """A finished KEYFRAME of all that is seen from a cell."""
         head = _array_header(4) + bytes((MessageType.KEYFRAME,)) + self._region
-        tick = msgpack.packb(self._replica.tick)
-        return websocket_frame(head + tick + self._enters_of(self._replica.seen_from(centre)))
+        return websocket_frame(head + _number(self._replica.tick) + self._enters_of(self._replica.seen_from(centre)))
 
     def view_digest(self, centre: int) -> tuple[int, int]:
         """(count, CRC-32) of what a client whose own cell is `centre` must have. See docs/protocol.md."""
