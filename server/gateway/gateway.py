@@ -31,7 +31,7 @@ from server.gateway.interest import ViewSpec
 from server.gateway.link import Link
 from server.gateway.session import Happening, Session, SessionState, TokenBucket
 from server.gateway.socket import GameSocket
-from server.gateway.stream import RegionStream
+from server.gateway.stream import RegionStream, StreamLimits
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
@@ -92,8 +92,7 @@ class Gateway:
             bus,
             clock,
             self.sessions,
-            quiet_ticks_max=options.quiet_ticks_max,
-            events_per_write_max=options.events_per_write_max,
+            limits=StreamLimits(options.quiet_ticks_max, options.events_per_write_max, options.receipts_max),
             on_bound=self._bound,
             on_refused=self._refused,
         )
@@ -329,6 +328,8 @@ class Gateway:
             schema=self._schema,
         )
         socket.write(websocket_frame(encode_welcome(welcome)))
+        if resumed:
+            self.stream.catch_up(session)
         self.stream.add(session)
 
     def _presence(self, session: Session, *, here: bool) -> None:

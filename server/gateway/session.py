@@ -6,6 +6,7 @@ connection for the grace time, and ends with LEAVE or when the grace time is ove
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -116,9 +117,9 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "bucket", "centre", "check", "connection", "fresh", "handle", "heard_s", "id", "index", "malformed",
-        "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in", "since_s", "socket",
-        "state", "strikes",
+        "acked", "bucket", "centre", "check", "connection", "durable", "fresh", "handle", "heard_s", "id", "index",
+        "malformed", "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in",
+        "since_s", "socket", "state", "strikes",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket, bucket: TokenBucket, now_s: float) -> None:
@@ -152,8 +153,10 @@ class Session:
         self.outbox: list[bytes] = []
         # It asked for a VIEW_DIGEST.
         self.check = False
-        # Reliable commands accepted whose receipt was not yet written.
+        # Reliable commands accepted whose receipt has not come yet.
         self.receipts_due = 0
+        # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
+        self.durable: deque[int] | None = None
         self.strikes = 0
         self.malformed = 0
 

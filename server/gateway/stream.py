@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,6 +29,15 @@ _JOINED: Final = SessionState.JOINED
 _LAGGING: Final = SessionState.LAGGING
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """See config/settings.py."""
+
+    quiet_ticks_max: int
+    events_per_write_max: int
+    receipts_max: int
+
+
 class RegionStream:
     """One region's viewers at this gateway.
 
@@ -43,8 +54,7 @@ class RegionStream:
         clock: Clock,
         sessions: dict[int, Session],
         *,
-        quiet_ticks_max: int,
-        events_per_write_max: int,
+        limits: StreamLimits,
         on_bound: Callable[[Session, int], None],
         on_refused: Callable[[Session, str], None],
     ) -> None:
@@ -52,7 +62,7 @@ class RegionStream:
         self.replica = Replica(
             schema, Interest(view, schema, region.width, region.height), region.entities_max, region.handle
         )
-        self.fanout = Fanout(self.replica, region.id, events_per_write_max)
+        self.fanout = Fanout(self.replica, region.id, limits.events_per_write_max)
         self.viewers: list[Session] = []
         self.frame_s = clock.now_s()
         # Since the start; the gateway hands them to the metrics.
@@ -64,8 +74,7 @@ class RegionStream:
         self._bus = bus
         self._clock = clock
         self._sessions = sessions
-        self._quiet_ticks_max = quiet_ticks_max
-        self._events_max = events_per_write_max
+        self._limits = limits
         self._on_bound = on_bound
         self._on_refused = on_refused
         # (capacity,) by place in `viewers`: entity, own cell, ring phase.
@@ -162,7 +171,8 @@ class RegionStream:
             session = sessions.get(session_id)
             if session is not None:
                 session.acked = seq
-                session.outbox.append(websocket_frame(encode_ack(seq)))
+                if session.state is _JOINED:
+                    session.outbox.append(websocket_frame(encode_ack(seq)))
         for event in frame.events:
             if event.sessions:
                 for session_id in event.sessions:
@@ -176,7 +186,7 @@ class RegionStream:
 
     def tell(self, session: Session, message: bytes) -> None:
         """Give a session an event with its next write. Full policy: the newest is dropped. Who lags hears nothing."""
-        if session.state is _JOINED and len(session.outbox) < self._events_max:
+        if session.state is _JOINED and len(session.outbox) < self._limits.events_per_write_max:
             session.outbox.append(message)
 
     def _on_receipts(self, data: bytes) -> None:
@@ -184,7 +194,11 @@ class RegionStream:
             session = self._sessions.get(session_id)
             if session is not None:
                 session.receipts_due -= 1
-                session.outbox.append(websocket_frame(encode_receipt(seq)))
+                if session.durable is None:
+                    session.durable = deque(maxlen=self._limits.receipts_max)
+                session.durable.append(seq)
+                if session.state is _JOINED:
+                    session.outbox.append(websocket_frame(encode_receipt(seq)))
 
     def _write_all(self, change: Change, frame: Frame) -> None:
         n = len(self.viewers)
@@ -205,7 +219,7 @@ class RegionStream:
             wants_ring.tolist(),
             self._placed(frame),
             view.far_every_ticks,
-            speak=replica.tick % self._quiet_ticks_max == 0,
+            speak=replica.tick % self._limits.quiet_ticks_max == 0,
         )
         here = replica.archetype[handles] != NO_ARCHETYPE
         moved_to = np.where(here, interest.recentre(centres, *replica.position(handles)), centres)
@@ -233,6 +247,7 @@ class RegionStream:
                     session.centre = shift
                 return
             session.on(Happening.DRAINED, self.frame_s)
+            self.catch_up(session)
         parts = session.outbox
         session.outbox = []
         if shift is not None:
@@ -253,6 +268,11 @@ class RegionStream:
         frames = b"".join(parts)
         if frames:
             self._write(session, frames)
+
+    def catch_up(self, session: Session) -> None:
+        """Tell again what a session may have missed while nothing was written to it. Clients take repetitions."""
+        session.outbox = [websocket_frame(encode_receipt(seq)) for seq in session.durable or ()]
+        session.outbox.append(websocket_frame(encode_ack(session.acked)))
 
     def _write(self, session: Session, frames: bytes) -> None:
         socket = session.socket
