@@ -49,7 +49,7 @@ class ErrorCode(IntEnum):
 class CloseCode(IntEnum):
     """WebSocket close codes: 1000s are RFC 6455's, 4000s are Everstep's."""
 
-    # The client said BYE, or closed.
+    # The client said LEAVE, or closed.
     NORMAL = 1000
     # The server is stopping; come back to the same address.
     GOING_AWAY = 1001
