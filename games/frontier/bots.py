@@ -26,6 +26,7 @@ NODES: Final = ("tree", "rock", "bush", "meat")
 # Nearer than this a predator ends all other plans.
 ALERT_UNITS: Final = 16.0
 FIGHT_HEALTH: Final = 55
+SIGHT_UNITS: Final = 80.0
 # Decisions that a goal or a direction is kept for.
 PATIENCE: Final = 30
 REMARKS: Final = (
@@ -57,7 +58,7 @@ class Dice(Protocol):
 
 
 class View(Protocol):
-    """What is needed of clients.python.view.View."""
+    """What is needed of clients.python.table.TableView."""
 
     @property
     def tick(self) -> int | None:
@@ -75,6 +76,10 @@ class View(Protocol):
 
     def value(self, handle: int, field: str, /) -> int | float | bool | str:
         """The value of `Component.field`."""
+        ...
+
+    def nearest(self, handle: int, archetypes: Collection[str], reach_units: float, /) -> Found | None:
+        """The nearest other entity of these archetypes within reach: handle and the way to it in units, or None."""
         ...
 
 
@@ -100,7 +105,7 @@ class Brain:
             return [("Say", [rng.choice(REMARKS)])]
         if rng.random() < 0.005:
             return [("Build", [])]
-        danger = nearest(view, me, DANGER, ALERT_UNITS)
+        danger = view.nearest(me, DANGER, ALERT_UNITS)
         if danger is not None:
             return self._meet(view, me, danger)
         return self._pursue(rng, view, me)
@@ -117,7 +122,7 @@ class Brain:
     def _pursue(self, rng: Dice, view: View, me: int) -> list[Order]:
         """Go for the goal; choose another when it is gone, used up, or patience ends."""
         self.patience -= 1
-        if self.patience <= 0 or self.goal is None or not worth(view, self.goal):
+        if self.patience <= 0 or (self.goal is not None and not worth(view, self.goal)):
             self._choose(rng, view, me)
         if self.goal is None:
             return self._go(*self.heading)
@@ -134,8 +139,8 @@ class Brain:
         """A new goal: something to gather, something to hunt, or just a direction."""
         whim = rng.random()
         kinds = NODES if whim < 0.45 else GAME_ANIMALS if whim < 0.65 else ()
-        found = nearest(view, me, kinds, 80.0) if kinds else None
-        self.goal = None if found is None else found[0]
+        found = view.nearest(me, kinds, SIGHT_UNITS) if kinds else None
+        self.goal = found[0] if found is not None and worth(view, found[0]) else None
         self.patience = int(rng.uniform(0.3, 1.0) * PATIENCE)
         self.heading = (rng.uniform(-1, 1), rng.uniform(-1, 1))
 
@@ -158,17 +163,6 @@ def attack(view: View, dx: float, dy: float) -> Order:
         return ("Strike", [])
     longest = max(abs(dx), abs(dy))
     return ("Shoot", [dx / longest, dy / longest, view.tick or 0])
-
-
-def nearest(view: View, me: int, kinds: Sequence[str], within_units: float) -> Found | None:
-    """The nearest thing of these kinds that is worth going for, or None."""
-    best, best2 = None, within_units * within_units
-    for handle in view.entities:
-        if view.archetype(handle) in kinds:
-            dx, dy = way(view, me, handle)
-            if dx * dx + dy * dy < best2 and worth(view, handle):
-                best, best2 = (handle, dx, dy), dx * dx + dy * dy
-    return best
 
 
 def worth(view: View, handle: int) -> bool:
