@@ -140,6 +140,7 @@ def run_stalled(options: CrowdOptions) -> CrowdRun:
         "held_kernel_kib_per_stalled_client": kernel_kib,
         "mismatches": figures["mismatches"] + base["mismatches"],
         "lost": figures["lost"] + base["lost"],
+        "reasons": [*base["reasons"], *figures["reasons"]],
     }
     for key in ("tick_lateness_ms_p99", "input_to_visible_ms_p99", "cpu_us_per_client_tick"):
         figures[f"without_stalled_{key}"] = base[key]

@@ -41,6 +41,9 @@ def settings_for(clients: int, hz: int, *, lag_timeout_s: float) -> Settings:
             "view.near_cells": NEAR_CELLS,
             "view.far_cells": NEAR_CELLS,
             "gateway.connections_per_address_max": 1_000_000,
+            # The first to connect wait, silent, for the last.
+            "gateway.idle_timeout_s": 300.0,
+            "gateway.handshake_timeout_s": 60.0,
             "gateway.lag_timeout_s": lag_timeout_s,
             "log.level": "warning",
         },

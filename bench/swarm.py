@@ -25,6 +25,7 @@ from bench.sample import Findings, SampleClient, connected
 
 # Connections opening at once: below the listen backlog of any server.
 _OPENING_MAX: Final = 48
+_JOIN_TIMEOUT_S: Final = 120.0
 # Inputs leave in slices this far apart; a finer clock would only cost more.
 _SLICE_S: Final = 0.002
 _CHECK_EVERY_S: Final = 1.0
@@ -73,7 +74,7 @@ class Swarm:
             self.clients.append(client)
         opening = [self._loop.create_task(self._open(client, room)) for client in self.clients]
         await asyncio.gather(*opening)
-        deadline_s = self._loop.time() + 60
+        deadline_s = self._loop.time() + _JOIN_TIMEOUT_S
         while self.counts.joined < count:
             if self.counts.lost or self._loop.time() > deadline_s:
                 raise ConnectionError(f"{self.counts.joined} of {count} clients joined: {self.counts.reasons}")

@@ -73,8 +73,9 @@ def _fault(
 
 
 def _centres(raw: int, slack: int, last: int) -> list[int]:
-    """Cells that may be one's own: until `slack` past its border it stays."""
-    cells = {min(max(place, 0) // _CELL_RAW, last) for place in (raw, raw - slack, raw + slack)}
+    """Cells that may be one's own: up to and including `slack` past its border it stays."""
+    # A cell's far border is the first place of the next cell, hence the one more.
+    cells = {min(max(place, 0) // _CELL_RAW, last) for place in (raw, raw - slack - 1, raw + slack)}
     return sorted(cells)
 
 
