@@ -63,6 +63,8 @@ export const TIMES = Object.freeze({
   // A session that lived less than this does not reset the backoff.
   steady: 3000,
 });
+/** WebSocket.OPEN. */
+const SOCKET_OPEN = 1;
 /** The clock needs a few samples soon. */
 const FIRST_PINGS = 6;
 
@@ -140,9 +142,7 @@ export class Connection {
 
   /** Writes a message if live; says whether it was written. @param {any[]} message */
   write(message) {
-    if (this.state !== "live") return false;
-    this.#put(message);
-    return true;
+    return this.state === "live" && this.#put(message);
   }
 
   /** @param {string} signal @param {string} [why] */
@@ -259,7 +259,10 @@ export class Connection {
 
   /** @param {any[]} message */
   #put(message) {
-    this.socket?.send(encode(message));
+    // A socket that is closing takes nothing; its end comes as an event of its own.
+    if (this.socket?.readyState !== SOCKET_OPEN) return false;
+    this.socket.send(encode(message));
+    return true;
   }
 
   #forget() {

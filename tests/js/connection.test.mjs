@@ -207,3 +207,13 @@ test("an address that cannot be opened is tried again", () => {
   assert.equal(t.connection.state, "waiting");
   assert.equal(t.faults.length, 1);
 });
+
+test("a socket that is closing takes nothing more", () => {
+  const t = build();
+  INTO.live(t);
+  const sent = t.socket.sent.length;
+  t.socket.close();
+  t.time.advance(TIMES.ping * 2);
+  assert.equal(t.connection.write([Message.CHECK]), false);
+  assert.equal(t.socket.sent.length, sent);
+});

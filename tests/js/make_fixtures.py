@@ -47,7 +47,9 @@ SCHEMA = Schema(
             16, "Move", (Argument("dx", "f32", -1, 1), Argument("dy", "f32", -1, 1)), latest_wins=True, reliable=False
         ),
         CommandSchema(17, "Say", (Argument("text", "utf8", size=8),), latest_wins=False, reliable=True),
-        CommandSchema(18, "Poke", (Argument("who", "entity"), Argument("hard", "bool")), False, False),
+        CommandSchema(
+            18, "Poke", (Argument("who", "entity"), Argument("hard", "bool")), latest_wins=False, reliable=False
+        ),
     ),
     events=(EventSchema(0, "Said", (Argument("who", "entity"), Argument("text", "utf8", size=8))),),
 )
@@ -82,9 +84,8 @@ def case(handle: str) -> dict[str, object]:
 
     moves = np.array([(7, 704, 1280), (4000, 1, 1), (5, 65, 128)], SCHEMA.change_dtype(0, handle))
     hurt = np.array([(7, 80, 4)], SCHEMA.change_dtype(1, handle))
-    frames.append(
-        [17, 3, 1001 & 127, np.array([300], number).tobytes(), [2, odds.tobytes()], 0, moves.tobytes(), 1, hurt.tobytes()]
-    )
+    gone = np.array([300], number).tobytes()
+    frames.append([17, 3, 1001 & 127, gone, [2, odds.tobytes()], 0, moves.tobytes(), 1, hurt.tobytes()])
     after = avatars.copy()
     after[0]["Position.x"], after[0]["Health.hp"], after[0]["Health.shield"] = 704, 80, 4
     after[1]["Position.x"] = 65

@@ -33,6 +33,7 @@ export function memoryPorts(random = () => 0.5) {
       this.url = url;
       this.sent = [];
       this.closed = false;
+      this.readyState = 0;
       sockets.push(this);
     }
 
@@ -42,10 +43,12 @@ export function memoryPorts(random = () => 0.5) {
 
     close() {
       this.closed = true;
+      this.readyState = 2;
     }
 
     // The other end:
     accept() {
+      this.readyState = 1;
       this.onopen({});
     }
 
@@ -55,6 +58,7 @@ export function memoryPorts(random = () => 0.5) {
     }
 
     drop(code = 1006, reason = "") {
+      this.readyState = 3;
       this.onclose({ code, reason });
     }
 

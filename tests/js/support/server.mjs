@@ -1,13 +1,14 @@
 /** A real server in a process of its own, on a free port, with a directory of its own. */
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const PYTHON = process.env.EVERSTEP_PYTHON ?? "python3";
+const OWN = join(ROOT, ".venv/bin/python");
+const PYTHON = process.env.EVERSTEP_PYTHON ?? (existsSync(OWN) ? OWN : "python3");
 
 /** Resolves once it says where it is. `stop()` ends it and its files. */
 export async function startServer(game = "games.frontier") {

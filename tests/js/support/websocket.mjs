@@ -12,6 +12,7 @@ export class TcpWebSocket {
     this.closing = { code: 1006, reason: "" };
     this.buffer = Buffer.alloc(0);
     this.open = false;
+    this.readyState = 0;
     this.tcp = connect(Number(port), hostname, () => {
       this.tcp.setNoDelay(true);
       this.tcp.write(
@@ -21,7 +22,10 @@ export class TcpWebSocket {
     });
     this.tcp.on("data", (chunk) => this.#data(chunk));
     this.tcp.on("error", () => this.onerror?.({}));
-    this.tcp.on("close", () => this.onclose?.(this.closing));
+    this.tcp.on("close", () => {
+      this.readyState = 3;
+      this.onclose?.(this.closing);
+    });
   }
 
   send(bytes) {
@@ -30,6 +34,7 @@ export class TcpWebSocket {
 
   close() {
     if (this.open) this.#frame(8, Buffer.from([3, 232]));
+    this.readyState = 2;
     this.tcp.end();
   }
 
@@ -59,6 +64,7 @@ export class TcpWebSocket {
       if (!status.includes(" 101 ")) throw new Error(`no upgrade: ${status}`);
       this.buffer = this.buffer.subarray(end + 4);
       this.open = true;
+      this.readyState = 1;
       this.onopen?.({});
     }
     while (this.#take());

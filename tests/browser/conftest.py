@@ -1,0 +1,99 @@
+"""A real server in a process of its own, and the system's Chromium to visit it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+# No sandbox: tests run as root in containers. The rest keeps it from talking to anyone but our server.
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+DESKTOP = {"width": 1280, "height": 800}
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running frontier."""
+    data = tmp_path_factory.mktemp("data")
+    command = [sys.executable, "-m", "server", "run", "--game", "games.frontier", "--port", "0", "--data", str(data)]
+    # Logs go to a file: a pipe that nobody reads would fill, and stop the server.
+    log = data / "server.log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command, "--log-level", "warning"], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            found = re.search(r"https?://\S+", process.stdout.readline())
+            if not found:
+                pytest.fail("the server did not say where it is:\n" + log.read_text())
+            yield found.group().rstrip("/")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}: install it, or name one in CHROMIUM")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def trouble() -> Iterator[list[str]]:
+    """Everything the pages complained of; a test that leaves any behind fails."""
+    heard: list[str] = []
+    yield heard
+    assert not heard, heard
+
+
+@pytest.fixture
+def visit(browser: Browser, server_url: str, trouble: list[str]) -> Iterator[Visit]:
+    """Opens the page as a visitor with a browser profile of their own."""
+    contexts: list[BrowserContext] = []
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            trouble.append(f"{message.type}: {message.text}")
+
+    def open_page(path: str = "/?play=1&name=Visitor", **options: object) -> Page:
+        context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]  # Playwright's own
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", console)
+        page.on("pageerror", lambda error: trouble.append(f"uncaught: {error}"))
+        page.goto(server_url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        for page in context.pages:
+            page.evaluate("window.everstep?.client?.leave()")
+        context.close()
