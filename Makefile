@@ -63,9 +63,9 @@ test-python: $(VENV)/.stamp-dev
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not browser and not bench" $(ARGS)
 
 .PHONY: test-js
-test-js:
+test-js: $(VENV)/.stamp-run
 	@echo "== tests of the JavaScript client"
-	@scripts/test-js.sh
+	@EVERSTEP_PYTHON=$(abspath $(BIN))/python scripts/test-js.sh
 
 # Each alone on the machine: a browser and a bench would starve each other.
 .PHONY: test-browser

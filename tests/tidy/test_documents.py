@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_a_module_that_is_run_exists(root: Path):
     assert [module for module in sorted(named) if find_spec(module) is None] == []
 
 
+@cache
 def everstep(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "server", *arguments], capture_output=True, text=True, check=True, timeout=60
