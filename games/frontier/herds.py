@@ -48,9 +48,7 @@ def think_herds(world: World, tick: Tick) -> None:
     edge_x, edge_y = inward(world, x, y)
     wind_x, wind_y, strength = wind(world, tick, rows)
     drift = np.where(strength > np.float32(GRAZING_WIND), np.float32(WALK_UNITS_PER_S), np.float32(0))
-    run = np.where(
-        world.is_a(rows, SHEEP), np.float32(SHEEP_RUN_UNITS_PER_S), np.float32(DEER_RUN_UNITS_PER_S)
-    )
+    run = np.where(world.is_a(rows, SHEEP), np.float32(SHEEP_RUN_UNITS_PER_S), np.float32(DEER_RUN_UNITS_PER_S))
     # The frightened who see nothing to fear any more run on, with their neighbours.
     on_x, on_y = normalise(motion.vx[rows] + along_x, motion.vy[rows] + along_y)
     run_x = run * (on_x + 2 * flee_x + edge_x * 3) + 2 * apart_x + together_x
