@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 
@@ -15,7 +16,9 @@ class LoopClock:
 
     async def sleep_until(self, due_s: float) -> None:
         """Return at `due_s`; gives other tasks a turn even where it is past."""
-        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        # Timers of libuv count whole milliseconds of a cached time and can fire up to one early.
+        # Timers of libuv count whole milliseconds: rounded up here, they fire late by less than one, and
+        # not early, which would leave the rest to be waited out turn by turn.
+        wait_ms = math.ceil((due_s - time.monotonic()) * 1000)
+        await asyncio.sleep(max(0, wait_ms) / 1000)
         while time.monotonic() < due_s:  # noqa: ASYNC110  # time is no event
             await asyncio.sleep(0)
