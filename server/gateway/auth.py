@@ -16,6 +16,8 @@ from server.gateway.errors import ResumeFailed, Unauthorised
 
 _RESUME_ALGORITHM: Final = "HS256"
 _PLAYER_BYTES_MAX: Final = 64
+# No account can be taken for a guest, nor a guest be taken over by an account.
+_GUEST: Final = "guest:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,19 @@ class Authenticator:
         if token is None:
             if not self._guests:
                 raise Unauthorised("a token is needed: guests do not play here")
-            return Player(f"guest:{session:x}", None)
+            return Player(f"{_GUEST}{session:x}", None)
         try:
             claims = jwt.decode(token, self._secret, algorithms=self._algorithms, options={"require": ["exp", "sub"]})
         except jwt.PyJWTError as error:
             raise Unauthorised(f"the token is not accepted: {error}") from error
         subject, name = claims["sub"], claims.get("name")
-        if not isinstance(subject, str) or not 0 < len(subject.encode()) <= _PLAYER_BYTES_MAX:
+        # A lone surrogate has no bytes, and the world's columns end a text at NUL: two players would be one.
+        if not isinstance(subject, str) or not subject.isprintable():
+            raise Unauthorised("the token's subject is no printable text")
+        if not 0 < len(subject.encode()) <= _PLAYER_BYTES_MAX:
             raise Unauthorised(f"the token's subject has more than {_PLAYER_BYTES_MAX} bytes, or none")
+        if subject.startswith(_GUEST):
+            raise Unauthorised(f"a subject that begins with {_GUEST!r} is a guest's")
         return Player(subject, name if isinstance(name, str) else None)
 
     def resume_token(self, session: int, nonce: int) -> str:
@@ -60,5 +67,5 @@ class Authenticator:
         try:
             claims = jwt.decode(token, self._resume_secret, algorithms=[_RESUME_ALGORITHM])
             return int(claims["s"]), int(claims["n"])
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ResumeFailed("not a resume token of this world") from error

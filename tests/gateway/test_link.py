@@ -1,0 +1,59 @@
+"""Commands on their way to a region: one batch per flush, in the order they were given."""
+
+from __future__ import annotations
+
+from server.bus.memory import MemoryBus
+from server.gateway.link import Link
+from server.shard.machine import JOIN, LEAVE, command_shapes, decode_batches
+from server.shard.ports import commands_topic
+from tests.gateway.glade import GAME, WALK
+
+SHAPES = command_shapes(GAME.schema)
+
+
+def listening(shard: int = 3) -> tuple[Link, list[bytes]]:
+    bus, published = MemoryBus(), []
+    bus.subscribe(commands_topic(shard), published.append)
+    return Link(bus, shard, SHAPES), published
+
+
+def test_nothing_is_published_where_nothing_waits():
+    link, published = listening()
+    link.flush()
+    assert published == []
+
+
+def test_a_ticks_commands_leave_in_one_batch_with_all_they_said():
+    link, published = listening()
+    link.add(WALK, 7, 1, (0.5, -1.0))
+    link.add(JOIN, 8, 0, (b"guest:8", b"Eve"))
+    link.add(WALK, 9, 4, (0.0, 1.0))
+    link.add(LEAVE, 7, 0)
+    link.flush()
+    (data,) = published
+    batches = decode_batches(data, SHAPES)
+    assert {kind: records.tolist() for kind, records in batches.items()} == {
+        WALK: [(7, 1, 0.5, -1.0), (9, 4, 0.0, 1.0)],
+        JOIN: [(8, 0, b"guest:8", b"Eve")],
+        LEAVE: [(7, 0)],
+    }
+
+
+def test_what_was_published_is_not_published_again():
+    link, published = listening()
+    link.add(WALK, 7, 1, (0.0, 0.0))
+    link.flush()
+    link.flush()
+    link.add(WALK, 7, 2, (1.0, 1.0))
+    link.flush()
+    assert [decode_batches(data, SHAPES)[WALK]["seq"].tolist() for data in published] == [[1], [2]]
+
+
+def test_a_link_speaks_to_its_own_shard_alone():
+    bus, mine, others = MemoryBus(), [], []
+    bus.subscribe(commands_topic(1), mine.append)
+    bus.subscribe(commands_topic(2), others.append)
+    link = Link(bus, 1, SHAPES)
+    link.add(LEAVE, 5, 0)
+    link.flush()
+    assert (len(mine), len(others)) == (1, 0)
