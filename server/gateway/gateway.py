@@ -92,7 +92,12 @@ class Gateway:
             bus,
             clock,
             self.sessions,
-            limits=StreamLimits(options.quiet_ticks_max, options.events_per_write_max, options.receipts_max),
+            limits=StreamLimits(
+                # The protocol promises a DELTA per second.
+                min(options.quiet_ticks_max, max(1, int(options.tick_rate_hz))),
+                options.events_per_write_max,
+                options.receipts_max,
+            ),
             on_bound=self._bound,
             on_refused=self._refused,
         )
