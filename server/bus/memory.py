@@ -13,11 +13,12 @@ class MemoryBus:
     """A Bus within one process."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, list[Callable[[bytes], None]]] = {}
+        # Topic -> subscription -> handler: one handler may be subscribed twice.
+        self._handlers: dict[str, dict[object, Callable[[bytes], None]]] = {}
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Call every handler. One that raises is logged; the others, and the publisher, never notice."""
-        for handler in tuple(self._handlers.get(topic, ())):
+        for handler in tuple(self._handlers.get(topic, {}).values()):
             try:
                 handler(payload)
             except Exception:  # noqa: BLE001  # whatever a handler raises, it is its own
@@ -25,11 +26,11 @@ class MemoryBus:
 
     def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> Callable[[], None]:
         """Have `handler` called; returns what ends it (calling that twice is harmless)."""
-        handlers = self._handlers.setdefault(topic, [])
-        handlers.append(handler)
+        subscription = object()
+        handlers = self._handlers.setdefault(topic, {})
+        handlers[subscription] = handler
 
         def unsubscribe() -> None:
-            if handler in handlers:
-                handlers.remove(handler)
+            handlers.pop(subscription, None)
 
         return unsubscribe
