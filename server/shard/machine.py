@@ -93,11 +93,16 @@ def encode_batches(batches: Mapping[int, Records]) -> bytes:
 
 
 def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema]) -> dict[int, Records]:
-    """Read what `encode_batches` wrote. Raises BatchError."""
+    """Read what `encode_batches` wrote, and nothing else: kinds ascending, none empty. Raises BatchError."""
     batches: dict[int, Records] = {}
+    newest = -1
     try:
         for kind, raw in msgpack.unpackb(data):
+            # `type(...) is`: True and 1.0 would find command 1, and be journalled as other bytes.
+            if type(kind) is not int or kind <= newest or not raw:
+                raise BatchError(f"not a command batch: kind {kind!r} after {newest}, {len(raw)} bytes")
             batches[kind] = np.frombuffer(raw, shapes[kind].dtype)
+            newest = kind
     except (ValueError, TypeError, KeyError) as error:
         raise BatchError(f"not a command batch: {error!r}") from error
     return batches

@@ -1,0 +1,105 @@
+"""A tick's input as bytes: canonical, and read back or refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.schema import Argument, CommandSchema
+from server.shard.errors import BatchError, ShardError
+from server.shard.machine import (
+    JOIN,
+    NOTHING,
+    PROCESSED,
+    SYSTEM_COMMANDS,
+    TickInput,
+    command_shapes,
+    decode_batches,
+    empty_records,
+    encode_batches,
+)
+from tests.support.pasture import GAME
+
+BUY = CommandSchema(17, "buy", (Argument("what", "u8"), Argument("f", "f32")), latest_wins=False, reliable=True)
+SAY = CommandSchema(18, "say", (Argument("text", "utf8", size=5),), latest_wins=False, reliable=False)
+SHAPES = {c.id: c for c in (*SYSTEM_COMMANDS, BUY, SAY)}
+
+SESSIONS, SEQS = st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
+BUYS = st.lists(st.tuples(SESSIONS, SEQS, st.integers(0, 255), st.floats(width=32)), max_size=5)
+SAYS = st.lists(st.tuples(SESSIONS, SEQS, st.binary(max_size=5)), max_size=5)
+PROCESSEDS = st.lists(st.tuples(SESSIONS, SEQS), max_size=5)
+
+
+def made(buys, says, processed):
+    batches = {kind: np.array(r, SHAPES[kind].dtype) for kind, r in ((17, buys), (18, says)) if r}
+    return TickInput(batches, np.array(processed, PROCESSED))
+
+
+@given(BUYS, SAYS, PROCESSEDS)
+def test_an_input_reads_back_as_it_was(buys, says, processed):
+    inputs = made(buys, says, processed)
+    data = inputs.encode()
+    back = TickInput.decode(data, SHAPES)
+    assert back.encode() == data
+    assert back.empty == inputs.empty == (not (buys or says or processed))
+    assert list(back.batches) == list(inputs.batches)
+    for kind, records in inputs.batches.items():
+        assert back.batches[kind].dtype == SHAPES[kind].dtype
+        assert back.batches[kind].tobytes() == records.tobytes()
+    assert back.processed.tolist() == inputs.processed.tolist()
+
+
+def test_equal_inputs_have_equal_bytes_whatever_order_they_were_made_in():
+    buys, says = np.array([(1, 2, 3, 0.5)], SHAPES[17].dtype), np.array([(1, 3, b"hi")], SHAPES[18].dtype)
+    one = TickInput({17: buys, 18: says}, NOTHING.processed)
+    other = TickInput({18: says, 17: buys}, NOTHING.processed)
+    assert one.encode() == other.encode()
+    assert one.encode() != TickInput({17: buys}, NOTHING.processed).encode()
+
+
+def test_superseded_commands_alone_make_a_tick_that_is_journalled():
+    assert NOTHING.empty
+    assert not made([], [], [(1, 4)]).empty
+
+
+def test_every_truncation_of_an_input_is_refused():
+    data = made([(1, 2, 3, 0.5)], [(1, 3, b"hi")], [(1, 3)]).encode()
+    for size in range(len(data)):
+        with pytest.raises(BatchError):
+            TickInput.decode(data[:size], SHAPES)
+    with pytest.raises(BatchError):
+        TickInput.decode(data + b"\0", SHAPES)
+
+
+@given(st.binary(max_size=60), st.integers(0, 500))
+def test_damaged_inputs_are_refused_or_canonical(noise, at):
+    data = made([(1, 2, 3, 0.5)], [(1, 3, b"hi"), (2, 1, b"")], [(1, 3), (2, 1)]).encode()
+    at %= len(data)
+    for damaged in (noise, data[:at] + noise + data[at + len(noise) :]):
+        try:
+            inputs = TickInput.decode(damaged, SHAPES)
+        except BatchError:
+            continue
+        assert list(inputs.batches) == sorted(inputs.batches)
+        assert all(type(kind) is int and records.size for kind, records in inputs.batches.items())
+        assert TickInput.decode(inputs.encode(), SHAPES).encode() == inputs.encode()
+
+
+def test_no_batch_is_a_batch_without_commands():
+    assert decode_batches(encode_batches({}), SHAPES) == {}
+
+
+def test_a_region_takes_the_engines_commands_and_the_games():
+    shapes = command_shapes(GAME.schema)
+    assert [shape.name for shape in shapes.values()] == ["join", "leave", "presence", "Move", "Buy", "Cull", "Say"]
+    assert all(kind == shape.id for kind, shape in shapes.items())
+    assert empty_records(shapes[JOIN]).dtype.names == ("session", "seq", "player", "name")
+    assert empty_records(shapes[JOIN]).size == 0
+
+
+def test_a_games_commands_cannot_take_the_engines_numbers():
+    assert min(c.id for c in GAME.schema.commands) > max(c.id for c in SYSTEM_COMMANDS)
+
+
+def test_refusals_share_a_root():
+    assert issubclass(BatchError, ShardError)

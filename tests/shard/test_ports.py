@@ -1,0 +1,34 @@
+"""The ports: every adapter we have fits them, and no two topics meet."""
+
+from server.bus.memory import MemoryBus
+from server.host.clock import LoopClock
+from server.shard.machine import Machine
+from server.shard.ports import (
+    Bus,
+    Clock,
+    JournalStore,
+    commands_topic,
+    frames_topic,
+    keyframes_topic,
+    receipts_topic,
+)
+from server.store.memory import MemoryJournal
+from tests.support.clock import VirtualClock
+from tests.support.pasture import pasture
+
+
+def public(port):
+    return {name for name in vars(port) if not name.startswith("_")}
+
+
+def test_every_adapter_has_what_its_port_asks_for():
+    adapters = [(Clock, LoopClock()), (Clock, VirtualClock()), (JournalStore, MemoryJournal()), (Bus, MemoryBus())]
+    for port, adapter in [*adapters, (Machine, pasture())]:
+        assert public(port)
+        assert public(port) <= set(dir(adapter)), type(adapter).__name__
+
+
+def test_no_two_topics_meet():
+    kinds = (commands_topic, frames_topic, keyframes_topic, receipts_topic)
+    topics = {topic(shard) for topic in kinds for shard in (0, 1, 11, 2**32 - 1)}
+    assert len(topics) == 16
