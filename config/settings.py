@@ -184,7 +184,7 @@ class GatewaySettings(Section):
         default=30.0, gt=0, le=3600, description="Seconds without a message from the client until it is closed."
     )
     frame_bytes_max: int = Field(
-        default=4096, ge=64, le=1_048_576, description="Bytes of one message from a client; a longer one closes it."
+        default=4096, ge=64, le=4096, description="Bytes of one message from a client; a longer one closes it."
     )
     inputs_per_s: float = Field(
         default=40.0, gt=0, le=10_000, description="Inputs a client may send per second in the long run."
