@@ -10,6 +10,7 @@ import typer
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
+from bench import peer as peer_bench
 from bench.figures import hand_over, median_of
 from bench.processes import Line, WorkerError
 from bench.progress import console, show
@@ -95,6 +96,23 @@ def entities(
     if len(digests) > 1:
         console.print(f"[red]the same ticks gave different worlds: {sorted(digests)}")
     raise typer.Exit(1 if len(digests) > 1 else 0)
+
+
+@app.command()
+def peer(
+    name: Annotated[str, typer.Argument(help="A directory of bench/peers.")],
+    clients: Clients = 250,
+    seconds: Seconds = 10.0,
+    runs: Runs = 1,
+    json: Json = None,
+) -> None:
+    """The same crowd against another server. Installs its packages the first time (npm)."""
+    options = peer_bench.PeerOptions(name, clients, seconds)
+    done = [peer_bench.run(options) for _ in range(runs)]
+    figures = median_of(done)
+    figures["lost"] = sum(run["lost"] for run in done)
+    _finish(f"{name}, {clients} clients", figures, [], json, None)
+    raise typer.Exit(1 if figures["lost"] else 0)
 
 
 def _named(series: list[list[float]]) -> dict[str, list[float]]:

@@ -32,20 +32,22 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A child process: `python -m module` with its arguments as one JSON text."""
+    """A child process on one core; its arguments are one JSON text. `name`: a module of ours, or a Node script."""
 
-    def __init__(self, module: str, arguments: Line, core: int) -> None:
-        self.module = module
+    def __init__(self, name: str, arguments: Line, core: int) -> None:
+        self.name = name
+        command = ["node", name] if name.endswith(".js") else [sys.executable, "-m", name]
         # The allocator's thresholds would adapt to the order of arrivals; fixed, RSS repeats from run to run.
         environment = os.environ | {"PYTHONHASHSEED": "0", "MALLOC_TRIM_THRESHOLD_": "131072"}
-        self._process = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-m", module, json.dumps(arguments | {"core": core})],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
+        with _on(core):
+            self._process = subprocess.Popen(  # noqa: S603  # our own programs
+                [*command, json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env=environment,
+            )
         self.pid = self._process.pid
 
     def __enter__(self) -> Self:
@@ -80,9 +82,9 @@ class Worker:
             if line["event"] == event:
                 return line
             if line["event"] == "failed":
-                raise WorkerError(f"{self.module}: {line['why']}")
+                raise WorkerError(f"{self.name}: {line['why']}")
             also(line)
-        raise WorkerError(f"{self.module} ended (status {self._process.wait()}) before it said {event!r}")
+        raise WorkerError(f"{self.name} ended (status {self._process.wait()}) before it said {event!r}")
 
     def cpu_s(self) -> float:
         """Processor seconds it has used so far, user and system, all threads."""
@@ -94,13 +96,23 @@ class Worker:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_KIB
 
 
+@contextmanager
+def _on(core: int) -> Iterator[None]:
+    """Be on a core for as long as a child is started: it inherits the place, with every thread it will have."""
+    allowed = os.sched_getaffinity(0)
+    pin(core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 # -- inside a worker ---------------------------------------------------------
 
 
 def arguments() -> Line:
-    """What the parent passed; the process moves to its core and may open all files it is allowed to."""
+    """What the parent passed. From here on the process may open all the files it is allowed to."""
     told: Line = json.loads(sys.argv[1])
-    pin(told["core"])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return told
