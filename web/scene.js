@@ -52,6 +52,8 @@ export class Scene {
     /** @type {{picture: HTMLCanvasElement, x: number, y: number, angle: number, bornMs: number}[]} */
     this.ghosts = [];
     this.drawn = 0;
+    /** Device pixels per CSS pixel. */
+    this.ratio = 1;
     this.camera = {
       x: 0, y: 0, zoom: 16, width: 1, height: 1, left: 0, top: 0, right: 1, bottom: 1,
       toX: (/** @type {number} */ x) => (x - this.camera.x) * this.camera.zoom + this.camera.width / 2,
@@ -70,6 +72,7 @@ export class Scene {
     const width = this.screen.clientWidth || 1;
     const height = this.screen.clientHeight || 1;
     const ratio = Math.min(2, devicePixelRatio || 1);
+    this.ratio = ratio;
     if (this.screen.width !== Math.round(width * ratio) || this.screen.height !== Math.round(height * ratio)) {
       this.screen.width = Math.round(width * ratio);
       this.screen.height = Math.round(height * ratio);
@@ -168,16 +171,13 @@ export class Scene {
   #grounds(seen, frame) {
     const { ctx, camera } = this;
     const zoom = camera.zoom;
-    ctx.fillStyle = "rgba(24,30,20,.26)";
-    ctx.beginPath();
+    const shadow = this.sprites.get("shadow", 0, 0);
     for (const { entity, kind, x, y } of seen) {
       if (entity.is.Stock && !entity.is.Stock.amount) continue;
-      const tall = entity.kind === "tree" ? 0.9 : 0.28;
-      const r = kind.radius * zoom * (kind.body ? 1 : 0.98);
-      ctx.moveTo(x + tall * zoom + r, y + tall * zoom * 1.3);
-      ctx.ellipse(x + tall * zoom, y + tall * zoom * 1.3, r, r * 0.85, 0, 0, 7);
+      const tall = (entity.kind === "tree" ? 0.9 : 0.25) * zoom;
+      const r = kind.radius * zoom * 1.1;
+      ctx.drawImage(shadow, x + tall - r, y + tall * 1.3 - r * 0.9, r * 2, r * 1.8);
     }
-    ctx.fill();
     for (const { entity, x, y } of seen) if (entity.kind === "campfire") this.#warmth(x, y, zoom);
     if (frame.me?.look && (frame.me.is.Health?.hp ?? 1) > 0) {
       const { x, y } = frame.me.look.at;
@@ -348,12 +348,9 @@ export class Scene {
       }
       const name = entity.is.Name?.text;
       if (name) {
-        ctx.font = "600 13px system-ui, sans-serif";
-        ctx.lineWidth = 3.5;
-        ctx.strokeStyle = "rgba(16,14,12,.8)";
-        ctx.fillStyle = entity === frame.me ? "#ffe896" : "#ffffff";
-        ctx.strokeText(name, x, top - 5);
-        ctx.fillText(name, x, top - 5);
+        const picture = this.sprites.name(name, entity === frame.me ? "#ffe896" : "#ffffff", this.ratio);
+        const wide = picture.width / this.ratio;
+        ctx.drawImage(picture, Math.round(x - wide / 2), Math.round(top - 21), wide, picture.height / this.ratio);
       }
       if (entity.kind === "campfire" && entity.is.Stock?.amount < FIRE_FOR_EVER) {
         const wide = 34;

@@ -109,33 +109,49 @@ function deer(ctx, swing, variant) {
 
 /** @param {Ctx} ctx @param {number} swing @param {number} variant */
 function wolf(ctx, swing, variant) {
-  const coat = ["#646b76", "#565c66", "#6f7379", "#4c5058", "#5f666f", "#3e4147"][variant];
-  legs(ctx, "#3c4047", 0.95, 0.46, swing * 0.55, 0.18);
+  const coat = ["#6f7682", "#626973", "#7b7f86", "#565a63", "#6a717b", "#474b52"][variant];
+  const dark = "#34383f";
+  legs(ctx, dark, 1.0, 0.68, swing * 0.55, 0.22);
+  // A bushy tail that sways with the stride.
   shape(ctx, coat, () => {
-    ctx.moveTo(-1.2, 0.25);
-    ctx.quadraticCurveTo(-2, 0.3 + swing * 0.35, -2.5, swing * 0.5);
-    ctx.quadraticCurveTo(-2, -0.25 + swing * 0.2, -1.2, -0.25);
+    ctx.moveTo(-1.15, 0.2);
+    ctx.quadraticCurveTo(-1.6, 0.5 + swing * 0.3, -2.2, 0.32 + swing * 0.5);
+    ctx.lineTo(-2.7, swing * 0.6);
+    ctx.quadraticCurveTo(-1.9, -0.35 + swing * 0.3, -1.15, -0.2);
   });
-  oval(ctx, coat, -0.2, 0, 1.35, 0.6);
-  oval(ctx, "#383c43", -0.1, 0, 1.0, 0.24, 0, 0);
-  oval(ctx, coat, 0.8, 0, 0.66, 0.56);
-  for (const side of [1, -1]) {
-    shape(ctx, "#33363c", () => {
-      ctx.moveTo(1.12, side * 0.2);
-      ctx.lineTo(1.0, side * 0.66);
-      ctx.lineTo(1.46, side * 0.34);
-      ctx.closePath();
-    }, 0.08);
-  }
-  shape(ctx, coat, () => {
-    ctx.moveTo(1.05, 0.42);
-    ctx.quadraticCurveTo(1.7, 0.42, 2.15, 0.14);
-    ctx.lineTo(2.15, -0.14);
-    ctx.quadraticCurveTo(1.7, -0.42, 1.05, -0.42);
+  oval(ctx, dark, -2.4, swing * 0.52, 0.28, 0.16, swing * 0.3, 0);
+  oval(ctx, coat, -0.75, 0, 0.85, 0.6);
+  oval(ctx, coat, 0.25, 0, 0.95, 0.78);
+  oval(ctx, coat, -0.6, 0, 0.8, 0.5, 0, 0);
+  // The ruff: tufts round the neck.
+  shape(ctx, dark, () => {
+    for (let k = 0; k <= 14; k++) {
+      const turn = 1.1 + (k / 14) * 4.1;
+      const r = k % 2 ? 0.5 : 0.8;
+      ctx.lineTo(0.75 + Math.cos(turn) * r, Math.sin(turn) * r * 0.95);
+    }
     ctx.closePath();
-  });
-  oval(ctx, "#17181b", 2.14, 0, 0.13, 0.13, 0, 0);
-  for (const side of [1, -1]) oval(ctx, "#ffd23f", 1.58, side * 0.22, 0.11, 0.08, 0, 0);
+  }, 0);
+  ctx.fillStyle = dark;
+  ctx.fillRect(-1.4, -0.13, 1.8, 0.26);
+  for (const side of [1, -1]) {
+    shape(ctx, dark, () => {
+      ctx.moveTo(1.3, side * 0.2);
+      ctx.lineTo(0.78, side * 0.86);
+      ctx.lineTo(1.5, side * 0.52);
+      ctx.closePath();
+    }, 0.1);
+  }
+  oval(ctx, coat, 1.35, 0, 0.56, 0.54);
+  shape(ctx, "#c3c8cf", () => {
+    ctx.moveTo(1.5, 0.32);
+    ctx.quadraticCurveTo(2.0, 0.3, 2.3, 0.15);
+    ctx.lineTo(2.3, -0.15);
+    ctx.quadraticCurveTo(2.0, -0.3, 1.5, -0.32);
+  }, 0.1);
+  oval(ctx, coat, 1.32, 0, 0.46, 0.42, 0, 0);
+  oval(ctx, "#17181b", 2.28, 0, 0.15, 0.15, 0, 0);
+  for (const side of [1, -1]) oval(ctx, "#ffd23f", 1.58, side * 0.27, 0.14, 0.09, side * 0.4, 0);
 }
 
 /** @param {Ctx} ctx @param {number} swing @param {number} variant */
@@ -304,16 +320,30 @@ function marker(ctx) {
 }
 
 /** @type {Record<string, (ctx: Ctx, second: number, variant: number) => void>} */
-const PAINTERS = { sheep, deer, wolf, bear, avatar, tree, rock, bush, meat, campfire, blade };
+const PAINTERS = { sheep, deer, wolf, bear, avatar, tree, rock, bush, meat, campfire, blade, shadow };
 const WALKERS = new Set(["sheep", "deer", "wolf", "bear", "avatar"]);
-/** Half the side of the picture, in world units. */
-const REACH = 4;
+/** Half the side of a picture, in world units: as small as the sprite allows, for every pixel costs. @type {Record<string, number>} */
+const REACH = { sheep: 2.1, deer: 2.5, wolf: 3, bear: 3.1, avatar: 1.6, tree: 3.7, rock: 2.5, bush: 2, meat: 1.7, campfire: 2, blade: 2.5, shadow: 1.1 };
+const REACH_PLAIN = 1.5;
+/** Names drawn lately. */
+const NAMES_MAX = 200;
+
+/** A soft disc of radius 1. @param {Ctx} ctx */
+function shadow(ctx) {
+  const fade = ctx.createRadialGradient(0, 0, 0.6, 0, 0, 1.05);
+  fade.addColorStop(0, "rgba(24,30,20,.3)");
+  fade.addColorStop(1, "rgba(24,30,20,0)");
+  ctx.fillStyle = fade;
+  ctx.fillRect(-1.1, -1.1, 2.2, 2.2);
+}
 
 export class Sprites {
   constructor() {
     this.scale = 0;
     /** @type {Map<string, HTMLCanvasElement>} */
     this.pictures = new Map();
+    /** @type {Map<string, HTMLCanvasElement>} */
+    this.names = new Map();
   }
 
   /** Pixels per unit; pictures of another scale are thrown away. @param {number} scale */
@@ -331,14 +361,39 @@ export class Sprites {
     const key = `${kind}/${variant}/${second}`;
     let picture = this.pictures.get(key);
     if (!picture) {
-      picture = canvas(REACH * 2 * this.scale, REACH * 2 * this.scale);
+      const reach = REACH[kind] ?? REACH_PLAIN;
+      picture = canvas(reach * 2 * this.scale, reach * 2 * this.scale);
       const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
       ctx.scale(this.scale, this.scale);
-      ctx.translate(REACH, REACH);
+      ctx.translate(reach, reach);
       ctx.lineJoin = "round";
       const swing = WALKERS.has(kind) ? Math.sin((second / STRIDES) * 6.2832) : second;
       (PAINTERS[kind] ?? marker)(ctx, swing, variant);
       this.pictures.set(key, picture);
+    }
+    return picture;
+  }
+
+  /** A name as a picture: outlined text is slow to draw anew 60 times a second. @param {string} text @param {string} colour @param {number} ratio device pixels per CSS pixel */
+  name(text, colour, ratio) {
+    const key = `${colour}/${ratio}/${text}`;
+    let picture = this.names.get(key);
+    if (!picture) {
+      const font = "600 13px system-ui, sans-serif";
+      const probe = /** @type {Ctx} */ (canvas(1, 1).getContext("2d"));
+      probe.font = font;
+      picture = canvas((probe.measureText(text).width + 8) * ratio, 20 * ratio);
+      const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
+      ctx.scale(ratio, ratio);
+      ctx.font = font;
+      ctx.lineWidth = 3.5;
+      ctx.lineJoin = "round";
+      ctx.strokeStyle = "rgba(16,14,12,.8)";
+      ctx.fillStyle = colour;
+      ctx.strokeText(text, 4, 15);
+      ctx.fillText(text, 4, 15);
+      if (this.names.size >= NAMES_MAX) this.names.clear();
+      this.names.set(key, picture);
     }
     return picture;
   }
