@@ -15,6 +15,7 @@ from bench.figures import hand_over, median_of
 from bench.processes import Line, WorkerError
 from bench.progress import console, show
 from bench.report import Plot, write
+from bench.table import Sheet
 
 app = typer.Typer(help="What a tick, a client and an entity cost. See bench/README.md.", no_args_is_help=True)
 
@@ -32,13 +33,18 @@ def crowd(
     runs: Runs = 1,
     stalled: Annotated[int, typer.Option(min=0, help="Clients that never read; compared with a run without.")] = 0,
     sample: Annotated[int, typer.Option(min=1, help="Clients that decode and check everything.")] = 16,
+    warm_up: Annotated[
+        float | None, typer.Option(min=0, help="Seconds before measuring; 1.5, and 30 with stalled clients.")
+    ] = None,
     json: Json = None,
     report: Report = None,
 ) -> None:
     """The whole server under a crowd of moving avatars."""
     if stalled >= clients:
         raise typer.BadParameter("somebody has to read", param_hint="--stalled")
-    options = crowd_bench.CrowdOptions(clients, seconds, sample, stalled)
+    if warm_up is None:
+        warm_up = crowd_bench.STALLED_WARM_UP_S if stalled else floor_bench.WARM_UP_S
+    options = crowd_bench.CrowdOptions(clients, seconds, sample, stalled, warm_up_s=warm_up)
     measure = crowd_bench.run_stalled if stalled else crowd_bench.run
     done = [measure(options) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
@@ -113,6 +119,24 @@ def peer(
     figures["lost"] = sum(run["lost"] for run in done)
     _finish(f"{name}, {clients} clients", figures, [], json, None)
     raise typer.Exit(1 if figures["lost"] else 0)
+
+
+@app.command()
+def table(
+    *,
+    seconds: Seconds = 10.0,
+    runs: Runs = 3,
+    peers: Annotated[bool, typer.Option(help="Measure the peers too; needs Node and npm.")] = True,
+    json: Json = None,
+) -> None:
+    """Everything, several times, as the tables of docs/performance.md."""
+    sheet = Sheet(seconds, runs, peers=peers)
+    tables, medians = sheet.fill()
+    typer.echo(tables + "\n")
+    hand_over(medians, json)
+    for failure in sheet.failures:
+        console.print(f"[red]{failure}")
+    raise typer.Exit(1 if sheet.failures else 0)
 
 
 def _named(series: list[list[float]]) -> dict[str, list[float]]:

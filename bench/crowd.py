@@ -8,12 +8,14 @@ from pathlib import Path
 
 from bench.crowd_game import MOVE, SET_MARK
 from bench.figures import percentile
-from bench.floor import SERVER_CORE, SWARM_CORE, Window, watch
+from bench.floor import SERVER_CORE, SWARM_CORE, WARM_UP_S, Window, watch
 from bench.processes import Line, Worker
 from bench.truth import compare
 
 # Ticks between two photographs of every sampled view.
 PHOTOGRAPH_EVERY_TICKS = 10
+# At 5 KB per second a stalled client's buffers take this long to fill as far as they ever will.
+STALLED_WARM_UP_S = 30.0
 HYSTERESIS_UNITS = 4.0
 
 
@@ -28,6 +30,7 @@ class CrowdOptions:
     stalled: int = 0
     hz: int = 20
     inputs_per_s: float = 5.0
+    warm_up_s: float = WARM_UP_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def run(options: CrowdOptions) -> CrowdRun:
             "photograph_every_ticks": PHOTOGRAPH_EVERY_TICKS,
             "truth": str(truth),
             # A stalled client is to be held all through the run, not let go.
-            "lag_timeout_s": options.seconds + 300.0 if options.stalled else 20.0,
+            "lag_timeout_s": options.seconds + options.warm_up_s + 300.0 if options.stalled else 20.0,
         }
         with Worker("bench.crowd_server", told, SERVER_CORE) as server:
             listening = server.expect("listening")
@@ -76,7 +79,7 @@ def run(options: CrowdOptions) -> CrowdRun:
                 "photographs": str(photographs),
             }
             with Worker("bench.swarm", swarm_told, SWARM_CORE) as swarm:
-                window = watch("crowd", server, swarm, before_kib, options.clients, options.seconds)
+                window = watch("crowd", server, swarm, before_kib, options.clients, options.seconds, options.warm_up_s)
         compared, wrong = compare(photographs, truth, listening["world_units"], HYSTERESIS_UNITS)
     return CrowdRun(
         _figures(options, window, compared, wrong),

@@ -64,14 +64,22 @@ def swarm_arguments(options: FloorOptions, port: int) -> Line:
     }
 
 
-def watch(title: str, server: Worker, swarm: Worker, rss_before_kib: float, clients: int, seconds: float) -> Window:
-    """Wait until all are in, measure for `seconds`, ask both what they saw."""
+def watch(
+    title: str,
+    server: Worker,
+    swarm: Worker,
+    rss_before_kib: float,
+    clients: int,
+    seconds: float,
+    warm_up_s: float = WARM_UP_S,
+) -> Window:
+    """Wait until all are in, let them play for `warm_up_s`, measure for `seconds`, ask both what they saw."""
     with progress.steps(title) as step:
         step(f"{clients} clients connect")
         swarm.expect("joined")
         step("warming up")
         server.say("settle")
-        time.sleep(WARM_UP_S)
+        time.sleep(warm_up_s)
     server.say("start")
     swarm.say("start")
     cpu_before_s, began_s = server.cpu_s(), time.monotonic()
