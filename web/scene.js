@@ -105,6 +105,7 @@ export class Scene {
   draw(frame) {
     const { ctx, camera } = this;
     this.#aim(frame.focus.x, frame.focus.y);
+    this.sprites.refill();
     this.terrain.draw(ctx, camera);
     this.#edges(frame.region);
     const seen = this.#collect(frame);
@@ -124,7 +125,7 @@ export class Scene {
     if (!look || Number.isNaN(look.at.x) || this.ghosts.length > 60) return;
     const kind = KINDS[entity.kind] ?? PLAIN;
     this.ghosts.push({
-      picture: this.#picture(entity, look, kind), x: look.at.x, y: look.at.y,
+      picture: /** @type {HTMLCanvasElement} */ (this.#picture(entity, look, kind)), x: look.at.x, y: look.at.y,
       angle: kind.body ? look.angle : 0, bornMs: nowMs,
     });
   }
@@ -160,11 +161,22 @@ export class Scene {
     look.pose = pose;
   }
 
-  /** @param {Entity} entity @param {Look} look @param {any} kind */
-  #picture(entity, look, kind) {
-    if (!kind.body) return this.sprites.get(entity.kind, look.variant, Math.min(12, entity.is.Stock?.amount ?? 1));
+  /**
+   * What it looks like now: unturned, or turned by `angle` and then perhaps null.
+   * @param {Entity} entity @param {Look} look @param {any} kind @param {number} [angle] @param {string} [as]
+   */
+  #picture(entity, look, kind, angle, as = entity.kind) {
     const perUnit = STRIDES_PER_UNIT[/** @type {keyof typeof STRIDES_PER_UNIT} */ (entity.kind)] ?? 0.3;
-    return this.sprites.get(entity.kind, look.variant, Math.floor(look.walked * perUnit * STRIDES) % STRIDES);
+    const second = kind.body ? Math.floor(look.walked * perUnit * STRIDES) % STRIDES : Math.min(12, entity.is.Stock?.amount ?? 1);
+    if (angle === undefined) return this.sprites.get(as, look.variant, second);
+    return this.sprites.turned(as, look.variant, second, angle);
+  }
+
+  /** Draws an upright picture; at its own size it lands on whole pixels. @param {HTMLCanvasElement} picture @param {number} x @param {number} y @param {number} size CSS pixels per picture pixel */
+  #stamp(picture, x, y, size) {
+    const { ctx, ratio } = this;
+    const snap = (/** @type {number} */ v) => Math.round(v * ratio) / ratio;
+    ctx.drawImage(picture, snap(x - (picture.width * size) / 2), snap(y - (picture.height * size) / 2), picture.width * size, picture.height * size);
   }
 
   /** Shadows, and the light of fires on the ground. @param {any[]} seen @param {any} frame */
@@ -224,18 +236,20 @@ export class Scene {
     }
     if (look.pose === Pose.EAT && !this.calm) dx += Math.sin(frame.nowMs / 120 + entity.handle) * 0.1 * camera.zoom;
     ctx.globalAlpha = Math.min(1, (frame.nowMs - look.bornMs) / 200) * (dead ? 0.6 : 1);
-    const size = (camera.zoom / sprites.scale) * (entity.kind === "avatar" ? 1.15 : 1);
-    const picture = this.#picture(entity, look, kind);
+    const size = camera.zoom / sprites.scale;
     const flash = frame.nowMs - look.flashMs < FLASH_MS;
     if (flash) ctx.filter = "brightness(1.9) saturate(.4)";
     else if (dead) ctx.filter = "grayscale(.8) brightness(.75)";
-    sprites.put(ctx, picture, x + dx, y + dy, kind.body ? look.angle : 0.6, size);
-    if (entity.kind === "avatar" && !dead) {
-      const swing = attack < 1 ? -1.2 + attack * 2.2 : 0.5;
-      const hand = look.angle + 0.95;
+    const angle = kind.body ? look.angle : 0.6;
+    const fighting = attack < 1 && entity.kind === "avatar" && !dead;
+    const turned = entity === frame.me || fighting ? null : this.#picture(entity, look, kind, angle);
+    if (turned) this.#stamp(turned, x + dx, y + dy, size);
+    else sprites.put(ctx, this.#picture(entity, look, kind, undefined, fighting ? "bare" : entity.kind), x + dx, y + dy, angle, size);
+    if (fighting) {
+      const hand = angle + 0.95;
       sprites.put(
-        ctx, sprites.get("blade", 0, 0),
-        x + dx + Math.cos(hand) * camera.zoom * 1.05, y + dy + Math.sin(hand) * camera.zoom * 1.05, look.angle + swing - 0.35, size * 0.72,
+        ctx, sprites.get("blade", 0, 0), x + dx + Math.cos(hand) * camera.zoom * 1.05,
+        y + dy + Math.sin(hand) * camera.zoom * 1.05, angle - 1.55 + attack * 2.2, size * 0.72,
       );
     }
     if (flash || dead) ctx.filter = "none";
@@ -249,9 +263,8 @@ export class Scene {
     const me = frame.me?.look?.at;
     const under = tree && me && Math.hypot(me.x - look.at.x, me.y - look.at.y) < 3.6;
     ctx.globalAlpha = Math.min(1, (frame.nowMs - look.bornMs) / 200) * (under ? 0.55 : 1);
-    const sway = tree && !this.calm ? 1 + Math.sin(frame.nowMs / 900 + entity.handle * 1.7) * 0.012 : 1;
     const shake = frame.nowMs - look.flashMs < FLASH_MS && !this.calm ? Math.sin(frame.nowMs / 14) * 0.14 * camera.zoom : 0;
-    sprites.put(ctx, this.#picture(entity, look, KINDS[entity.kind] ?? PLAIN), x + shake, y, 0, (camera.zoom / sprites.scale) * sway);
+    this.#stamp(this.#picture(entity, look, KINDS[entity.kind] ?? PLAIN), x + shake, y, camera.zoom / sprites.scale);
     if (entity.kind === "campfire") this.#flame(entity, x, y, frame.nowMs);
     ctx.globalAlpha = 1;
   }

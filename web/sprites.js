@@ -10,7 +10,7 @@ import { canvas } from "./terrain.js";
 
 /** @typedef {CanvasRenderingContext2D} Ctx */
 /** Frames of a stride. */
-export const STRIDES = 8;
+export const STRIDES = 6;
 /** Looks of one kind. */
 export const VARIANTS = 6;
 const OUTLINE = "rgba(28,24,20,.85)";
@@ -186,6 +186,17 @@ function avatar(ctx, swing, variant) {
   }, 0);
 }
 
+/** An avatar with its blade at rest. @param {Ctx} ctx @param {number} swing @param {number} variant */
+function armed(ctx, swing, variant) {
+  avatar(ctx, swing, variant);
+  ctx.save();
+  ctx.translate(0.61, 0.86);
+  ctx.rotate(0.15);
+  ctx.scale(0.72, 0.72);
+  blade(ctx);
+  ctx.restore();
+}
+
 /** A blade that points +x from the right hand. @param {Ctx} ctx */
 function blade(ctx) {
   shape(ctx, "#6b4a2b", () => ctx.roundRect(0, -0.12, 0.5, 0.24, 0.1), 0.08);
@@ -320,11 +331,15 @@ function marker(ctx) {
 }
 
 /** @type {Record<string, (ctx: Ctx, second: number, variant: number) => void>} */
-const PAINTERS = { sheep, deer, wolf, bear, avatar, tree, rock, bush, meat, campfire, blade, shadow };
-const WALKERS = new Set(["sheep", "deer", "wolf", "bear", "avatar"]);
+const PAINTERS = { sheep, deer, wolf, bear, avatar: armed, bare: avatar, tree, rock, bush, meat, campfire, blade, shadow };
+const WALKERS = new Set(["sheep", "deer", "wolf", "bear", "avatar", "bare"]);
 /** Half the side of a picture, in world units: as small as the sprite allows, for every pixel costs. @type {Record<string, number>} */
-const REACH = { sheep: 2.1, deer: 2.5, wolf: 3, bear: 3.1, avatar: 1.6, tree: 3.7, rock: 2.5, bush: 2, meat: 1.7, campfire: 2, blade: 2.5, shadow: 1.1 };
+const REACH = { sheep: 2.1, deer: 2.5, wolf: 3, bear: 3.1, avatar: 2.4, bare: 1.6, tree: 3.7, rock: 2.5, bush: 2, meat: 1.7, campfire: 2, blade: 2.5, shadow: 1.1 };
 const REACH_PLAIN = 1.5;
+/** Angles that pictures are kept at, how many pixels of them, and how many new ones a frame has time for. */
+const HEADINGS = 32;
+const ROTATIONS_PIXELS_MAX = 24e6;
+const ROTATIONS_PER_FRAME = 48;
 /** Names drawn lately. */
 const NAMES_MAX = 200;
 
@@ -342,6 +357,10 @@ export class Sprites {
     this.scale = 0;
     /** @type {Map<string, HTMLCanvasElement>} */
     this.pictures = new Map();
+    /** @type {Map<string, HTMLCanvasElement>} in order of making */
+    this.rotations = new Map();
+    this.pixels = 0;
+    this.budget = 0;
     /** @type {Map<string, HTMLCanvasElement>} */
     this.names = new Map();
   }
@@ -351,6 +370,8 @@ export class Sprites {
     if (Math.abs(scale - this.scale) < 0.01) return;
     this.scale = scale;
     this.pictures.clear();
+    this.rotations.clear();
+    this.pixels = 0;
   }
 
   /**
@@ -394,6 +415,40 @@ export class Sprites {
       ctx.fillText(text, 4, 15);
       if (this.names.size >= NAMES_MAX) this.names.clear();
       this.names.set(key, picture);
+    }
+    return picture;
+  }
+
+  /** A new frame begins. */
+  refill() {
+    this.budget = ROTATIONS_PER_FRAME;
+  }
+
+  /**
+   * The same picture turned, for those who need no exact angle: drawn upright and pixel on pixel
+   * it costs a fraction of a turned one where the browser paints without a graphics card.
+   * Null where too many new ones were wanted since `refill`: those must be drawn the dear way.
+   * @param {string} kind @param {number} variant @param {number} second @param {number} angle radians
+   */
+  turned(kind, variant, second, angle) {
+    const step = ((Math.round((angle / 6.283185) * HEADINGS) % HEADINGS) + HEADINGS) % HEADINGS;
+    const key = `${kind}/${variant}/${second}/${step}`;
+    let picture = this.rotations.get(key);
+    if (!picture) {
+      if (this.budget-- <= 0) return null;
+      const plain = this.get(kind, variant, second);
+      picture = canvas(plain.width, plain.height);
+      const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
+      ctx.translate(plain.width / 2, plain.height / 2);
+      ctx.rotate((step / HEADINGS) * 6.283185);
+      ctx.drawImage(plain, -plain.width / 2, -plain.height / 2);
+      this.rotations.set(key, picture);
+      this.pixels += picture.width * picture.height;
+      while (this.pixels > ROTATIONS_PIXELS_MAX) {
+        const [oldest, gone] = /** @type {[string, HTMLCanvasElement]} */ (this.rotations.entries().next().value);
+        this.rotations.delete(oldest);
+        this.pixels -= gone.width * gone.height;
+      }
     }
     return picture;
   }
