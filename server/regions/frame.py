@@ -113,7 +113,7 @@ class Frame:
             region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, digest = (
                 msgpack.unpackb(data, use_list=False)
             )
-            return cls(
+            frame = cls(
                 region=region,
                 tick=tick,
                 key=key,
@@ -132,44 +132,59 @@ class Frame:
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error
+        if frame.entered.size != frame.archetypes.size or any(r.size != v.size for r, v in frame.changes.values()):
+            raise BatchError("not a frame: rows without a record, or records without a row")
+        return frame
 
 
 class Quantiser:
     """One column's way to its raw number: floor((value - offset - origin) / scale + 1/2), held to the type's range.
 
-    NaN becomes the lowest raw number, on every CPU alike.
+    NaN becomes the lowest raw number, on every CPU alike. An f32 is not rounded to whole steps.
     """
 
     def __init__(self, wire: Wire, source: np.dtype[Any], bounds: tuple[float, float, float, float]) -> None:
         origin = {"": 0.0, "x": bounds[0], "y": bounds[1]}[wire.axis]
         self.dtype: np.dtype[Any] = np.dtype(wire.dtype)
-        self._offset = np.float32(wire.offset + origin)
-        self._per_unit = np.float32(1.0 / wire.scale)
-        plain = wire.scale == 1.0 and self._offset == 0
-        self._same = plain and (source in (self.dtype, np.dtype(np.bool_)) or self.dtype.kind in "Sf")
-        if self.dtype.kind in "ui":
-            info = np.iinfo(self.dtype)
-            self._low, self._high = np.float32(info.min), np.float32(info.max)
-            if self.dtype.itemsize == 4:
-                # The largest float32 below 2**31 and 2**32: one step up would not fit.
-                self._high = np.nextafter(self._high, np.float32(0), dtype=np.float32)
-        self._integer = plain and source.kind in "iu" and self.dtype.kind in "iu"
+        plain = wire.scale == 1.0 and wire.offset + origin == 0
+        integers = source.kind in "iu" and self.dtype.kind in "iu"
+        boolean = wire.type == "bool"
+        self._same = self.dtype.kind == "S" or (
+            plain and (source.kind == "b" or (integers and source == self.dtype and not boolean))
+        )
+        self._integer = plain and integers
+        if self.dtype.kind == "S":
+            return
+        # Above 2**23 a float32 has no halves: adding 1/2 would round to the next even number.
+        wide = (self.dtype.kind in "ui" and self.dtype.itemsize == 4) or (source.kind in "iuf" and source.itemsize > 4)
+        self._work: type[np.floating[Any]] = np.float64 if wide else np.float32
+        self._offset = self._work(wire.offset + origin)
+        self._per_unit = self._work(1.0 / wire.scale)
+        info: Any = np.iinfo(self.dtype) if self.dtype.kind in "ui" else np.finfo(self.dtype)
+        low, high = (0, 1) if boolean else (info.min, info.max)
+        self._low, self._high = self._work(low), self._work(high)
+        if self._integer:
+            # In the column's own type, where both bounds fit.
+            held = np.iinfo(source)
+            self._integer_bounds = (max(int(low), held.min), min(int(high), held.max))
 
     def __call__(self, column: NDArray[Any]) -> NDArray[Any]:
         """(n,) raw numbers; always a new array."""
         if self._same:
             return column.astype(self.dtype)
         if self._integer:
-            info = np.iinfo(self.dtype)
-            return np.minimum(np.maximum(column.astype(np.int64), info.min), info.max).astype(self.dtype)
-        raw = column.astype(np.float32)
-        if self._offset:
-            raw -= self._offset
-        raw *= self._per_unit
-        if self.dtype.kind == "f":
-            return raw
-        raw += np.float32(0.5)
-        np.floor(raw, out=raw)
+            low, high = self._integer_bounds
+            held: NDArray[Any] = np.minimum(np.maximum(column, low), high)
+            return held.astype(self.dtype)
+        raw: NDArray[Any] = column.astype(self._work)
+        # What grows past the largest float is held to the range below.
+        with np.errstate(over="ignore"):
+            if self._offset:
+                raw -= self._offset
+            raw *= self._per_unit
+        if self.dtype.kind != "f":
+            raw += self._work(0.5)
+            np.floor(raw, out=raw)
         np.fmax(raw, self._low, out=raw)
         np.fmin(raw, self._high, out=raw)
         return raw.astype(self.dtype)
@@ -227,7 +242,7 @@ class FrameBuilder:
         for c, (_, carried, _quantisers) in enumerate(self._plan):
             changed = np.zeros(hw, np.bool_)
             for new, old in zip(raw[c], self._raw[c], strict=True):
-                changed[: old.size] |= new[: old.size] != old
+                changed[: old.size] |= _bits(new[: old.size]) != _bits(old)
             if entered.size:
                 changed[entered] = True
             rows = np.flatnonzero(changed)
@@ -255,8 +270,8 @@ class FrameBuilder:
 
     def place(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[list[int], list[int]]:
         """Raw position numbers of places in world units."""
-        (_, qx), (_, qy) = (q for q in self._plan[self._schema.position][2] if q[0] in "xy")
-        return qx(x).tolist(), qy(y).tolist()
+        quantisers = dict(self._plan[self._schema.position][2])
+        return quantisers["x"](x).tolist(), quantisers["y"](y).tolist()
 
     def _quantise(self) -> list[list[NDArray[Any]]]:
         hw = self._world.high_water
@@ -271,6 +286,11 @@ class FrameBuilder:
         for (name, _), column in zip(schema.fields, columns, strict=True):
             records[name] = column[rows]
         return records
+
+
+def _bits(raw: NDArray[Any]) -> NDArray[Any]:
+    """What is compared: 0.0 equals -0.0 and yet is other bytes, which the digest sees."""
+    return raw.view(np.uint32) if raw.dtype.kind == "f" else raw
 
 
 def _check_reach(game: Game, world: World) -> None:
