@@ -50,7 +50,7 @@ class RegionMachine:
         self._digest_every = digest_every_ticks
         self._shapes = command_shapes(game.schema)
         self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
-        self._reliable = [k for k, c in self._kinds.items() if c.reliable]
+        self._reliable = [c for c in game.commands if c.reliable]
         self._event_ids = {e: i for i, e in enumerate(game.events)}
         self._tick = 0
         self.world = game.world(region.entities_max, region.bounds)
@@ -115,7 +115,7 @@ class RegionMachine:
             events=events,
             digest=digest,
         )
-        return Effects(self._tick, frame.encode(), self._receipts(inputs))
+        return Effects(self._tick, frame.encode(), self._receipts(tick))
 
     def keyframe(self) -> bytes:
         """Everything, as of the last tick."""
@@ -152,8 +152,10 @@ class RegionMachine:
                 f"a snapshot of {name} {version}, seed {seed}; this is {self.game.name} "
                 f"{self.game.version}, seed {self.seed}"
             )
+        if not (isinstance(tick, int) and isinstance(sessions, bytes) and isinstance(world, bytes)):
+            raise SnapshotError("not a region's snapshot")
         table = Sessions()
-        table.from_bytes(sessions)
+        table.from_bytes(sessions, self.world.capacity)
         self.world.restore(world)
         self.sessions = table
         self._tick = tick
@@ -227,16 +229,22 @@ class RegionMachine:
             return kind(_NO_ROWS, empty_records(self._shapes[number]))
         rows = self._rows(records["session"])
         alive = rows >= 0
-        return kind(rows, records) if alive.all() else kind(rows[alive], records[alive])
+        if not alive.all():
+            rows, records = rows[alive], records[alive]
+        # As records read back from a journal are: a system that wrote to them would run live and fail in recovery.
+        records = records.view()
+        records.flags.writeable = False
+        return kind(rows, records)
 
-    def _receipts(self, inputs: TickInput) -> Records:
-        done = [inputs.batches[k] for k in self._reliable if k in inputs.batches]
-        receipts = np.zeros(sum(len(r) for r in done), PROCESSED)
+    def _receipts(self, tick: Tick) -> Records:
+        """Of the reliable commands that systems were given."""
+        done = [tick.batches[c] for c in self._reliable]
+        receipts = np.zeros(sum(len(d) for d in done), PROCESSED)
         at = 0
-        for records in done:
-            receipts["session"][at : at + len(records)] = records["session"]
-            receipts["seq"][at : at + len(records)] = records["seq"]
-            at += len(records)
+        for d in done:
+            receipts["session"][at : at + len(d)] = d.session
+            receipts["seq"][at : at + len(d)] = d.seq
+            at += len(d)
         return receipts
 
     def _events(self, emitted: Emitted) -> list[FrameEvent]:
@@ -244,10 +252,12 @@ class RegionMachine:
         args = list(
             zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True)
         )
-        n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else len(args)
+        # Without arguments nothing says how many there are, but whom they are for.
+        n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else 1
         messages = [encode_event(self.region.id, number, list(a)) for a in (args or [()] * n)]
         if emitted.to is not None:
-            owners = self.world.owner[emitted.to].tolist()
+            # -1, what `resolve` and `known` return for nobody, would name the last row.
+            owners = np.where(emitted.to >= 0, self.world.owner[emitted.to], np.uint64(0)).tolist()
             return [FrameEvent((o,), None, m) for o, m in zip(owners, messages, strict=True) if o]
         if emitted.at is not None:
             xs, ys = self._frames.place(*emitted.at)

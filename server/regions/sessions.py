@@ -77,8 +77,13 @@ class Sessions:
         """The table's bytes."""
         return self._table.tobytes()
 
-    def from_bytes(self, data: bytes) -> None:
-        """Become the table that wrote `data`. Raises SnapshotError."""
+    def from_bytes(self, data: bytes, rows_max: int) -> None:
+        """Become the table that wrote `data`, in a world of `rows_max` rows. Raises SnapshotError; nothing changed."""
         if len(data) % _RECORD.itemsize:
             raise SnapshotError("not a session table")
-        self._table = np.frombuffer(data, _RECORD).copy()
+        table = np.frombuffer(data, _RECORD).copy()
+        if (table["session"][1:] <= table["session"][:-1]).any():
+            raise SnapshotError("a session table out of order")
+        if ((table["row"] < 0) | (table["row"] >= rows_max)).any():
+            raise SnapshotError("sessions of rows that this world does not have")
+        self._table = table

@@ -1,0 +1,404 @@
+"""The region machine: same inputs, same bytes; who is where, who is told what, what counts."""
+
+from dataclasses import replace
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.codec import decode_server
+from server.regions.frame import Frame
+from server.shard.inbox import Inbox
+from server.shard.machine import NOTHING, PROCESSED, TickInput
+from server.sim import CapacityError, SnapshotError
+from tests.support.orders import batch, tick_input
+from tests.support.pasture import GAME, PLAYER, REGION, SHEEP, Body, Buy, Move, Position, Rang, Said, pasture
+from tests.support.replica import PlainReplica
+
+SESSIONS = (3, 7, 2**64 - 1)
+
+
+def join(session, name=b"Ada"):
+    return ("join", session, 0, b"account", name)
+
+
+def step(machine, *orders):
+    """A tick with these orders: (frame, receipts)."""
+    effects = machine.step(tick_input(machine, *orders) if orders else NOTHING)
+    assert effects.tick == machine.tick
+    return Frame.decode(effects.frame, machine.game.schema), effects.receipts.tolist()
+
+
+def row_of(machine, session):
+    return int(machine.sessions.rows(np.array([session], np.uint64), machine.world)[0])
+
+
+def events(frame):
+    return [(e.sessions, e.place, (m := decode_server(e.message)).event, tuple(m.args)) for e in frame.events]
+
+
+# What three players may do in a tick.
+ORDERS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.sampled_from(SESSIONS)),
+        st.tuples(st.just("leave"), st.sampled_from(SESSIONS)),
+        st.tuples(st.just("presence"), st.sampled_from(SESSIONS), st.integers(0, 1)),
+        st.tuples(st.just("Move"), st.sampled_from(SESSIONS), st.floats(-40, 100, width=32)),
+        st.tuples(st.just("Buy"), st.sampled_from(SESSIONS), st.integers(0, 255)),
+        st.tuples(st.just("Cull"), st.sampled_from(SESSIONS), st.integers(0, 70)),
+        st.tuples(st.just("Say"), st.sampled_from(SESSIONS), st.sampled_from((b"hi", b"oh"))),
+    ),
+    max_size=6,
+)
+
+
+class Script:
+    """Ticks of orders through a real inbox; it numbers them."""
+
+    def __init__(self, ticks):
+        self.ticks = ticks
+        self.seq = 0
+
+    def orders(self, orders):
+        for kind, session, *args in orders:
+            self.seq += 1
+            if kind == "join":
+                yield join(session)
+            elif kind == "Move":
+                yield "Move", session, self.seq, args[0], 20.0
+            else:
+                yield kind, session, self.seq, *args
+
+    def play(self, machine, on_tick):
+        inbox = Inbox(machine.shapes, 1000, 2)
+        for orders in self.ticks:
+            inbox.offer(batch(machine.shapes, self.orders(orders)))
+            machine = on_tick(machine, inbox.take(machine.high_water)) or machine
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ORDERS, min_size=1, max_size=15), st.data())
+def test_the_same_inputs_give_the_same_bytes_live_replayed_and_restored(ticks, data):
+    restore_at = data.draw(st.integers(1, len(ticks)))
+    replica, late = PlainReplica(GAME.schema), PlainReplica(GAME.schema)
+    live = pasture()
+    replica.apply(live.keyframe())
+    journal, frames, digests, receipts = [], [], [], []
+
+    def tick(machine, inputs):
+        effects = machine.step(inputs)
+        journal.append(inputs.encode())
+        frames.append(effects.frame)
+        receipts.append(effects.receipts.tolist())
+        digests.append(machine.digest())
+        replica.apply(effects.frame)
+        if late.tick >= 0:
+            late.apply(effects.frame)
+            assert (late.archetype, late.records) == (replica.archetype, replica.records)
+        if machine.tick == restore_at:
+            restored = pasture()
+            step(restored, join(99), join(98))
+            restored.restore(machine.snapshot())
+            assert restored.snapshot() == machine.snapshot()
+            assert restored.keyframe() == machine.keyframe()
+            late.apply(restored.keyframe())
+            return restored
+        return None
+
+    Script(ticks).play(live, tick)
+    # Once more from what a journal keeps, in a machine of its own.
+    replayed = pasture()
+    for payload, frame, digest, receipt in zip(journal, frames, digests, receipts, strict=True):
+        effects = replayed.step(TickInput.decode(payload, replayed.shapes))
+        assert effects.frame == frame
+        assert effects.receipts.tolist() == receipt
+        assert replayed.digest() == digest
+
+
+def test_another_seed_is_another_world():
+    assert pasture(seed=1).digest() != pasture(seed=2).digest()
+    assert pasture(seed=1).digest() == pasture(seed=1).digest()
+
+
+# -- coming and going --------------------------------------------------------------------
+
+
+def test_who_joins_is_bound_to_an_entity_that_enters_in_the_same_frame():
+    machine = pasture()
+    frame, _ = step(machine, join(7, "Zoë".encode()), join(3))
+    rows = [row_of(machine, s) for s in (3, 7)]
+    assert frame.bound.tolist() == [(3, rows[0]), (7, rows[1])]
+    assert frame.entered.tolist() == rows
+    assert machine.world.owner[rows].tolist() == [3, 7]
+    assert machine.world[Body].name[rows].tolist() == [b"Ada", "Zoë".encode()]
+    assert machine.gauges() == {"entities": 8, "sessions": 2}
+    assert machine.high_water(np.array([3, 4, 7], np.uint64)).tolist() == [0, -1, 0]
+
+
+def test_joining_twice_changes_nothing():
+    machine = pasture()
+    step(machine, join(7))
+    frame, _ = step(machine, join(7, b"Eve"))
+    assert not frame.bound.size
+    assert not frame.refused
+    assert machine.world.rows_of(PLAYER).size == 1
+
+
+def test_a_full_region_refuses_whom_it_cannot_hold_and_says_why():
+    machine = pasture()
+    machine.world.spawn(SHEEP, REGION.entities_max - machine.world.count - 1)
+    frame, _ = step(machine, join(3), join(7))
+    assert frame.bound["session"].tolist() == [3]
+    assert [session for session, _ in frame.refused] == [7]
+    assert "do not fit" in frame.refused[0][1]
+    assert machine.high_water(np.array([7], np.uint64)).tolist() == [-1]
+    frame, _ = step(machine, ("leave", 3, 1))
+    frame, _ = step(machine, join(7))
+    assert frame.bound["session"].tolist() == [7], "there is room again"
+
+
+def test_who_leaves_is_gone_in_that_frame_and_forgotten():
+    machine = pasture()
+    step(machine, join(3))
+    row = row_of(machine, 3)
+    frame, _ = step(machine, ("Move", 3, 1, 5.0, 30.0), ("leave", 3, 0))
+    assert frame.left.tolist() == [row]
+    assert not frame.refused
+    assert frame.acks.tolist() == [(3, 1)]
+    assert len(machine.sessions) == 0
+    step(machine, ("leave", 3, 0), ("presence", 3, 1, 1))
+
+
+def test_joining_and_leaving_in_one_tick_leaves_nothing_behind():
+    machine = pasture()
+    before = machine.world.count
+    frame, _ = step(machine, join(3), ("leave", 3, 0))
+    assert frame.bound["session"].tolist() == [3]
+    assert not frame.entered.size
+    assert not frame.refused
+    assert (machine.world.count, len(machine.sessions)) == (before, 0)
+
+
+def test_within_a_tick_players_come_are_here_or_away_act_and_leave():
+    seen = []
+
+    def note(what, keep=None):
+        def hook(world, tick, *args):
+            seen.append(what)
+            return keep(world, tick, *args) if keep else None
+
+        return hook
+
+    def act(world, tick):
+        seen.append(f"{len(tick.commands(Move))} moves")
+
+    game = replace(
+        GAME, join=note("join", GAME.join), back=note("back"), away=note("away"), leave=note("leave"), systems=(act,)
+    )
+    machine = pasture(game=game)
+    step(machine, join(3))
+    seen.clear()
+    step(machine, ("leave", 3, 0), ("Move", 3, 1, 1.0, 20.0), ("presence", 3, 1, 0), ("presence", 3, 2, 1), join(7))
+    assert seen == ["join", "back", "1 moves", "leave"]
+
+
+def test_presence_is_told_to_the_game():
+    machine = pasture()
+    step(machine, join(3))
+    row = row_of(machine, 3)
+    for here in (0, 1):
+        step(machine, ("presence", 3, here + 1, here), ("presence", 99, 1, here))
+        assert machine.world[Body].heat[row] == here
+
+
+def test_whose_entity_the_game_removed_is_told_once_and_forgotten():
+    machine = pasture()
+    step(machine, join(3), join(7))
+    row = row_of(machine, 3)
+    frame, _ = step(machine, ("Cull", 7, 1, row))
+    assert frame.refused == [(3, "removed by the game")]
+    assert frame.left.tolist() == [row]
+    assert (((3,), None, 0, ("farewell",))) in events(frame), "it still hears of its own end"
+    assert machine.high_water(np.array([3, 7], np.uint64)).tolist() == [-1, 1]
+    frame, _ = step(machine, ("Cull", 7, 2, row))
+    assert not frame.refused
+    assert not frame.events
+
+
+# -- what counts -------------------------------------------------------------------------
+
+
+def test_a_dead_entitys_commands_are_not_applied_though_its_numbers_count():
+    def vanish(world, tick, row):
+        world.despawn(np.array([row]))
+
+    seen = []
+
+    def watch(world, tick):
+        seen.append((tick.commands(Buy).session.tolist(), tick.commands(Move).row.tolist()))
+
+    machine = pasture(game=replace(GAME, away=vanish, systems=(watch,)))
+    step(machine, join(3), join(7))
+    frame, receipts = step(
+        machine,
+        ("presence", 3, 1, 0),
+        *[("Buy", s, 4, 1) for s in (3, 7)],
+        *[("Move", s, 5, 1.0, 20.0) for s in (3, 7)],
+    )
+    assert seen[-1] == ([7], [row_of(machine, 7)])
+    assert frame.acks.tolist() == [(3, 5), (7, 5)]
+    assert receipts == [(7, 4)], "what was not done has no receipt"
+
+
+def test_receipts_name_each_reliable_command_done_and_no_other():
+    machine = pasture()
+    step(machine, join(3), join(7))
+    _, receipts = step(
+        machine, ("Buy", 7, 9, 1), ("Say", 3, 1, b"x"), ("Buy", 3, 4, 1), ("Buy", 3, 2, 1), ("Move", 3, 8, 1.0, 20.0)
+    )
+    assert receipts == [(3, 2), (3, 4), (7, 9)]
+    assert machine.world.rows_of(SHEEP).size == 8
+    assert step(machine, ("Say", 3, 10, b"x"))[1] == []
+
+
+def test_commands_are_not_for_writing_since_a_replay_could_not():
+    def scribble(world, tick):
+        tick.commands(Move).x[:] = 0
+
+    for crowd in ((3,), (3, 7)):
+        machine = pasture(game=replace(GAME, systems=(scribble,)))
+        step(machine, *[join(s) for s in crowd])
+        with pytest.raises(ValueError, match="read-only"):
+            step(machine, *[("Move", s, 1, 1.0, 20.0) for s in crowd])
+
+
+# -- events ------------------------------------------------------------------------------
+
+
+def test_an_event_is_heard_by_owners_by_those_who_see_its_place_or_by_all():
+    machine = pasture()
+    step(machine, join(3), join(7))
+    frame, _ = step(machine, ("Say", 3, 1, b"hello"), ("Say", 7, 1, "Zoë".encode()))
+    assert events(frame) == [((), None, 0, ("hello",)), ((), None, 0, ("Zoë",))]
+    frame, _ = step(machine, ("Move", 7, 2, -31.0, 18.0), ("Buy", 7, 3, 9))
+    assert events(frame) == [((), (64, 128), 1, (9,)), ((), None, 2, ())]
+    frame, _ = step(machine, ("Cull", 3, 2, row_of(machine, 7)))
+    assert events(frame) == [((7,), None, 0, ("farewell",))]
+
+
+def test_events_for_entities_without_a_player_are_heard_by_nobody():
+    machine = pasture()
+    step(machine, join(3))
+    frame, _ = step(machine, ("Cull", 3, 1, int(machine.world.rows_of(SHEEP)[0])))
+    assert frame.left.size == 1
+    assert not frame.events
+
+
+def test_nobody_is_not_the_last_row():
+    """`resolve` and `known` return -1 for nobody; a player in the last row must not hear what is for nobody."""
+
+    def tell(world, tick):
+        tick.emit(Said, to=np.array([-1]), text=b"secret")
+        tick.emit(Said, to=np.array([-1, world.capacity - 1, -1]), text=np.array([b"a", b"b", b"c"]))
+        tick.emit(Rang, to=np.array([-1, world.capacity - 1]))
+
+    machine = pasture(game=replace(GAME, systems=(tell,)))
+    machine.world.spawn(SHEEP, REGION.entities_max - machine.world.count - 1)
+    step(machine, join(3))
+    assert row_of(machine, 3) == REGION.entities_max - 1
+    frame, _ = step(machine)
+    assert events(frame) == [((3,), None, 0, ("b",)), ((3,), None, 2, ())]
+
+
+def test_an_event_without_arguments_reaches_each_it_is_for():
+    def ring(world, tick):
+        tick.emit(Rang)
+        tick.emit(Rang, to=world.rows_of(PLAYER))
+        tick.emit(Rang, at=(world[Position].x[[0, 0]], world[Position].y[[0, 0]]))
+        tick.emit(Rang, to=np.zeros(0, np.int64))
+
+    machine = pasture(game=replace(GAME, systems=(ring,)))
+    frame, _ = step(machine, join(3), join(7))
+    heard = [(e[0], e[1] is None) for e in events(frame)]
+    assert heard == [((), True), ((3,), True), ((7,), True), ((), False), ((), False)]
+
+
+def test_who_leaves_hears_no_more():
+    machine = pasture()
+    step(machine, join(3), join(7))
+    frame, _ = step(machine, ("Cull", 7, 1, row_of(machine, 3)), ("leave", 3, 0))
+    assert [e[0] for e in events(frame)] == [(3,)], "its entity died before it left"
+    machine = pasture(game=replace(GAME, systems=(lambda world, tick: tick.emit(Rang, to=world.rows_of(PLAYER)),)))
+    step(machine, join(3), join(7))
+    frame, _ = step(machine, ("leave", 3, 0))
+    assert [e[0] for e in events(frame)] == [(7,)]
+
+
+# -- frames, snapshots -------------------------------------------------------------------
+
+
+def test_digests_come_as_often_as_told_and_acks_are_the_numbers_processed():
+    machine = pasture()
+    digests = [step(machine)[0].digest is not None for _ in range(11)]
+    assert digests == [n % 5 == 0 for n in range(1, 12)]
+    step(machine, join(3))
+    frame, _ = step(machine, ("Move", 3, 8, 1.0, 20.0), ("Move", 3, 11, 1.0, 20.0))
+    assert frame.acks.tolist() == [(3, 11)]
+
+
+def test_the_digest_sees_tick_sessions_and_world():
+    machine = pasture()
+    seen = [machine.digest()]
+    step(machine)
+    seen.append(machine.digest())
+    step(machine, join(3))
+    seen.append(machine.digest())
+    machine.sessions.applied(np.array([(3, 5)], PROCESSED))
+    seen.append(machine.digest())
+    machine.world[Body].moves[0] += 1
+    seen.append(machine.digest())
+    assert len(set(seen)) == 5
+
+
+def damaged_snapshots(machine):
+    parts = msgpack.unpackb(machine.snapshot())
+    name, version, tick, seed, sessions, world = parts
+    yield b""
+    yield machine.snapshot()[:-1]
+    yield msgpack.packb(5)
+    yield msgpack.packb(parts[:-1])
+    yield msgpack.packb(["meadow", version, tick, seed, sessions, world])
+    yield msgpack.packb([name, version + 1, tick, seed, sessions, world])
+    yield msgpack.packb([name, version, tick, seed + 1, sessions, world])
+    yield msgpack.packb([name, version, None, seed, sessions, world])
+    yield msgpack.packb([name, version, tick, seed, 5, world])
+    yield msgpack.packb([name, version, tick, seed, "text", world])
+    yield msgpack.packb([name, version, tick, seed, sessions[:-1], world])
+    yield msgpack.packb([name, version, tick, seed, sessions, 5])
+    yield msgpack.packb([name, version, tick, seed, sessions, world[:-1]])
+    # A session that plays a row which no world of this capacity has.
+    yield msgpack.packb([name, version, tick, seed, sessions[:8] + b"\xff" * 7 + b"\x00" + sessions[16:], world])
+
+
+def test_a_refused_snapshot_changes_nothing():
+    other, machine = pasture(), pasture()
+    step(other, join(3))
+    step(machine, join(7))
+    before = machine.snapshot()
+    for damaged in damaged_snapshots(other):
+        with pytest.raises(SnapshotError):
+            machine.restore(damaged)
+        assert machine.snapshot() == before
+    machine.restore(other.snapshot())
+    assert machine.digest() == other.digest()
+
+
+def test_a_game_that_fails_fails_aloud():
+    def broken(world, tick):
+        raise CapacityError("a system's, which is no join's")
+
+    machine = pasture(game=replace(GAME, systems=(broken,)))
+    with pytest.raises(CapacityError):
+        machine.step(NOTHING)
