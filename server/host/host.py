@@ -8,8 +8,8 @@ when the record is durable; frames leave at once ("pipelined") or with the recei
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
@@ -20,7 +20,7 @@ from server.observe.metrics import Metrics
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
 from server.shard.journal import JournalRecord
-from server.shard.machine import Effects, Machine
+from server.shard.machine import NOTHING, Effects, Machine, Records
 from server.shard.ports import (
     Bus,
     Clock,
@@ -38,8 +38,10 @@ _log = structlog.get_logger(__name__)
 class _Held:
     """Effects that wait for their tick, and every tick before it, to be durable."""
 
-    effects: Effects
     durable: bool
+    # With `durability = "strict"`: the tick's frame, and the keyframe after it if one is wanted.
+    frames: Sequence[bytes] = ()
+    receipts: Records = field(default_factory=lambda: NOTHING.processed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class HostOptions:
     durability: Literal["pipelined", "strict"]
     # Game version, written into each record.
     simulation: int
-    # Records that may wait to be durable before time waits for the store.
+    # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
 
 
@@ -101,7 +103,7 @@ class ShardHost:
         self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
         while True:
             await self._clock.sleep_until(self.pacer.due_s)
-            if self._journal.backlog >= self._options.journal_backlog_max:
+            if max(self._journal.backlog, len(self._held)) >= self._options.journal_backlog_max:
                 # The store falls behind: time waits for it, and no input is lost.
                 await self._clock.sleep_until(self._clock.now_s() + 0.001)
                 continue
@@ -114,18 +116,24 @@ class ShardHost:
             gather()
         inputs = self.inbox.take(self.machine.high_water)
         tick = self.machine.tick + 1
-        held = _Held(Effects(tick, b""), durable=inputs.empty)
-        self._held.append(held)
+        held = _Held(durable=inputs.empty)
         if not inputs.empty:
             record = JournalRecord(self.machine.shard, tick, self._epoch, self._options.simulation, inputs.encode())
             self._journal.append(record, lambda: self._on_durable(held))
-        held.effects = effects = self.machine.step(inputs)
-        if self._options.durability == "pipelined":
-            self._bus.publish(frames_topic(self.machine.shard), effects.frame)
-        self._release()
-        if self._keyframe_wanted and not (self._options.durability == "strict" and self._held):
+        effects = self.machine.step(inputs)
+        frames = [effects.frame]
+        if self._keyframe_wanted:
             self._keyframe_wanted = False
-            self._bus.publish(frames_topic(self.machine.shard), self.machine.keyframe())
+            frames.append(self.machine.keyframe())
+        if self._options.durability == "strict":
+            held.frames = frames
+        else:
+            self._publish_frames(frames)
+        held.receipts = effects.receipts
+        # What has nothing to wait with does not wait: a quiet world keeps nothing, however long its store is away.
+        if held.frames or held.receipts.size:
+            self._held.append(held)
+        self._release()
         self._observe(times)
         return effects
 
@@ -138,20 +146,21 @@ class ShardHost:
     # -- effects ---------------------------------------------------------------
 
     def _on_durable(self, held: _Held) -> None:
+        # A store that is durable at once calls during `append`: the tick is then not made yet, nor among the held.
         held.durable = True
-        # During `append` of a store that is durable at once, the tick's effects are not known yet.
-        if held.effects.frame:
-            self._release()
+        self._release()
 
     def _release(self) -> None:
         """Let go, in order of ticks, of what is durable."""
-        shard = self.machine.shard
-        while self._held and self._held[0].durable and self._held[0].effects.frame:
-            effects = self._held.popleft().effects
-            if self._options.durability == "strict":
-                self._bus.publish(frames_topic(shard), effects.frame)
-            if effects.receipts.size:
-                self._bus.publish(receipts_topic(shard), effects.receipts.tobytes())
+        while self._held and self._held[0].durable:
+            held = self._held.popleft()
+            self._publish_frames(held.frames)
+            if held.receipts.size:
+                self._bus.publish(receipts_topic(self.machine.shard), held.receipts.tobytes())
+
+    def _publish_frames(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self._bus.publish(frames_topic(self.machine.shard), frame)
 
     # -- arrivals --------------------------------------------------------------
 
