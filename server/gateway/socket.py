@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
+from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
 
 try:
@@ -24,6 +24,12 @@ except ImportError:  # no compiler where it was installed
 
 _BINARY_FIN: Final = 0x80 | Opcode.BINARY
 _MASKED: Final = 0x80
+# Where a request's head ends.
+_HEAD_END: Final = b"\r\n\r\n"
+# Bytes of a close frame's reason: a control frame has 125, two of them the code; the protocol's page says 120.
+_REASON_BYTES_MAX: Final = 120
+# Bytes that may wait for one who sends pings and does not read their answers.
+_PONG_BYTES_MAX: Final = 65_536
 
 
 class Listener(Protocol):
@@ -51,9 +57,12 @@ class GameSocket(ServerConnection):
         # The library's parser stands between two frames, so whole frames may be taken past it.
         self._between_frames = False
         self._opened = False
+        # Before `open`: the last bytes that came, and the messages among them.
+        self._tail = b""
         self._early: list[bytes] = []
         self._fragments: list[bytes] = []
         self._fd = -1
+        self._size_max: int = protocol.max_message_size if protocol.max_message_size is not None else 125
         self._closing: asyncio.Task[None] | None = None
         self.session: Any = None
         self.address = ""
@@ -62,6 +71,9 @@ class GameSocket(ServerConnection):
 
     def open(self, send_buffer_bytes: int) -> None:
         """The handshake is done. Messages that came on its heels are delivered now."""
+        if self.transport.is_closing():
+            # Hung up meanwhile: nobody hears of this connection, neither its beginning nor its end.
+            return
         peer = self.transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else "local"
         raw = self.transport.get_extra_info("socket")
@@ -71,11 +83,12 @@ class GameSocket(ServerConnection):
             if raw.family in (sockets.AF_INET, sockets.AF_INET6):
                 raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         self._opened = True
-        # Bytes already went to the library after the handshake: where its parser stands is not known.
-        self._between_frames = not self._early and not self._fragments
+        # Where bytes followed the request, the library's parser may stand within a frame.
+        self._between_frames = self._tail == _HEAD_END
         self._listener.opened(self)
         for message in self._early:
-            self._listener.received(self, message)
+            if self._closing is None:
+                self._listener.received(self, message)
         self._early.clear()
 
     def end(self, farewell: bytes, code: int, reason: str) -> None:
@@ -84,7 +97,16 @@ class GameSocket(ServerConnection):
             self._between_frames = False
             if not self.transport.is_closing():
                 self.transport.write(farewell)
-            self._closing = self.loop.create_task(self.close(code, reason))
+            reason = reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
+            self._closing = self.loop.create_task(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        """The closing handshake. The library waits without limit for one who does not read: this does not."""
+        try:
+            async with asyncio.timeout(self.close_timeout):
+                await self.close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
 
     @property
     def ending(self) -> bool:
@@ -133,6 +155,8 @@ class GameSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
+        if not self._opened:
+            self._tail = (self._tail + data)[-len(_HEAD_END) :]
         at = 0
         while self._between_frames and at < len(data):
             end = _frame_end(data, at)
@@ -140,11 +164,12 @@ class GameSocket(ServerConnection):
                 # Ends inside a frame: the library's parser has it from here on, for good.
                 self._between_frames = False
                 break
-            if data[at] == _BINARY_FIN and data[at + 1] & 0x7F < 126:
+            size = data[at + 1] & 0x7F
+            if data[at] == _BINARY_FIN and size < 126 and size <= self._size_max:
                 self._listener.received(self, apply_mask(data[at + 6 : end], data[at + 2 : at + 6]))
             else:
                 super().data_received(data[at:end])
-                if self._fragments:
+                if self._fragments or self.protocol.state is not State.OPEN:
                     self._between_frames = False
             at = end
         if at < len(data):
@@ -154,6 +179,8 @@ class GameSocket(ServerConnection):
         """websockets: a frame was parsed."""
         if not isinstance(event, Frame) or event.opcode not in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
             super().process_event(event)
+            if self.transport.get_write_buffer_size() > _PONG_BYTES_MAX and _is_ping(event):
+                self.transport.abort()
             return
         if self._closing is not None:
             return
@@ -169,6 +196,10 @@ class GameSocket(ServerConnection):
                 self._listener.received(self, message)
             else:
                 self._early.append(message)
+
+
+def _is_ping(event: Event) -> bool:
+    return isinstance(event, Frame) and event.opcode is Opcode.PING
 
 
 def _frame_end(data: bytes, at: int) -> int:
