@@ -152,7 +152,7 @@ GAME = Game(
     away=away,
     back=back,
 )
-REGION = RegionSpec(id=4, x=-32.0, y=16.0, width=128.0, height=128.0, entities_max=64)
+REGION = RegionSpec(id=4, x=-32.0, y=16.0, width=128.0, height=128.0, entities_max=256)
 
 
 def pasture(*, game: Game = GAME, seed: int = 11) -> RegionMachine:
