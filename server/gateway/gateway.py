@@ -164,6 +164,7 @@ class Gateway:
                     self._hello(socket, session, decoded, now_s)
                 case Check():
                     session.check = True
+                    self.stream.mark(session)
                 case Leave():
                     self._finish(session, CloseCode.NORMAL, "goodbye")
         except RateExceeded as error:

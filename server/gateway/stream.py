@@ -38,6 +38,10 @@ class StreamLimits:
     receipts_max: int
 
 
+def _nowhere(_frames: bytes) -> bool:
+    return False
+
+
 class RegionStream:
     """One region's viewers at this gateway.
 
@@ -64,6 +68,10 @@ class RegionStream:
         )
         self.fanout = Fanout(self.replica, region.id, limits.events_per_write_max)
         self.viewers: list[Session] = []
+        # By place in `viewers`: how to write to it.
+        self._writes: list[Callable[[bytes], bool]] = []
+        # Sessions whose next write is not like its neighbours', in order of marking.
+        self._own: dict[Session, None] = {}
         self.frame_s = clock.now_s()
         # Since the start; the gateway hands them to the metrics.
         self.frames_out = 0
@@ -105,12 +113,16 @@ class RegionStream:
         if session.index < 0:
             session.index = len(self.viewers)
             self.viewers.append(session)
+            self._writes.append(_nowhere)
             if len(self.viewers) > self._handles.size:
                 self._handles, self._centres, self._phases = (
                     np.concatenate([a, np.zeros_like(a)]) for a in (self._handles, self._centres, self._phases)
                 )
         handle = np.array([session.handle])
+        assert session.socket is not None, "a viewer has somewhere to show things"
+        self._writes[session.index] = session.socket.write
         session.fresh = False
+        self.mark(session)
         session.centre = int(self.replica.interest.cell(*self.replica.position(handle))[0])
         self._handles[session.index] = session.handle
         self._centres[session.index] = session.centre
@@ -122,9 +134,10 @@ class RegionStream:
         if at < 0:
             return
         session.index = -1
-        last = self.viewers.pop()
+        self._own.pop(session, None)
+        last, write = self.viewers.pop(), self._writes.pop()
         if last is not session:
-            self.viewers[at] = last
+            self.viewers[at], self._writes[at] = last, write
             last.index = at
             for array in (self._handles, self._centres, self._phases):
                 array[at] = array[len(self.viewers)]
@@ -148,6 +161,7 @@ class RegionStream:
             self._awaits_key = False
             for session in self.viewers:
                 session.fresh = False
+                self.mark(session)
         self._tell_sessions(frame)
         if self.viewers:
             self._write_all(change, frame)
@@ -158,7 +172,7 @@ class RegionStream:
 
     def _tell_sessions(self, frame: Frame) -> None:
         """Acks, entities given and taken, events for one."""
-        sessions = self._sessions
+        sessions, own = self._sessions, self._own
         for session_id, row in frame.bound.tolist():
             session = sessions.get(session_id)
             if session is not None:
@@ -173,6 +187,7 @@ class RegionStream:
                 session.acked = seq
                 if session.state is _JOINED:
                     session.outbox.append(websocket_frame(encode_ack(seq)))
+                    own[session] = None
         for event in frame.events:
             if event.sessions:
                 for session_id in event.sessions:
@@ -188,6 +203,7 @@ class RegionStream:
         """Give a session an event with its next write. Full policy: the newest is dropped. Who lags hears nothing."""
         if session.state is _JOINED and len(session.outbox) < self._limits.events_per_write_max:
             session.outbox.append(message)
+            self.mark(session)
 
     def _on_receipts(self, data: bytes) -> None:
         for session_id, seq in np.frombuffer(data, PROCESSED).tolist():
@@ -199,6 +215,7 @@ class RegionStream:
                 session.durable.append(seq)
                 if session.state is _JOINED:
                     session.outbox.append(websocket_frame(encode_receipt(seq)))
+                    self.mark(session)
 
     def _write_all(self, change: Change, frame: Frame) -> None:
         n = len(self.viewers)
@@ -223,71 +240,78 @@ class RegionStream:
         )
         here = replica.archetype[handles] != NO_ARCHETYPE
         moved_to = np.where(here, interest.recentre(centres, *replica.position(handles)), centres)
-        shifted = dict(zip(*(a.tolist() for a in self._shifts(centres, moved_to)), strict=True))
+        moved = np.flatnonzero(centres != moved_to)
+        shifts = dict(zip(moved.tolist(), moved_to[moved].tolist(), strict=True))
         self._centres[:n] = moved_to
+        if ring_now.any():
+            frames = [ring[s] if r else near[s] for s, r in zip(slots.tolist(), ring_now.tolist(), strict=True)]
+        else:
+            frames = [near[s] for s in slots.tolist()]
+        # Most viewers need nothing but the shared frame; the others' frames are put in its place.
+        own, self._own = self._own, {}
+        own.update((self.viewers[place], None) for place in shifts)
         ringless = view.far == view.near
-        for session, slot, with_ring, place in zip(
-            self.viewers, slots.tolist(), ring_now.tolist(), range(n), strict=True
-        ):
-            shared = ring[slot] if with_ring else near[slot]
-            # What everyone needs, every tick: nothing but the shared frame.
-            if session.fresh and not session.outbox and not session.check and place not in shifted:
-                if shared:
-                    self._write(session, shared)
-                continue
-            self._write_own(session, shared, shifted.get(place), whole=with_ring or ringless)
+        for session in own:
+            place = session.index
+            if place >= 0:
+                whole = ringless or bool(ring_now[place])
+                frames[place] = self._own_frames(session, frames[place], shifts.get(place), whole=whole)
+        # The one loop that runs for every client in every tick.
+        took = [write(frame) if frame else True for write, frame in zip(self._writes, frames, strict=True)]
+        self.frames_out += n - frames.count(b"")
+        self.bytes_out += sum(map(len, frames))
+        if False in took:
+            for place in [p for p, taken in enumerate(took) if not taken]:
+                self.frames_out -= 1
+                self.bytes_out -= len(frames[place])
+                self._stalled(self.viewers[place])
 
-    def _write_own(self, session: Session, shared: bytes, shift: int | None, *, whole: bool) -> None:
-        """A write that is not like its neighbours': acks, events, a moved view, a view digest, a keyframe."""
+    def mark(self, session: Session) -> None:
+        """This session's next write is not like its neighbours'."""
+        self._own[session] = None
+
+    def _own_frames(self, session: Session, shared: bytes, shift: int | None, *, whole: bool) -> bytes:
+        """What goes beside the shared frame: acks, events, a moved view, a view digest; or a keyframe in its place."""
+        before = session.centre
+        if shift is not None:
+            session.centre = shift
         if session.state is _LAGGING:
-            socket = session.socket
-            if socket is None or socket.stalled():
+            if session.socket is None or session.socket.stalled():
                 self.frames_skipped += 1
-                if shift is not None:
-                    session.centre = shift
-                return
+                self.mark(session)
+                return b""
             session.on(Happening.DRAINED, self.frame_s)
             self.catch_up(session)
         parts = session.outbox
         session.outbox = []
-        if shift is not None:
-            if session.fresh:
-                parts.append(shared)
-                parts.append(self.fanout.shift(session.centre, shift))
-            session.centre = shift
-        elif session.fresh:
-            parts.append(shared)
         if not session.fresh:
             parts.append(self.fanout.keyframe(session.centre))
-            session.fresh = True
-            whole = True
-        if session.check and whole:
-            session.check = False
-            count, crc = self.fanout.view_digest(session.centre)
-            parts.append(websocket_frame(encode_view_digest(self.region.id, self.tick, count, crc)))
-        frames = b"".join(parts)
-        if frames:
-            self._write(session, frames)
+            session.fresh = whole = True
+        else:
+            parts.append(shared)
+            if shift is not None:
+                parts.append(self.fanout.shift(before, shift))
+        if session.check:
+            if whole:
+                session.check = False
+                count, crc = self.fanout.view_digest(session.centre)
+                parts.append(websocket_frame(encode_view_digest(self.region.id, self.tick, count, crc)))
+            else:
+                self.mark(session)
+        return b"".join(parts)
+
+    def _stalled(self, session: Session) -> None:
+        """The socket took nothing: the session has no view until it is read again."""
+        self.frames_skipped += 1
+        session.fresh = False
+        self.mark(session)
+        if session.state is _JOINED:
+            session.on(Happening.STALLED, self.frame_s)
 
     def catch_up(self, session: Session) -> None:
         """Tell again what a session may have missed while nothing was written to it. Clients take repetitions."""
         session.outbox = [websocket_frame(encode_receipt(seq)) for seq in session.durable or ()]
         session.outbox.append(websocket_frame(encode_ack(session.acked)))
-
-    def _write(self, session: Session, frames: bytes) -> None:
-        socket = session.socket
-        if socket is not None and socket.write(frames):
-            self.frames_out += 1
-            self.bytes_out += len(frames)
-            return
-        self.frames_skipped += 1
-        session.fresh = False
-        if session.state is _JOINED:
-            session.on(Happening.STALLED, self.frame_s)
-
-    def _shifts(self, old: Cells, new: Cells) -> tuple[NDArray[np.int64], Cells]:
-        places = np.flatnonzero(old != new)
-        return places, new[places]
 
     def _placed(self, frame: Frame) -> list[tuple[int, bytes]]:
         """The frame's events that have a place, as (cell, finished frame)."""
