@@ -202,7 +202,10 @@ export class Client extends Emitter {
       for (const check of this.checks.splice(0)) check.reject(new Error("the connection went"));
     }
     this.emit("state", state, why);
-    if (state === "live") this.#sendAgain();
+    if (state !== "live") return;
+    this.#sendAgain();
+    // Only now: who hears it may want to send.
+    this.emit("welcome", this.info);
   }
 
   /** @param {any} info */
@@ -220,7 +223,6 @@ export class Client extends Emitter {
     this.acked = info.ack;
     this.seq = info.resumed ? Math.max(this.seq, info.ack) : info.ack;
     this.steering.sent = "";
-    this.emit("welcome", info);
   }
 
   /** @param {import("./schema.js").Region} region @param {number} tick */

@@ -50,14 +50,27 @@ def neighbours(visit: Visit) -> tuple[Page, Page]:
     two = visit("/?play=1&name=Two")
     live(two)
     own = one.evaluate("everstep.client.own")
-    for _ in range(400):
-        if two.evaluate("own => everstep.client.entity(own.region, own.handle) !== null", own):
-            return one, two
-        two.evaluate("everstep.client.leave()")
-        until(two, "everstep.client.state === 'closed'")
-        two.evaluate("everstep.client.connect()")
-        live(two)
-    raise AssertionError("400 lives, never a neighbour")
+    met = two.evaluate(
+        """async ({ region, handle }) => {
+            const { client } = everstep;
+            const reached = (holds) => new Promise((done) => {
+                const ask = () => holds() && (offs.forEach((off) => off()), done());
+                const offs = [client.on("state", ask), client.on("tick", ask)];
+                ask();
+            });
+            for (let life = 0; life < 400; life++) {
+                if (client.entity(region, handle)) return true;
+                client.leave();
+                await reached(() => client.state === "closed");
+                client.connect();
+                await reached(() => client.state === "live" && client.me !== null);
+            }
+            return false;
+        }""",
+        own,
+    )
+    assert met, "400 lives, never a neighbour"
+    return one, two
 
 
 def seen_by(page: Page, own: dict[str, int]) -> str:
