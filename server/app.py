@@ -203,7 +203,7 @@ class Everstep:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            self.gateway.rate_hz = self.host.pacer.measured_hz()
+            self.gateway.rate_hz = self.host.pacer.measured_hz(self.clock.now_s())
             self.gateway.sweep()
 
 

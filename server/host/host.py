@@ -105,6 +105,7 @@ class ShardHost:
             await self._clock.sleep_until(self.pacer.due_s)
             if max(self._journal.backlog, len(self._held)) >= self._options.journal_backlog_max:
                 # The store falls behind: time waits for it, and no input is lost.
+                self._observe_time()
                 await self._clock.sleep_until(self._clock.now_s() + 0.001)
                 continue
             self.tick_once()
@@ -181,13 +182,17 @@ class ShardHost:
         metrics.ticks_total.inc()
         self._health.ticked(shard, self.machine.tick)
         if self.machine.tick % round(self._options.tick_rate_hz) == 0:
-            metrics.tick_rate_hz.set(self.pacer.measured_hz())
-            metrics.dilation.set(self.pacer.dilation)
+            self._observe_time()
             metrics.entities.set(self.machine.gauges()["entities"])
             metrics.inbox_depth.set(self.inbox.depth)
-            metrics.journal_backlog.set(self._journal.backlog)
             for reason, n in self.inbox.dropped.items():
                 metrics.inputs_dropped_total.labels(reason).inc(n - self._counted_drops.get(reason, 0))
                 self._counted_drops[reason] = n
         for observer in self.after_tick:
             observer(times, took_s)
+
+    def _observe_time(self) -> None:
+        now_s = self._clock.now_s()
+        self._metrics.tick_rate_hz.set(self.pacer.measured_hz(now_s))
+        self._metrics.dilation.set(self.pacer.dilation(now_s))
+        self._metrics.journal_backlog.set(self._journal.backlog)

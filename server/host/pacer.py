@@ -56,13 +56,19 @@ class Pacer:
         self._starts.append(now_s)
         return TickTime(due_s, now_s)
 
-    def measured_hz(self) -> float:
-        """Ticks per second over the last two seconds or so; the nominal rate until two were made."""
-        if len(self._starts) < 2 or self._starts[-1] <= self._starts[0]:
-            return self.rate_hz
-        return (len(self._starts) - 1) / (self._starts[-1] - self._starts[0])
+    def measured_hz(self, now_s: float) -> float:
+        """Ticks per second over the last two seconds or so; the nominal rate until two were made.
 
-    @property
-    def dilation(self) -> float:
+        The rate falls while the next tick stays out longer than others did.
+        """
+        ticks = len(self._starts) - 1
+        if ticks < 1:
+            return self.rate_hz
+        span_s = self._starts[-1] - self._starts[0]
+        usual_s = max(self._period_s, span_s / ticks)
+        span_s += max(0.0, now_s - self._starts[-1] - usual_s)
+        return ticks / span_s if span_s > 0 else self.rate_hz
+
+    def dilation(self, now_s: float) -> float:
         """Measured over nominal rate: 1.0 where time runs as it should, below where it dilates."""
-        return min(1.0, self.measured_hz() / self.rate_hz)
+        return min(1.0, self.measured_hz(now_s) / self.rate_hz)

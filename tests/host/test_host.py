@@ -302,6 +302,8 @@ async def test_a_store_that_falls_behind_slows_time_and_loses_no_input(durabilit
     assert (rig.machine.tick, seq) == (1 + 4, 8)
     stopped_s = rig.clock.now_s()
     assert stopped_s > 1.0 / 20 * 4, "time goes by"
+    assert rig.metric("everstep_dilation") < 0.9, "an operator sees it"
+    assert rig.metric("everstep_journal_backlog") == OPTIONS.journal_backlog_max
     frames = [n for n in rig.notes if n[0] == "frame"]
     assert len(frames) == (4 if durability == "pipelined" else 0)
     assert not [n for n in rig.notes if n[0] == "receipts"]

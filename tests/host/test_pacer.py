@@ -69,13 +69,13 @@ def test_twice_the_load_halves_the_rate_and_lateness_stays_bounded():
     # What may be caught up with, and the one tick that is being late.
     assert max(t.lateness_s for t in times) == pytest.approx(5 * 0.05 + 0.05)
     assert [b.start_s - a.start_s for a, b in itertools.pairwise(times)] == pytest.approx([0.1] * 999)
-    assert world.pacer.measured_hz() == pytest.approx(10)
-    assert world.pacer.dilation == pytest.approx(0.5)
+    assert world.pacer.measured_hz(world.now_s) == pytest.approx(10)
+    assert world.pacer.dilation(world.now_s) == pytest.approx(0.5)
     # The load goes: the schedule is met within the backlog's limit, and stays met.
     after = [world.tick(0.0) for _ in range(100)]
     assert [t.lateness_s for t in after[7:]] == pytest.approx([0] * 93)
-    assert world.pacer.measured_hz() == pytest.approx(20)
-    assert world.pacer.dilation == pytest.approx(1.0)
+    assert world.pacer.measured_hz(world.now_s) == pytest.approx(20)
+    assert world.pacer.dilation(world.now_s) == pytest.approx(1.0)
 
 
 @given(
@@ -100,20 +100,31 @@ def test_whatever_ticks_take_time_is_accounted_for(rate_hz, catch_up_ticks_max, 
 
 def test_the_rate_is_nominal_until_it_is_known_and_never_reads_above_real_time():
     pacer = Pacer(20, 5, 0.0)
-    assert (pacer.measured_hz(), pacer.dilation) == (20, 1.0)
+    assert (pacer.measured_hz(0.0), pacer.dilation(0.0)) == (20, 1.0)
     pacer.begin(0.05)
     pacer.begin(0.05)
-    assert (pacer.measured_hz(), pacer.dilation) == (20, 1.0)
+    assert (pacer.measured_hz(0.05), pacer.dilation(0.05)) == (20, 1.0)
     pacer.begin(0.06)
-    assert pacer.measured_hz() == pytest.approx(200)
-    assert pacer.dilation == 1.0
+    assert pacer.measured_hz(0.06) == pytest.approx(200)
+    assert pacer.dilation(0.06) == 1.0
+
+
+def test_the_rate_falls_while_no_tick_is_made():
+    world = Simulated(20, catch_up_ticks_max=5)
+    for _ in range(100):
+        world.tick(0.0)
+    at_rest_s = world.now_s
+    assert world.pacer.measured_hz(at_rest_s + 0.05) == pytest.approx(20), "the next is not late yet"
+    # 39 periods seen, and as much again without one.
+    assert world.pacer.measured_hz(at_rest_s + 0.05 + 39 * 0.05) == pytest.approx(10)
+    assert world.pacer.dilation(at_rest_s + 3600) < 0.001
 
 
 def test_the_rate_is_that_of_the_last_two_seconds():
     world = Simulated(20, catch_up_ticks_max=1)
     for _ in range(100):
         world.tick(0.2)
-    assert world.pacer.measured_hz() == pytest.approx(5)
+    assert world.pacer.measured_hz(world.now_s) == pytest.approx(5)
     for _ in range(50):
         world.tick(0.0)
-    assert world.pacer.measured_hz() == pytest.approx(20)
+    assert world.pacer.measured_hz(world.now_s) == pytest.approx(20)
