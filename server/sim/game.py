@@ -239,6 +239,9 @@ class Game:
         declared: list[type] = [*self.components, *self.commands, *self.events]
         if len({d.__name__ for d in declared}) != len(declared):
             raise DeclarationError("components, commands and events need names of their own")
+        for c in self.commands:
+            if c.reliable and c.latest_wins:
+                raise DeclarationError(f"{c.__name__}: of latest_wins some are never applied, of reliable every one is")
         messages: list[type[Command | Event]] = [*self.commands, *self.events]
         for d in messages:
             for a in d.args:

@@ -163,6 +163,7 @@ def named(name):
         {"archetypes": (AVATAR, Archetype("avatar", Position))},
         {"commands": (Move, type("Move", (Command,), {}))},
         {"commands": (type("Position", (Command,), {}),)},
+        {"commands": (type("Do", (Command,), {"reliable": True, "latest_wins": True}),)},
         {"events": (type("Move", (Event,), {}),)},
         *({"commands": (command(**{n: arg("u8")}),)} for n in ("session", "seq", "row", "class", "args", "reliable")),
         *({"events": (type("Done", (Event,), {n: arg("u8")}),)} for n in ("to", "at", "event", "self")),
