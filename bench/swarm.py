@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +30,8 @@ _SLICE_S: Final = 0.002
 _CHECK_EVERY_S: Final = 1.0
 # Every so many inputs of a sampled client is a turn like anyone's; the others are marks that it times.
 _TURN_EVERY: Final = 5
+# A prime, so that a client that takes every fifth turn takes them all.
+TURNS: Final = 61
 _HOST: Final = "127.0.0.1"
 # A stalled client's receive buffer: the kernel's smallest, so that the server feels it soon.
 _STALLED_BUFFER_BYTES: Final = 4096
@@ -45,12 +46,13 @@ class Swarm:
         self.counts = Counts()
         self.findings = Findings(told["photograph_every_ticks"])
         self.ended = asyncio.Event()
-        self._turns = cycle(_turns(told["turn"]))
+        self._turns = turns(told["turn"])
         self._marks = [InputFrame(told["mark"], (value,)) for value in range(256)]
         self.clients: list[Client] = []
         self._sample: list[SampleClient] = []
         self._sent = 0
         self._began_s = 0.0
+        self._measured_s = 0.0
         self._cpu_s = 0.0
 
     async def connect(self) -> None:
@@ -147,7 +149,7 @@ class Swarm:
             if isinstance(client, SampleClient) and client.seq % _TURN_EVERY:
                 client.mark()
             else:
-                client.send(next(self._turns))
+                client.send(self._turns[(client.seq + client.number) % TURNS])
         self._loop.call_later(_SLICE_S, self._slice)
 
     def _check(self, client: SampleClient) -> None:
@@ -156,9 +158,13 @@ class Swarm:
             self._loop.call_later(_CHECK_EVERY_S, self._check, client)
 
 
-def _turns(command: int) -> list[InputFrame]:
-    """Moves in 64 directions, in a shuffled order that never changes."""
-    angles = np.random.default_rng(1).permutation(64) * (2 * np.pi / 64)
+def turns(command: int) -> list[InputFrame]:
+    """Moves in TURNS directions all around, in a shuffled order that never changes.
+
+    Every client goes through all of them, so nobody drifts: a crowd that drifted would gather at the
+    borders, and see more than it should.
+    """
+    angles = np.random.default_rng(1).permutation(TURNS) * (2 * np.pi / TURNS)
     return [InputFrame(command, (float(np.cos(a)), float(np.sin(a)))) for a in angles]
 
 
