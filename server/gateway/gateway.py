@@ -163,8 +163,7 @@ class Gateway:
                 case Hello():
                     self._hello(socket, session, decoded, now_s)
                 case Check():
-                    session.check = True
-                    self.stream.mark(session)
+                    self.stream.check(session)
                 case Leave():
                     self._finish(session, CloseCode.NORMAL, "goodbye")
         except RateExceeded as error:

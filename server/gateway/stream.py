@@ -266,6 +266,11 @@ class RegionStream:
                 self.bytes_out -= len(frames[place])
                 self._stalled(self.viewers[place])
 
+    def check(self, session: Session) -> None:
+        """Tell the session its view's digest at the next tick at which the whole view is fresh."""
+        session.check = True
+        self.mark(session)
+
     def mark(self, session: Session) -> None:
         """This session's next write is not like its neighbours'."""
         self._own[session] = None

@@ -290,7 +290,7 @@ def test_a_view_digest_is_right_at_the_moment_it_comes(view: ViewSpec):
     stage.play()
     answers = 0
     for _ in range(40):
-        viewer.session.check = True
+        stage.stream.check(viewer.session)
         stage.region.live({viewer.session.handle})
         stage.region.walk(viewer.session.handle, 120, 60)
         stage.publish(stage.region.frame())
