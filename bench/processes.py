@@ -37,8 +37,6 @@ class Worker:
     def __init__(self, name: str, arguments: Line, core: int) -> None:
         self.name = name
         command = ["node", name] if name.endswith(".js") else [sys.executable, "-m", name]
-        # The allocator's thresholds would adapt to the order of arrivals; fixed, RSS repeats from run to run.
-        environment = os.environ | {"PYTHONHASHSEED": "0", "MALLOC_TRIM_THRESHOLD_": "131072"}
         with _on(core):
             self._process = subprocess.Popen(  # noqa: S603  # our own programs
                 [*command, json.dumps(arguments)],
@@ -46,7 +44,6 @@ class Worker:
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd=ROOT,
-                env=environment,
             )
         self.pid = self._process.pid
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.floor import FloorOptions, swarm_arguments
 from bench.floor_server import Floor
 from bench.peer import install
 from bench.processes import ROOT, Worker, WorkerError
@@ -37,17 +38,7 @@ def test_the_parent_stays_where_it_was():
 
 
 def test_a_worker_that_fails_says_why():
-    told = {
-        "port": 1,
-        "clients": 1,
-        "sample": 0,
-        "stalled": 0,
-        "floor": True,
-        "inputs_per_s": 5,
-        "turn": 16,
-        "mark": 17,
-    }
-    told |= {"photograph_every_ticks": 1, "photographs": ""}
+    told = swarm_arguments(FloorOptions(clients=1, seconds=1.0), port=1)
     with Worker("bench.swarm", told, 0) as worker, pytest.raises(WorkerError, match="ConnectionRefusedError"):
         worker.expect("joined")
 
