@@ -20,7 +20,10 @@ _SYSTEM = frozenset(c.id for c in SYSTEM_COMMANDS)
 
 
 class Inbox:
-    """Bounded. Full policy: the newest batch that does not fit is refused whole and counted.
+    """Bounded. Full policy: the game's commands of a batch that does not fit are refused, all of them, and counted.
+
+    The engine's own are always taken; sessions bound their number. A LEAVE that is lost would leave its
+    avatar in the world for good.
 
     `commands_max`: commands waiting at the most. `per_session_tick_max`: commands of one
     session in one tick; the rest waits, in order.
@@ -36,16 +39,17 @@ class Inbox:
         self.dropped: Counter[str] = Counter()
 
     def offer(self, data: bytes) -> bool:
-        """Take a command batch as `encode_batches` wrote it. False: full. Raises BatchError."""
+        """Take a command batch as `encode_batches` wrote it. False: the game's did not fit. Raises BatchError."""
         batches = decode_batches(data, self._shapes)
-        n = sum(len(records) for records in batches.values())
-        if self.depth + n > self._commands_max:
-            self.dropped["inbox_full"] += n
-            return False
+        n = sum(len(records) for kind, records in batches.items() if kind not in _SYSTEM)
+        fits = n == 0 or self.depth + n <= self._commands_max
         for kind, records in batches.items():
-            self._waiting.setdefault(kind, []).append(records)
-        self.depth += n
-        return True
+            if fits or kind in _SYSTEM:
+                self._waiting.setdefault(kind, []).append(records)
+                self.depth += len(records)
+        if not fits:
+            self.dropped["inbox_full"] += n
+        return fits
 
     def take(self, high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]]) -> TickInput:
         """This tick's input. `high_water`: Machine.high_water."""

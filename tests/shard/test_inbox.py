@@ -147,7 +147,7 @@ def test_a_session_has_its_share_and_the_rest_follows_in_order():
     assert processed == [[(1, 3), (2, 1)], [(1, 6)], [(1, 8)]]
 
 
-def test_a_full_inbox_refuses_the_newest_batch_whole_and_counts_it():
+def test_a_full_inbox_refuses_all_of_the_newest_batchs_commands_and_counts_them():
     inbox = inbox_of(commands_max=5)
     assert inbox.offer(batch(SHAPES, [("buy", 1, q, 0) for q in (1, 2, 3)]))
     assert not inbox.offer(batch(SHAPES, [("buy", 2, q, 0) for q in (1, 2, 3)]))
@@ -157,6 +157,20 @@ def test_a_full_inbox_refuses_the_newest_batch_whole_and_counts_it():
     taken = inbox.take(Books(1, 2, 3).high_water)
     assert taken.processed.tolist() == [(1, 3), (3, 1)]
     assert inbox.offer(batch(SHAPES, [("buy", 2, q, 0) for q in range(1, 6)])), "it is empty again"
+
+
+def test_a_full_inbox_still_takes_who_comes_and_goes():
+    inbox = inbox_of(commands_max=2)
+    assert inbox.offer(batch(SHAPES, [order(1, 1), order(1, 2)]))
+    engines = [("join", 8, 0, b"p", b"Ada"), ("leave", 2, 0), ("presence", 1, 3, 0)]
+    assert inbox.offer(batch(SHAPES, engines[:1])), "nothing of the game's was refused"
+    assert not inbox.offer(batch(SHAPES, [*engines[1:], order(1, 3), order(1, 4), order(1, 5)]))
+    assert inbox.dropped == {"inbox_full": 3}
+    assert inbox.depth == 5
+    taken = inbox.take(Books(1, 2).high_water)
+    assert {JOIN, LEAVE, PRESENCE} < set(taken.batches)
+    assert taken.processed.tolist() == [(1, 2)]
+    assert inbox.depth == 0
 
 
 def test_what_waits_for_its_turn_counts_towards_the_bound():
