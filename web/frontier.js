@@ -21,7 +21,10 @@ const DAYLIGHT_FRACTION = 0.65;
 
 export const Pose = Object.freeze({ IDLE: 0, WALK: 1, RUN: 2, ATTACK: 3, EAT: 4, DEAD: 5 });
 
-/** How each kind is treated: `body` walks and turns, `node` stands. Radii in world units. */
+/**
+ * How each kind is treated: a body walks and turns, the rest stands. Radii in world units.
+ * @type {Readonly<Record<string, {body: boolean, radius: number, label: string, danger?: boolean, harvest?: string}>>}
+ */
 export const KINDS = Object.freeze({
   avatar: { body: true, radius: 1.3, label: "player" },
   deer: { body: true, radius: 1.5, label: "deer" },

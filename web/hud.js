@@ -24,7 +24,7 @@ export class Hud {
     this.nodes = Object.fromEntries(
       ["ping", "tick", "rate", "fps", "players", "entities", "state", "goal", "hour", "wood", "stone", "food"].map((id) => [id, byId(id)]),
     );
-    this.radar = /** @type {CanvasRenderingContext2D} */ (byId("radar").getContext("2d"));
+    this.radar = /** @type {CanvasRenderingContext2D} */ (/** @type {HTMLCanvasElement} */ (byId("radar")).getContext("2d"));
     this.log = byId("log");
     this.lastLineMs = 0;
   }
@@ -134,9 +134,9 @@ export class Hud {
       const x = (at.x - me.x) * scale;
       const y = (at.y - me.y) * scale;
       if (x * x + y * y > (size / 2 - 3) ** 2) continue;
-      const kind = KINDS[/** @type {keyof typeof KINDS} */ (entity.kind)];
+      const kind = KINDS[entity.kind];
       const avatar = entity.kind === "avatar";
-      const danger = kind && "danger" in kind;
+      const danger = kind?.danger;
       ctx.fillStyle = avatar ? "#ffe27a" : danger ? "#ff5a48" : RADAR_COLOURS[/** @type {keyof typeof RADAR_COLOURS} */ (entity.kind)] ?? "rgba(255,255,255,.8)";
       const dot = avatar || danger || entity.kind === "campfire" ? 4 : 2;
       ctx.fillRect(size / 2 + x - dot / 2, size / 2 + y - dot / 2, dot, dot);

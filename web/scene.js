@@ -125,7 +125,7 @@ export class Scene {
     if (!look || Number.isNaN(look.at.x) || this.ghosts.length > 60) return;
     const kind = KINDS[entity.kind] ?? PLAIN;
     this.ghosts.push({
-      picture: /** @type {HTMLCanvasElement} */ (this.#picture(entity, look, kind)), x: look.at.x, y: look.at.y,
+      picture: this.#picture(entity, look, kind), x: look.at.x, y: look.at.y,
       angle: kind.body ? look.angle : 0, bornMs: nowMs,
     });
   }
@@ -161,15 +161,16 @@ export class Scene {
     look.pose = pose;
   }
 
-  /**
-   * What it looks like now: unturned, or turned by `angle` and then perhaps null.
-   * @param {Entity} entity @param {Look} look @param {any} kind @param {number} [angle] @param {string} [as]
-   */
-  #picture(entity, look, kind, angle, as = entity.kind) {
+  /** Which of the kind's pictures shows it now. @param {Entity} entity @param {Look} look @param {any} kind */
+  #second(entity, look, kind) {
+    if (!kind.body) return Math.min(12, entity.is.Stock?.amount ?? 1);
     const perUnit = STRIDES_PER_UNIT[/** @type {keyof typeof STRIDES_PER_UNIT} */ (entity.kind)] ?? 0.3;
-    const second = kind.body ? Math.floor(look.walked * perUnit * STRIDES) % STRIDES : Math.min(12, entity.is.Stock?.amount ?? 1);
-    if (angle === undefined) return this.sprites.get(as, look.variant, second);
-    return this.sprites.turned(as, look.variant, second, angle);
+    return Math.floor(look.walked * perUnit * STRIDES) % STRIDES;
+  }
+
+  /** What it looks like now, unturned. @param {Entity} entity @param {Look} look @param {any} kind @param {string} [as] */
+  #picture(entity, look, kind, as = entity.kind) {
+    return this.sprites.get(as, look.variant, this.#second(entity, look, kind));
   }
 
   /** Draws an upright picture; at its own size it lands on whole pixels. @param {HTMLCanvasElement} picture @param {number} x @param {number} y @param {number} size CSS pixels per picture pixel */
@@ -242,9 +243,9 @@ export class Scene {
     else if (dead) ctx.filter = "grayscale(.8) brightness(.75)";
     const angle = kind.body ? look.angle : 0.6;
     const fighting = attack < 1 && entity.kind === "avatar" && !dead;
-    const turned = entity === frame.me || fighting ? null : this.#picture(entity, look, kind, angle);
+    const turned = entity === frame.me || fighting ? null : sprites.turned(entity.kind, look.variant, this.#second(entity, look, kind), angle);
     if (turned) this.#stamp(turned, x + dx, y + dy, size);
-    else sprites.put(ctx, this.#picture(entity, look, kind, undefined, fighting ? "bare" : entity.kind), x + dx, y + dy, angle, size);
+    else sprites.put(ctx, this.#picture(entity, look, kind, fighting ? "bare" : entity.kind), x + dx, y + dy, angle, size);
     if (fighting) {
       const hand = angle + 0.95;
       sprites.put(

@@ -30,6 +30,11 @@ import { RegionView } from "./view.js";
 const RELIABLE_MAX = 64;
 /** Own steps made up for in one frame; after a longer pause the server's word is enough. */
 const CATCH_UP_STEPS = 10;
+/**
+ * Own steps are made this part of a tick before the server's. An input sent with a step is then under way for
+ * half a tick at the most before it counts, and its acknowledgement never overtakes the step.
+ */
+const OWN_PHASE = 0.5;
 /** A jump further than this between two ticks, in world units, is a teleport and not a walk. */
 const TELEPORT_UNITS = 16;
 
@@ -161,13 +166,19 @@ export class Client extends Emitter {
     this.frameMs = nowMs;
     const serverTick = this.clock.tick(nowMs);
     this.playout.advance(serverTick);
-    this.#sendSteering(nowMs);
-    if (!this.prediction) return;
-    const whole = Math.floor(serverTick);
+    if (this.prediction) this.#stepOwn(this.prediction, serverTick + OWN_PHASE, elapsedMs, nowMs);
+    else this.#sendSteering(nowMs);
+  }
+
+  /** @param {Prediction} prediction @param {number} ownTick @param {number} elapsedMs @param {number} nowMs */
+  #stepOwn(prediction, ownTick, elapsedMs, nowMs) {
+    const whole = Math.floor(ownTick);
     const due = Number.isNaN(this.stepped) ? 0 : Math.min(whole - this.stepped, CATCH_UP_STEPS);
-    for (let i = 0; i < due; i++) this.prediction.step();
+    // Together with a step, so that it reaches the server at the same phase of its tick every time.
+    if (due > 0) this.#sendSteering(nowMs);
+    for (let i = 0; i < due; i++) prediction.step();
     this.stepped = whole;
-    this.prediction.sample(serverTick - whole, elapsedMs, this.ownPlace);
+    prediction.sample(ownTick - whole, elapsedMs, this.ownPlace);
   }
 
   /** Where to draw an entity, after `frame`. @param {Entity} entity @param {Point} [out] @returns {Point} */
@@ -190,7 +201,7 @@ export class Client extends Emitter {
     const { wanted, sent, sentMs } = this.steering;
     if (!wanted || this.state !== "live" || !this.predicted) return;
     // Half of what the server takes: the other half is for everything else.
-    const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 50, 250);
+    const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 40, 250);
     const key = JSON.stringify(wanted);
     if (key === sent || nowMs - sentMs < everyMs) return;
     if (this.send(this.predicted.command, wanted)) Object.assign(this.steering, { sent: key, sentMs: nowMs });

@@ -34,12 +34,8 @@ export class Prediction {
     this.smoothMs = smoothMs;
     /** Length of the last correction, world units. */
     this.lastError = 0;
-    this.reset({ x: 0, y: 0 });
-  }
-
-  /** Starts anew from an authoritative state. @param {Point} state */
-  reset(state) {
-    this.state = { x: state.x, y: state.y };
+    /** @type {Point} where we are after the last step, and before it */
+    this.state = { x: 0, y: 0 };
     this.previous = this.state;
     /** The input held now, and its sequence number. @type {{seq: number, input: any} | null} */
     this.held = null;
@@ -47,9 +43,25 @@ export class Prediction {
     this.steps = [];
     this.index = 0;
     this.acked = 0;
+    /** Server tick less own step, of the same step; NaN before the first acknowledgement. */
     this.lead = NaN;
+    /** The last own step that the authoritative state contains. */
+    this.known = NaN;
     /** Sequence numbers of inputs sent and not acknowledged, ascending. @type {number[]} */
     this.sent = [];
+    /** Where the picture still differs from `state`. */
+    this.glide = { x: 0, y: 0 };
+  }
+
+  /** Stands at an authoritative state, with nothing sent yet. @param {Point} state */
+  reset(state) {
+    this.state = { x: state.x, y: state.y };
+    this.previous = this.state;
+    this.held = null;
+    this.steps = [];
+    this.sent = [];
+    this.lead = NaN;
+    this.known = NaN;
     this.glide = { x: 0, y: 0 };
   }
 
@@ -63,7 +75,7 @@ export class Prediction {
   step() {
     this.index++;
     this.previous = this.state;
-    if (!this.held) return;
+    if (!this.held || this.index <= this.known) return;
     this.steps.push({ index: this.index, ...this.held });
     if (this.steps.length > this.pendingMax) this.steps.shift();
     this.state = this.move(this.state, this.held.input, this.dt);
@@ -79,10 +91,11 @@ export class Prediction {
     if (newest) {
       this.acked = newest;
       const first = this.steps.find((s) => s.seq === newest);
-      if (first) this.lead = tick - first.index;
+      // Without a step of ours yet, the next one is what the server has just made.
+      this.lead = tick - (first ? first.index : this.index + 1);
     }
-    const known = tick - this.lead;
-    this.steps = this.steps.filter((s) => s.seq > this.acked || !(s.index <= known));
+    this.known = tick - this.lead;
+    this.steps = this.steps.filter((s) => s.seq > this.acked || !(s.index <= this.known));
     const before = this.state;
     /** @type {Point} */
     let now = { x: state.x, y: state.y };

@@ -105,28 +105,34 @@ test("a check that the connection does not survive is rejected", async () => {
   await assert.rejects(t.client.check(), /not connected/);
 });
 
-test("steering sends changes only, no faster than every 50 ms, and again after a resume", () => {
+test("steering sends what changed, together with a step of our own, and again after a resume", () => {
   const t = build();
   t.client.predict({ command: "Move", move: (s, i, dt) => ({ x: s.x + i.dx * dt, y: s.y + i.dy * dt }) });
   t.socket.give(keyframe);
+  const sent = () => t.socket.of(Message.INPUT).map((m) => m.slice(1));
   const frame = (ms) => {
     t.time.advance(ms);
     t.client.frame();
   };
+  // Ticks are 50 ms; our steps fall at 25, 75, 125, 175 ms.
   t.client.steer({ dx: 1, dy: 0 });
   frame(0);
-  frame(100);
-  assert.equal(t.socket.of(Message.INPUT).length, 1);
+  assert.deepEqual(sent(), [], "no step yet");
+  frame(30);
+  frame(50);
+  assert.deepEqual(sent(), [[1, 16, [1, 0]]], "held, not repeated");
   t.client.steer({ dx: 0, dy: 1 });
   frame(10);
   t.client.steer({ dx: 0, dy: 0 });
   frame(10);
-  assert.equal(t.socket.of(Message.INPUT).length, 3 - 1, "two changes within 50 ms: the first goes, the second waits");
+  assert.equal(sent().length, 1, "between steps nothing goes out");
+  frame(30);
+  assert.deepEqual(sent().slice(1), [[2, 16, [0, 0]]], "of two changes between steps the newest counts");
+  comeBack(t, { resumed: true, ack: 2 });
+  t.socket.give(keyframe);
+  frame(0);
   frame(60);
-  assert.equal(t.socket.of(Message.INPUT).length, 3);
-  comeBack(t, { resumed: true, ack: 3 });
-  t.client.frame();
-  assert.deepEqual(t.socket.of(Message.INPUT).map((m) => m[1]), [4]);
+  assert.deepEqual(sent(), [[3, 16, [0, 0]]]);
 });
 
 test("own place is predicted at once and meets the server's; others come from the past", () => {

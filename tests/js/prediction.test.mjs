@@ -97,3 +97,15 @@ test("without any word from the server the memory is bounded", () => {
   for (let i = 0; i < 1000; i++) client.step();
   assert.equal(client.steps.length, 40);
 });
+
+test("an acknowledgement that overtakes our step: the step is not made twice", () => {
+  const client = new Prediction({ move, rateHz: 20 });
+  client.hold(1, { dx: 1, dy: 0 });
+  client.reconcile(1, 50, { x: 0.6, y: 0 });
+  client.step();
+  assert.equal(client.state.x, 0.6);
+  client.step();
+  assert.ok(Math.abs(client.state.x - 1.2) < 1e-9);
+  client.reconcile(1, 51, { x: 1.2, y: 0 });
+  assert.ok(client.lastError < 1e-9);
+});
