@@ -176,17 +176,17 @@ class Quantiser:
             low, high = self._integer_bounds
             held: NDArray[Any] = np.minimum(np.maximum(column, low), high)
             return held.astype(self.dtype)
-        raw: NDArray[Any] = column.astype(self._work)
-        # What grows past the largest float is held to the range below.
-        with np.errstate(over="ignore"):
+        # What grows past the largest float, and what is no number, is held to the range at the end.
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw: NDArray[Any] = column.astype(self._work)
             if self._offset:
                 raw -= self._offset
             raw *= self._per_unit
-        if self.dtype.kind != "f":
-            raw += self._work(0.5)
-            np.floor(raw, out=raw)
-        np.fmax(raw, self._low, out=raw)
-        np.fmin(raw, self._high, out=raw)
+            if self.dtype.kind != "f":
+                raw += self._work(0.5)
+                np.floor(raw, out=raw)
+            np.fmax(raw, self._low, out=raw)
+            np.fmin(raw, self._high, out=raw)
         return raw.astype(self.dtype)
 
 

@@ -117,6 +117,13 @@ def test_what_lies_outside_is_held_to_the_range_and_nan_is_lowest(type_, source)
     assert quantise(Wire(type_), source, values)[6:].tolist() == [high, low]
 
 
+@pytest.mark.parametrize("wire", [Wire("u16", 1 / 64, 0.0, "x"), Wire("i32", 0.5), Wire("f32", 0.5, 8.0)])
+def test_a_nan_that_signals_is_a_nan_like_any_other(wire):
+    signalling = np.array([0x7F81_0000, 0xFF81_0000], np.uint32).view(np.float32)
+    plain = quantise(wire, "f4", [math.nan, math.nan])
+    assert Quantiser(wire, signalling.dtype, BOUNDS)(signalling).tolist() == plain.tolist()
+
+
 @given(st.lists(st.floats(width=32), max_size=20), st.sampled_from((1.0, 0.5)), st.sampled_from((0.0, 8.0)))
 def test_floats_are_not_rounded_and_finite_ones_are_not_touched(values, scale, offset):
     top = np.finfo(np.float32).max

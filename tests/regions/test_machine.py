@@ -402,3 +402,22 @@ def test_a_game_that_fails_fails_aloud():
     machine = pasture(game=replace(GAME, systems=(broken,)))
     with pytest.raises(CapacityError):
         machine.step(NOTHING)
+
+
+@given(st.integers(0, 100_000), st.binary(min_size=1, max_size=10))
+def test_any_damaged_snapshot_is_refused_or_is_a_whole_state(at, noise):
+    other, machine = pasture(), pasture()
+    step(other, join(3))
+    data = other.snapshot()
+    at %= len(data)
+    before = machine.snapshot()
+    try:
+        machine.restore(data[:at] + noise + data[at + len(noise) :])
+    except SnapshotError:
+        assert machine.snapshot() == before
+    else:
+        restored = pasture()
+        restored.restore(machine.snapshot())
+        assert restored.digest() == machine.digest()
+        machine.step(NOTHING)
+        PlainReplica(GAME.schema).apply(machine.keyframe())
