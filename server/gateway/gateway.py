@@ -170,6 +170,9 @@ class Gateway:
             self._flooded(socket, session, error, decoded)
         except ProtocolError as error:
             self._malformed(socket, session, error, decoded)
+        except Exception:  # noqa: BLE001  # a bug of ours costs this connection and nobody else, and is logged
+            _log.exception("message failed", session=session.id)
+            self._end(socket, CloseCode.INTERNAL, "an error of the server's own")
 
     def received_text(self, socket: GameSocket) -> None:
         """A text frame: the protocol has none."""
@@ -288,11 +291,16 @@ class Gateway:
         newcomer.state = SessionState.CLOSED
         socket.session = session
         session.socket = socket
+        # A connection begins with a clean record: what an earlier one did closed that one.
         session.bucket = newcomer.bucket
+        session.strikes, session.malformed = newcomer.strikes, newcomer.malformed
         session.heard_s = now_s
         session.outbox.clear()
         session.check = False
         if session.handle < 0:
+            if session.state is SessionState.RESUMING:
+                # The region was told that it is away.
+                self._presence(session, here=True)
             session.state = SessionState.JOINING
             return
         session.on(Happening.RESUMED, now_s)
@@ -332,9 +340,13 @@ class Gateway:
             limits=self._limits,
             schema=self._schema,
         )
-        socket.write(websocket_frame(encode_welcome(welcome)))
+        frame = websocket_frame(encode_welcome(welcome))
+        taken = socket.write(frame)
         if resumed:
             self.stream.catch_up(session)
+        if not taken:
+            # Something waits, such as the pong to a ping that came along: first thing of the next tick, then.
+            session.outbox.insert(0, frame)
         self.stream.add(session)
 
     def _presence(self, session: Session, *, here: bool) -> None:

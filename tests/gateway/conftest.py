@@ -8,10 +8,11 @@ import pytest
 
 from server.app import Everstep
 from tests.gateway.glade import GAME, settings
+from tests.gateway.visitor import serving
 
 
 @pytest.fixture
 async def app() -> AsyncIterator[Everstep]:
     """A server with the tests' defaults."""
-    async with Everstep(settings(), GAME) as running:
+    async with serving(settings(), GAME) as running:
         yield running

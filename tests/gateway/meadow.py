@@ -245,7 +245,21 @@ class Viewer:
         self.session.handle = handle
         region = RegionInfo(spec.id, spec.x, spec.y, spec.width, spec.height, spec.handle)
         limits = SessionLimits(4096, 40.0, 80, 30.0, 30.0)
-        self.views = Views(Welcome(number, "r", False, 0, 0, 20.0, "v", (region,), (spec.id, handle), limits, SCHEMA))
+        self.views = Views(
+            Welcome(
+                session=number,
+                resume="r",
+                resumed=False,
+                ack=0,
+                tick=0,
+                tick_rate_hz=20.0,
+                name="v",
+                regions=(region,),
+                entity=(spec.id, handle),
+                limits=limits,
+                schema=SCHEMA,
+            )
+        )
         self.view = self.views[spec.id]
         self.received: list[Delta | Keyframe] = []
         self.others: list[object] = []

@@ -36,7 +36,7 @@ class Ear:
         self.sockets.append(socket)
         self.change.set()
 
-    def received(self, socket: GameSocket, message: bytes) -> None:
+    def received(self, _socket: GameSocket, message: bytes) -> None:
         self.messages.append(bytes(message))
         self.change.set()
 

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -17,9 +18,11 @@ from websockets.uri import parse_uri
 from websockets.utils import apply_mask
 
 from clients.python.view import View, Views
+from config.settings import Settings
 from protocol.codec import decode_server, encode_check, encode_hello, encode_input
-from protocol.messages import Ack, Delta, Keyframe, ServerMessage, ViewDigest, Welcome
+from protocol.messages import Ack, Keyframe, ServerMessage, ViewDigest, Welcome
 from server.app import Everstep
+from server.sim.game import Game
 
 M = TypeVar("M")
 # A generous bound, so that a broken promise ends a test instead of hanging it; nothing asserts a time.
@@ -46,8 +49,22 @@ def masked(payload: bytes, opcode: int = Opcode.BINARY, *, fin: bool = True, res
     return bytes((fin << 7 | reserved << 4 | opcode,)) + length + key + apply_mask(payload, key)
 
 
+@asynccontextmanager
+async def serving(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
+    """A server; when it is over every visitor hangs up first, so that nobody is waited for."""
+    async with Everstep(settings, game) as app:
+        try:
+            yield app
+        finally:
+            while Visitor.opened:
+                Visitor.opened.pop().close()
+
+
 class Visitor:
     """One connection. `views` and `welcome` follow what was received."""
+
+    # Sockets to be closed after the test.
+    opened: ClassVar[list[socket.socket]] = []
 
     def __init__(self, app: Everstep) -> None:
         self.app = app
@@ -68,6 +85,7 @@ class Visitor:
         """The WebSocket handshake. `heels`: bytes sent along with it. `receive_bytes`: SO_RCVBUF."""
         self = cls(app)
         self.socket = socket.socket()
+        self.opened.append(self.socket)
         self.socket.settimeout(0)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -213,8 +231,5 @@ class Visitor:
         return self.views.entity[1]
 
     def me(self, field: str) -> Any:
-        return self.view.value(self.handle, field)
-
-    def ticks(self) -> int:
-        """How many DELTAs and KEYFRAMEs came."""
-        return sum(isinstance(m, Delta | Keyframe) for m in self.log)
+        """A value of its own entity; None between the two DELTAs of a jump: the first takes it out of view."""
+        return self.view.value(self.handle, field) if self.handle in self.view else None
