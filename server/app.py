@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -185,10 +184,11 @@ class Everstep:
         await connection.wait_closed()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        if urlsplit(request.path).path != WEBSOCKET_PATH:
+        if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return _response(self.http.get(request.path))
-        origin = request.headers.get("Origin")
-        if origin is not None and not self._origin_allowed(origin, request.headers.get("Host", "")):
+        origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
+        # Browsers send one of each. Several are nobody's to choose from.
+        if origins and not (len(origins) == len(hosts) == 1 and self._origin_allowed(origins[0], hosts[0])):
             self.metrics.disconnects_total.labels("origin").inc()
             return connection.respond(HTTPStatus.FORBIDDEN, "This origin may not connect.\n")
         return None
@@ -196,8 +196,9 @@ class Everstep:
     def _origin_allowed(self, origin: str, host: str) -> bool:
         allowed = self.settings.server.origins
         if not allowed:
-            # Pages of this very host.
-            return urlsplit(origin).netloc == host
+            # Pages of this very host. A page without an origin of its own says "null".
+            scheme, separator, authority = origin.partition("://")
+            return scheme in ("http", "https") and bool(separator) and authority == host
         return "*" in allowed or origin in allowed
 
     async def _sweep(self) -> None:

@@ -18,6 +18,7 @@ import uvloop
 
 from config.errors import ConfigError
 from config.settings import Settings, load
+from protocol.errors import SchemaError
 from server.app import Everstep
 from server.observe import logs
 from server.sim.errors import SimError
@@ -39,6 +40,8 @@ LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, inf
 
 def load_game(name: str) -> Game:
     """The GAME of a module name (`games.frontier`) or a file (`meadow.py`). Raises typer.BadParameter."""
+    if not (name.endswith(".py") or all(part.isidentifier() for part in name.split("."))):
+        raise typer.BadParameter(f"{name!r} is no module's name and no .py file", param_hint="--game")
     try:
         if name.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(name).stem, name)
@@ -51,7 +54,7 @@ def load_game(name: str) -> Game:
         else:
             sys.path.insert(0, "")
             module = importlib.import_module(name)
-    except (ImportError, FileNotFoundError, SimError) as error:
+    except (ImportError, OSError, SyntaxError, SimError, SchemaError) as error:
         raise typer.BadParameter(f"{name}: {error}", param_hint="--game") from error
     game = getattr(module, "GAME", None)
     if not isinstance(game, Game):

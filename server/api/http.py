@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 
@@ -59,7 +59,7 @@ class Http:
 
     def get(self, target: str) -> Reply:
         """Answer a request target such as `/metrics` or `/?name=Ada`."""
-        path = unquote(urlsplit(target).path)
+        path = unquote(target.partition("?")[0].partition("#")[0])
         match path:
             case "/metrics":
                 return Reply(HTTPStatus.OK, CONTENT_TYPE, self._metrics.render(), {})
@@ -78,10 +78,14 @@ class Http:
             inside = path.removeprefix(prefix) or "index.html"
             if "\0" in inside:
                 break
-            file = (root / inside).resolve()
-            # Outside the root by `..` or a link: it does not exist for the web.
-            if not file.is_relative_to(root) or file.suffix not in _TYPES or not file.is_file():
+            try:
+                file = (root / inside).resolve()
+                # Outside the root by `..` or a link: it does not exist for the web.
+                if not file.is_relative_to(root) or file.suffix not in _TYPES or not file.is_file():
+                    break
+                body = file.read_bytes()
+            except (OSError, RuntimeError):
+                # A name too long, a circle of links, a file that may not be read.
                 break
-            headers = {**_SECURITY, "Cache-Control": "no-cache"}
-            return Reply(HTTPStatus.OK, _TYPES[file.suffix], file.read_bytes(), headers)
+            return Reply(HTTPStatus.OK, _TYPES[file.suffix], body, {**_SECURITY, "Cache-Control": "no-cache"})
         return Reply(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"Nothing is here.\n", {})

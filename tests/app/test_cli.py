@@ -1,0 +1,157 @@
+"""The command line, as a person meets it: by its name, with right and wrong words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from games.frontier import GAME
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("EVERSTEP_")} | {
+    "COLUMNS": "160",
+    "NO_COLOR": "1",
+}
+PATIENCE_S = 60
+
+
+def everstep(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "server", *words],
+        cwd=root,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def test_help_names_every_command(root: Path):
+    done = everstep(root, "--help")
+    assert done.returncode == 0
+    for command in ("run", "bots", "schema"):
+        assert command in done.stdout
+
+
+def test_help_of_run_names_every_option(root: Path):
+    done = everstep(root, "run", "--help")
+    assert done.returncode == 0
+    for option in ("--config", "--game", "--port", "--bots", "--data", "--host", "--log-level"):
+        assert option in done.stdout
+
+
+def test_schema_prints_what_clients_read_in_welcome(root: Path):
+    done = everstep(root, "schema")
+    assert done.returncode == 0
+    tree = json.loads(done.stdout)
+    assert tree.pop("digest") == GAME.schema.digest
+    assert tree == GAME.schema.to_wire()
+
+
+def test_schema_of_a_file(root: Path, tmp_path: Path):
+    game = tmp_path / "mine.py"
+    game.write_text("from tests.gateway.glade import GAME\n")
+    done = everstep(root, "schema", "--game", str(game))
+    assert (done.returncode, json.loads(done.stdout)["game"]) == (0, "glade")
+
+
+BROKEN = {
+    "no such module": ("games.nowhere", None, "games.nowhere"),
+    "no such file": ("nowhere.py", None, "nowhere.py"),
+    "a module without a GAME": ("json", None, "has no GAME"),
+    "not a module's name": ("..", None, "--game"),
+    "nothing": ("", None, "--game"),
+    "a GAME of another type": ("{file}", "GAME = 7\n", "has no GAME"),
+    "a file that is no Python": ("{file}", "GAME = = 7\n", "mine.py"),
+    "a game that contradicts itself": (
+        "{file}",
+        "from server.sim.component import Archetype, Component\nclass A(Component): pass\nArchetype('x', A, A)\n",
+        "names a component twice",
+    ),
+    "a game of a type the wire lacks": ("{file}", "from protocol.schema import Wire\nWire('u7')\n", "u7"),
+}
+
+
+@pytest.mark.parametrize("case", list(BROKEN))
+def test_a_game_that_is_none_gets_a_clear_message_and_code_2(root: Path, tmp_path: Path, case: str):
+    name, text, expected = BROKEN[case]
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    done = everstep(root, "run", "--port", "0", "--game", name.format(file=file))
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[world]\ntick_rate_hz = 0\n", "world.tick_rate_hz"),
+        ("[world]\nspeed = 3\n", "world.speed"),
+        ("[world\n", "not TOML"),
+        (None, "nowhere.toml"),
+    ],
+)
+def test_a_config_that_is_wrong_gets_a_clear_message_and_code_2(
+    root: Path, tmp_path: Path, text: str | None, expected: str
+):
+    file = tmp_path / ("mine.toml" if text is not None else "nowhere.toml")
+    if text is not None:
+        file.write_text(text)
+    done = everstep(root, "run", "--config", str(file))
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--port", "99999"), ("run", "--port", "x"), ("run", "--bots", "-1"), ("fly",)]
+)
+def test_wrong_words_get_a_clear_message_and_code_2(root: Path, words: tuple[str, ...]):
+    done = everstep(root, *words)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_gets_a_clear_message_and_code_1(root: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = everstep(root, "run", "--game", "tests.gateway.glade", "--port", str(port))
+    assert done.returncode == 1, done.stderr
+    assert f"can't listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_prints_the_url_and_stops_at_a_signal_with_code_0(root: Path, number: signal.Signals):
+    with subprocess.Popen(
+        [sys.executable, "-m", "server", "run", "--game", "tests.gateway.glade", "--port", "0"],
+        cwd=root,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith("glade is running: open http://127.0.0.1:")
+        port = int(line.rstrip().rstrip("/").rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as visitor:
+            visitor.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert visitor.recv(100).startswith(b"HTTP/1.1 200")
+        server.send_signal(number)
+        _, errors = server.communicate(timeout=PATIENCE_S)
+    assert server.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert json.loads(errors.splitlines()[-1])["event"] == "stopped"
