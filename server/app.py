@@ -93,7 +93,11 @@ class Everstep:
                 resume_secret=auth.resume_secret.get_secret_value(),
             ),
             GatewayOptions(
-                **gateway.model_dump(), quiet_ticks_max=view.quiet_ticks_max, tick_rate_hz=world.tick_rate_hz
+                **gateway.model_dump(),
+                quiet_ticks_max=view.quiet_ticks_max,
+                tick_rate_hz=world.tick_rate_hz,
+                # What the link holds must find room in the inbox beside what waits there.
+                link_max=max(1, world.inbox_max // 2),
             ),
             self.metrics,
             self.health,
@@ -108,6 +112,7 @@ class Everstep:
     # -- life ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        self.host.show()
         settings = self.settings.server
         self._server = await serve(
             self._handle,

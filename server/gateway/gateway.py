@@ -35,8 +35,9 @@ from server.gateway.stream import RegionStream, StreamLimits
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
-from server.shard.machine import JOIN, LEAVE, NAME_BYTES, PRESENCE, command_shapes
+from server.shard.machine import JOIN, LEAVE, NAME_BYTES, PRESENCE, Records, command_shapes
 from server.shard.ports import Bus, Clock
+from server.sim.game import text
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +66,8 @@ class GatewayOptions:
     grace_s: float
     quiet_ticks_max: int
     tick_rate_hz: float
+    # Commands that may wait to be handed to the region.
+    link_max: int
 
 
 class Gateway:
@@ -84,7 +87,7 @@ class Gateway:
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self.sockets: set[GameSocket] = set()
-        self.link = Link(bus, region.id, command_shapes(schema))
+        self.link = Link(bus, region.id, command_shapes(schema), options.link_max)
         self.stream = RegionStream(
             region,
             schema,
@@ -100,6 +103,7 @@ class Gateway:
             ),
             on_bound=self._bound,
             on_refused=self._refused,
+            on_known=self._known,
         )
         self._schema = schema
         self._region = region
@@ -211,6 +215,13 @@ class Gateway:
             # A repetition after a resume: it is, or will be, processed.
             self._dropped["duplicate"] += 1
             return
+        if self.link.full:
+            # Before its number counts as seen: the client may send it again.
+            self._dropped["link_full"] += 1
+            if session.socket is not None:
+                busy = encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", message.seq)
+                session.socket.write(websocket_frame(busy))
+            return
         if message.command in self._reliable:
             if session.receipts_due >= self._options.receipts_max:
                 raise RateExceeded("too many reliable commands without a receipt")
@@ -278,7 +289,8 @@ class Gateway:
         old = self.sessions.get(session_id)
         if old is None or old.state is SessionState.CLOSED:
             raise ResumeFailed("the session is over")
-        if nonce not in (old.nonce, old.nonce_before) or not nonce:
+        # Of a session from before a restart any token counts, once: which was its last is not known here.
+        if old.nonce and nonce not in (old.nonce, old.nonce_before):
             raise ResumeFailed("the resume token is spent")
         self._attach(socket, session, old, now_s)
 
@@ -316,6 +328,25 @@ class Gateway:
             self._welcome(session, resumed=False)
         else:
             self._presence(session, here=False)
+
+    def _known(self, records: Records) -> None:
+        """Every session of the region. Those of before a restart wait for their players, as ever."""
+        now_s, options = self._clock.now_s(), self._options
+        for session_id, row, seq, player, name in records.tolist():
+            session = self.sessions.get(session_id)
+            if session is None:
+                bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
+                session = self.sessions[session_id] = Session(session_id, None, bucket, now_s)
+                session.state = SessionState.RESUMING
+                session.handle = row
+                session.player, session.name = text(player), text(name)
+                self._by_player[session.player] = session
+                self._presence(session, here=False)
+            elif session.handle < 0:
+                # It was bound in a frame that did not come through.
+                self._bound(session, row)
+            session.acked = max(session.acked, seq)
+            session.seq_in = max(session.seq_in, seq)
 
     def _refused(self, session: Session, reason: str) -> None:
         joined = session.handle >= 0

@@ -13,22 +13,34 @@ from server.shard.ports import Bus, commands_topic
 
 
 class Link:
-    """To one shard. Bounded by what the sessions' token buckets let through between two flushes."""
+    """To one shard. `commands_max`: commands held at the most; `full` says so, and the gateway then refuses inputs.
 
-    def __init__(self, bus: Bus, shard: int, shapes: Mapping[int, CommandSchema]) -> None:
+    A tick that waits for its store takes nothing: what players send meanwhile is refused to their face, not lost later.
+    """
+
+    def __init__(self, bus: Bus, shard: int, shapes: Mapping[int, CommandSchema], commands_max: int) -> None:
         self._bus = bus
         self._topic = commands_topic(shard)
         self._dtypes = {kind: shape.dtype for kind, shape in shapes.items()}
+        self._commands_max = commands_max
+        self._held = 0
         self._waiting: dict[int, list[tuple[Any, ...]]] = {kind: [] for kind in shapes}
 
     def add(self, kind: int, session: int, seq: int, values: tuple[Any, ...] = ()) -> None:
         """Take a command with validated arguments, as CommandReader returns them."""
         self._waiting[kind].append((session, seq, *values))
+        self._held += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether no input should be added. The engine's own commands still may: sessions bound their number."""
+        return self._held >= self._commands_max
 
     def flush(self) -> None:
         """Publish what waits."""
         batches = {kind: np.array(rows, self._dtypes[kind]) for kind, rows in self._waiting.items() if rows}
         if batches:
+            self._held = 0
             for kind in batches:
                 self._waiting[kind].clear()
             self._bus.publish(self._topic, encode_batches(batches))

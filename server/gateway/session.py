@@ -122,10 +122,10 @@ class Session:
         "since_s", "socket", "state", "strikes",
     )  # fmt: skip
 
-    def __init__(self, session_id: int, socket: GameSocket, bucket: TokenBucket, now_s: float) -> None:
+    def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
         self.id = session_id
         self.state = SessionState.CONNECTING
-        self.socket: GameSocket | None = socket
+        self.socket = socket
         self.bucket = bucket
         # Seconds: when it was heard last, and since when it is in its state.
         self.heard_s = now_s

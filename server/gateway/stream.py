@@ -18,9 +18,9 @@ from server.gateway.fanout import Fanout, websocket_frame
 from server.gateway.interest import Cells, Interest, ViewSpec
 from server.gateway.replica import NO_ARCHETYPE, Change, Replica
 from server.gateway.session import Happening, Session, SessionState
-from server.regions.frame import Frame, RegionSpec
+from server.regions.frame import Frame, FrameEvent, RegionSpec
 from server.shard.errors import BatchError
-from server.shard.machine import PROCESSED
+from server.shard.machine import PROCESSED, Records
 from server.shard.ports import Bus, Clock, frames_topic, keyframes_topic, receipts_topic
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,8 @@ class RegionStream:
     """One region's viewers at this gateway.
 
     `sessions`: every session of the gateway, by id. `on_bound`, `on_refused`: told when a session's entity is
-    there, or that it has none (any more), with the reason.
+    there, or that it has none (any more), with the reason. `on_known`: told, with each keyframe, of every session that
+    the region has (records of KNOWN).
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RegionStream:
         limits: StreamLimits,
         on_bound: Callable[[Session, int], None],
         on_refused: Callable[[Session, str], None],
+        on_known: Callable[[Records], None],
     ) -> None:
         self.region = region
         self.replica = Replica(
@@ -85,6 +87,7 @@ class RegionStream:
         self._limits = limits
         self._on_bound = on_bound
         self._on_refused = on_refused
+        self._on_known = on_known
         # (capacity,) by place in `viewers`: entity, own cell, ring phase.
         self._handles: NDArray[np.int64] = np.zeros(64, np.int64)
         self._centres: Cells = np.zeros(64, np.int64)
@@ -171,8 +174,10 @@ class RegionStream:
         self._bus.publish(keyframes_topic(self.region.id), b"")
 
     def _tell_sessions(self, frame: Frame) -> None:
-        """Acks, entities given and taken, events for one."""
+        """Entities given and taken, acks, events for one."""
         sessions, own = self._sessions, self._own
+        if frame.sessions is not None:
+            self._on_known(frame.sessions)
         for session_id, row in frame.bound.tolist():
             session = sessions.get(session_id)
             if session is not None:
@@ -189,15 +194,18 @@ class RegionStream:
                     session.outbox.append(websocket_frame(encode_ack(seq)))
                     own[session] = None
         for event in frame.events:
-            if event.sessions:
-                for session_id in event.sessions:
-                    session = sessions.get(session_id)
-                    if session is not None:
-                        self.tell(session, websocket_frame(event.message))
-            elif event.place is None:
-                message = websocket_frame(event.message)
-                for session in self.viewers:
+            self._tell_event(event)
+
+    def _tell_event(self, event: FrameEvent) -> None:
+        message = websocket_frame(event.message)
+        if event.sessions:
+            for session_id in event.sessions:
+                session = self._sessions.get(session_id)
+                if session is not None:
                     self.tell(session, message)
+        elif event.place is None:
+            for session in self.viewers:
+                self.tell(session, message)
 
     def tell(self, session: Session, message: bytes) -> None:
         """Give a session an event with its next write. Full policy: the newest is dropped. Who lags hears nothing."""

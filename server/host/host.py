@@ -110,6 +110,12 @@ class ShardHost:
                 continue
             self.tick_once()
 
+    def show(self) -> None:
+        """Publish the state as it is to those who asked, before the first tick: whoever comes early meets a world."""
+        if self._keyframe_wanted:
+            self._keyframe_wanted = False
+            self._publish_frames([self.machine.keyframe()])
+
     def tick_once(self) -> Effects:
         """One tick, now."""
         times = self.pacer.begin(self._clock.now_s())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from protocol.schema import Schema, Wire
 from server.shard.errors import BatchError
-from server.shard.machine import PROCESSED, Records
+from server.shard.machine import NAME_BYTES, PLAYER_BYTES, PROCESSED, Records
 from server.sim.component import NO_ARCHETYPE, U8, Bool, Component
 from server.sim.errors import DeclarationError
 from server.sim.game import Game
@@ -24,6 +24,11 @@ from server.sim.world import World
 
 # Which entity a session plays: it joined this tick.
 BOUND: Final = np.dtype([("session", "<u8"), ("row", "<u4")])
+
+# Every session of the region, in a keyframe: what a gateway that starts anew must know of those it may meet again.
+KNOWN: Final = np.dtype(
+    [("session", "<u8"), ("row", "<u4"), ("seq", "<u4"), ("player", f"S{PLAYER_BYTES}"), ("name", f"S{NAME_BYTES}")]
+)
 
 HandleRows = NDArray[np.uint32]
 
@@ -85,6 +90,8 @@ class Frame:
     events: list[FrameEvent] = field(default_factory=list)
     # Digest of the replicated state at this tick, on some ticks: a replica that differs starts over.
     digest: int | None = None
+    # Records of KNOWN, in a keyframe.
+    sessions: Records | None = None
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
@@ -102,6 +109,7 @@ class Frame:
                 self.acks.tobytes(),
                 [[e.sessions, e.place, e.message] for e in self.events],
                 self.digest,
+                None if self.sessions is None else self.sessions.tobytes(),
             ]
         )
         return encoded
@@ -110,7 +118,7 @@ class Frame:
     def decode(cls, data: bytes, schema: Schema) -> Frame:
         """Read what `encode` wrote; arrays are views of `data`. Raises BatchError."""
         try:
-            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, digest = (
+            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, digest, sessions = (
                 msgpack.unpackb(data, use_list=False)
             )
             frame = cls(
@@ -129,6 +137,7 @@ class Frame:
                 acks=np.frombuffer(acks, PROCESSED),
                 events=[FrameEvent(*e) for e in events],
                 digest=digest,
+                sessions=None if sessions is None else np.frombuffer(sessions, KNOWN),
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error

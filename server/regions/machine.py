@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,12 +18,15 @@ from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.sessions import Sessions
+from server.shard.checkpoint import differences
+from server.shard.errors import CaptureRefused
 from server.shard.machine import (
     JOIN,
     LEAVE,
     NOTHING,
     PRESENCE,
     PROCESSED,
+    Capture,
     Effects,
     Records,
     TickInput,
@@ -31,8 +34,10 @@ from server.shard.machine import (
     empty_records,
 )
 from server.sim.component import Rows
-from server.sim.errors import CapacityError, SnapshotError
+from server.sim.errors import CapacityError, MigrationError, SnapshotError
+from server.sim.fingerprint import fingerprint
 from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
+from server.sim.migrate import migrate
 
 _NO_ROWS: Rows = np.zeros(0, np.int64)
 
@@ -47,6 +52,7 @@ class RegionMachine:
         self.region = region
         self.seed = seed
         self.dt = 1.0 / tick_rate_hz
+        self._terms = {"seed": seed, "tick_rate_hz": float(tick_rate_hz), **region.terms}
         self._digest_every = digest_every_ticks
         self._shapes = command_shapes(game.schema)
         self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
@@ -60,6 +66,8 @@ class RegionMachine:
         game.setup(self.world, setup)
         self.world.end_tick()
         self._frames = FrameBuilder(game, self.world)
+        # Ticks were replayed: the frames' memory of what replicas have is of before.
+        self._unseen = False
 
     # -- Machine -------------------------------------------------------------
 
@@ -84,21 +92,13 @@ class RegionMachine:
 
     def step(self, inputs: TickInput) -> Effects:
         """One tick. A session's command counts only while its entity lives; its sequence number counts always."""
-        self._tick += 1
-        tick = self._tick_context({})
-        bound, refused = self._join(tick, inputs.batches.get(JOIN))
-        self._presence(tick, inputs.batches.get(PRESENCE))
-        tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
-        for system in self.game.systems:
-            tick.system = system.__name__
-            system(self.world, tick)
-        self.sessions.applied(inputs.processed)
-        self._leave(tick, inputs.batches.get(LEAVE))
-        refused += self._removed()
+        if self._unseen:
+            self._frames.reset()
+            self._unseen = False
+        tick, bound, refused = self._advance(inputs)
         # Heard by those who are owners now, before the end of tick clears the dead.
         events = [e for emitted in tick.emitted for e in self._events(emitted)]
         self.world.end_tick()
-
         left, entered, archetypes, changes = self._frames.build()
         digest = self._frames.digest() if self._tick % self._digest_every == 0 else None
         frame = Frame(
@@ -117,8 +117,17 @@ class RegionMachine:
         )
         return Effects(self._tick, frame.encode(), self._receipts(tick))
 
+    def replay(self, inputs: TickInput) -> None:
+        """One tick that had its effects before: the same state, without the frame."""
+        self._advance(inputs)
+        self.world.end_tick()
+        self._unseen = True
+
     def keyframe(self) -> bytes:
         """Everything, as of the last tick."""
+        if self._unseen:
+            self._frames.reset()
+            self._unseen = False
         entered, archetypes, changes = self._frames.whole()
         return Frame(
             self.region.id,
@@ -132,44 +141,73 @@ class RegionMachine:
             refused=[],
             acks=NOTHING.processed,
             digest=self._frames.digest(),
+            sessions=self.sessions.known(),
         ).encode()
 
-    def snapshot(self) -> bytes:
-        """Game, tick, sessions and world."""
-        encoded: bytes = msgpack.packb(
-            [self.game.name, self.game.version, self._tick, self.seed, self.sessions.to_bytes(), self.world.snapshot()]
-        )
-        return encoded
+    def capture(self, spare: Capture | None = None) -> Capture:
+        """World and sessions, copied. `spare`: an earlier capture that nobody reads any more, to be written over."""
+        arrays = self.world.capture(spare and spare.arrays)
+        arrays.update(self.sessions.capture())
+        return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
-    def restore(self, data: bytes) -> None:
-        """Become the machine that wrote the snapshot. Raises SnapshotError; the machine is then unchanged."""
-        try:
-            name, version, tick, seed, sessions, world = msgpack.unpackb(data)
-        except (ValueError, TypeError) as error:
-            raise SnapshotError(f"not a region's snapshot: {error}") from error
-        if (name, version, seed) != (self.game.name, self.game.version, self.seed):
-            raise SnapshotError(
-                f"a snapshot of {name} {version}, seed {seed}; this is {self.game.name} "
-                f"{self.game.version}, seed {self.seed}"
+    def adopt(self, capture: Capture) -> None:
+        """Become the machine it was taken of. Raises CaptureRefused; the machine is then unchanged."""
+        self._check_origin(capture)
+        if capture.simulation != self.game.version:
+            raise CaptureRefused(
+                f"a state of {capture.game} {capture.simulation}, and this is version {self.game.version}"
             )
-        if not (isinstance(tick, int) and isinstance(sessions, bytes) and isinstance(world, bytes)):
-            raise SnapshotError("not a region's snapshot")
-        table = Sessions()
-        table.from_bytes(sessions, self.world.capacity)
-        self.world.restore(world)
-        self.sessions = table
-        self._tick = tick
+        own = {name: array for name, array in capture.arrays.items() if not name.startswith("@sessions.")}
+        sessions = Sessions()
+        try:
+            sessions.adopt(capture.arrays, self.world.capacity)
+            self.world.adopt(own)
+        except SnapshotError as error:
+            raise CaptureRefused(f"not a state of {self.game.name} {self.game.version}: {error}") from error
+        self.sessions = sessions
+        self._tick = capture.tick
         self._frames.reset()
+        self._unseen = False
+
+    def migrated(self, capture: Capture) -> Capture:
+        """A capture of another version of the game as one of this, by the game's migrations. Raises CaptureRefused."""
+        self._check_origin(capture)
+        try:
+            arrays = migrate(self.game, capture.arrays, capture.simulation)
+        except MigrationError as error:
+            raise CaptureRefused(f"{self.game.name}: {error}") from error
+        return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
         """64 bits over tick, sessions and world."""
         return self.world.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
+
+    def _check_origin(self, capture: Capture) -> None:
+        if capture.game != self.game.name:
+            raise CaptureRefused(f"a state of the game {capture.game}, and this is {self.game.name}")
+        if found := differences(capture.terms, self._terms):
+            raise CaptureRefused(f"the world was made under other settings: {'; '.join(found)}")
 
     def gauges(self) -> Mapping[str, float]:
         """Entities and sessions."""
         return {"entities": self.world.count, "sessions": len(self.sessions)}
 
     # -- the parts of a tick --------------------------------------------------
+
+    def _advance(self, inputs: TickInput) -> tuple[Tick, Records, list[tuple[int, str]]]:
+        """A tick up to its end: what systems saw and emitted, who was bound, who was refused."""
+        self._tick += 1
+        tick = self._tick_context({})
+        bound, refused = self._join(tick, inputs.batches.get(JOIN))
+        self._presence(tick, inputs.batches.get(PRESENCE))
+        tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
+        for system in self.game.systems:
+            tick.system = system.__name__
+            system(self.world, tick)
+        self.sessions.applied(inputs.processed)
+        self._leave(tick, inputs.batches.get(LEAVE))
+        refused += self._removed()
+        return tick, bound, refused
 
     def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
         return Tick(self._tick, self.dt, self.seed, batches)
@@ -190,7 +228,7 @@ class RegionMachine:
                     refused.append((session, str(error)))
                     continue
                 self.world.owner[row] = session
-                self.sessions.add(session, row, int(self.world.generation[row]))
+                self.sessions.add(session, row, int(self.world.generation[row]), record[2], record[3])
                 bound.append((session, row))
         return np.array(bound, BOUND), refused
 

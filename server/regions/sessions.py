@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.shard.machine import Records
+from server.regions.frame import KNOWN
+from server.shard.machine import NAME_BYTES, PLAYER_BYTES, Records
 from server.sim.component import NO_ARCHETYPE, Bool, Rows
 from server.sim.errors import SnapshotError
 from server.sim.world import World
 
-_RECORD: Final = np.dtype([("session", "<u8"), ("row", "<i8"), ("generation", "<u4"), ("seq", "<u4")])
+_RECORD: Final = np.dtype(
+    [
+        ("session", "<u8"),
+        ("row", "<i8"),
+        ("generation", "<u4"),
+        ("seq", "<u4"),
+        ("player", f"S{PLAYER_BYTES}"),
+        ("name", f"S{NAME_BYTES}"),
+    ]
+)
 
 
 class Sessions:
@@ -57,10 +68,17 @@ class Sessions:
             return at
         return np.where(at >= 0, self._table["seq"][at].astype(np.int64), -1)
 
-    def add(self, session: int, row: int, generation: int) -> None:
+    def add(self, session: int, row: int, generation: int, player: bytes, name: bytes) -> None:
         """Enter a session that is not here yet."""
         at = int(np.searchsorted(self._table["session"], np.uint64(session)))
-        self._table = np.insert(self._table, at, np.array((session, row, generation, 0), _RECORD))
+        self._table = np.insert(self._table, at, np.array((session, row, generation, 0, player, name), _RECORD))
+
+    def known(self) -> Records:
+        """(n,) records of KNOWN: everyone who is here."""
+        known = np.zeros(self._table.size, KNOWN)
+        for name in KNOWN.names or ():
+            known[name] = self._table[name]
+        return known
 
     def remove(self, sessions: NDArray[np.uint64]) -> None:
         """Forget these sessions."""
@@ -77,13 +95,24 @@ class Sessions:
         """The table's bytes."""
         return self._table.tobytes()
 
-    def from_bytes(self, data: bytes, rows_max: int) -> None:
-        """Become the table that wrote `data`, in a world of `rows_max` rows. Raises SnapshotError; nothing changed."""
-        if len(data) % _RECORD.itemsize:
-            raise SnapshotError("not a session table")
-        table = np.frombuffer(data, _RECORD).copy()
+    def capture(self) -> dict[str, NDArray[Any]]:
+        """The table as named arrays, copied: one per field."""
+        return {f"@sessions.{name}": self._table[name].copy() for name in _RECORD.names or ()}
+
+    def adopt(self, arrays: Mapping[str, NDArray[Any]], rows_max: int) -> None:
+        """Become the table that `capture` was called on, in a world of `rows_max` rows.
+
+        Raises SnapshotError; nothing is then changed.
+        """
+        n = len(arrays.get("@sessions.session", ()))
+        table = np.zeros(n, _RECORD)
+        for name in _RECORD.names or ():
+            array = arrays.get(f"@sessions.{name}")
+            if array is None or array.shape != (n,) or array.dtype != _RECORD[name]:
+                raise SnapshotError(f"@sessions.{name}: missing, or of another type or length")
+            table[name] = array
         if (table["session"][1:] <= table["session"][:-1]).any():
             raise SnapshotError("a session table out of order")
         if ((table["row"] < 0) | (table["row"] >= rows_max)).any():
-            raise SnapshotError("sessions of rows that this world does not have")
+            raise SnapshotError("a session table of rows that this world does not have")
         self._table = table

@@ -311,6 +311,7 @@ class Stage:
             limits=StreamLimits(quiet_ticks_max, events_per_write_max=8, receipts_max=16),
             on_bound=self._on_bound,
             on_refused=lambda session, reason: self.ended.append((session, reason)),
+            on_known=lambda records: None,
         )
 
     def _on_asked(self, _data: bytes) -> None:

@@ -590,6 +590,31 @@ async def test_a_second_connection_with_the_token_replaces_the_first(app: Everst
     assert len(app.gateway.sessions) == 1
 
 
+async def test_a_world_that_starts_again_knows_its_players():
+    ours = settings(auth__jwt_secret=SECRET, auth__resume_secret=SECRET)
+    async with serving(ours, GAME) as app:
+        ada, bob = await Visitor.join(app, name="Ada"), await Visitor.join(app, token=token("bob"))
+        await ada.until_acked([await ada.input(ADD, n) for n in (1, 2, 3)][-1])
+        snapshot, before, his = app.machine.snapshot(), ada.welcome, bob.welcome
+    again = Everstep(ours, GAME)
+    again.machine.restore(snapshot)
+    async with again:
+        back = await Visitor.connect(again)
+        welcome = await back.hello(resume=before.resume)
+        assert (welcome.session, welcome.entity, welcome.name) == (before.session, before.entity, "Ada")
+        assert (welcome.resumed, welcome.ack) == (True, 3)
+        # An input sent again is not applied again; the next one is.
+        await back.send(*[encode_input(n, ADD, [n]) for n in (3, 4)])
+        await back.until_acked(4)
+        await back.until_seen(lambda _: back.me("Body.sum") == 10)
+        # An account finds its entity without a resume token.
+        again_bob = await Visitor.join(again, token=token("bob"))
+        assert (again_bob.welcome.session, again_bob.welcome.entity) == (his.session, his.entity)
+        await back.check()
+        while Visitor.opened:
+            Visitor.opened.pop().close()
+
+
 async def test_an_accounts_second_login_takes_its_session_over():
     async with serving(settings(auth__jwt_secret=SECRET), GAME) as app:
         first = await Visitor.join(app, token=token("ada"))

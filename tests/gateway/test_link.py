@@ -14,7 +14,7 @@ SHAPES = command_shapes(GAME.schema)
 def listening(shard: int = 3) -> tuple[Link, list[bytes]]:
     bus, published = MemoryBus(), []
     bus.subscribe(commands_topic(shard), published.append)
-    return Link(bus, shard, SHAPES), published
+    return Link(bus, shard, SHAPES, 1000), published
 
 
 def test_nothing_is_published_where_nothing_waits():
@@ -53,7 +53,22 @@ def test_a_link_speaks_to_its_own_shard_alone():
     bus, mine, others = MemoryBus(), [], []
     bus.subscribe(commands_topic(1), mine.append)
     bus.subscribe(commands_topic(2), others.append)
-    link = Link(bus, 1, SHAPES)
+    link = Link(bus, 1, SHAPES, 1000)
     link.add(LEAVE, 5, 0)
     link.flush()
     assert (len(mine), len(others)) == (1, 0)
+
+
+def test_a_full_link_says_so_until_it_is_flushed():
+    bus, published = MemoryBus(), []
+    bus.subscribe(commands_topic(1), published.append)
+    link = Link(bus, 1, SHAPES, 2)
+    link.add(LEAVE, 7, 0)
+    assert not link.full
+    link.add(LEAVE, 8, 0)
+    assert link.full
+    # The engine's own are taken all the same: a LEAVE that is lost would leave a ghost.
+    link.add(LEAVE, 9, 0)
+    link.flush()
+    assert not link.full
+    assert len(decode_batches(published[0], SHAPES)[LEAVE]) == 3

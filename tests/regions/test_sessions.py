@@ -34,7 +34,7 @@ def test_any_comings_and_goings(operations):
     for operation, what in operations:
         if operation == "add" and what not in model:
             model[what] = (rows[len(model)], 0)
-            table.add(what, model[what][0], 1)
+            table.add(what, model[what][0], 1, b"player", b"name")
         elif operation == "remove":
             table.remove(np.array(what, np.uint64))
             model = {s: v for s, v in model.items() if s not in what}
@@ -54,8 +54,8 @@ def test_equal_sets_have_equal_bytes_whoever_came_first():
     one, other = Sessions(), Sessions()
     for table, order in ((one, (5, 1, 9)), (other, (9, 5, 1))):
         for session in order:
-            table.add(session, session, 1)
-    one.add(7, 7, 1)
+            table.add(session, session, 1, b"player", b"name")
+    one.add(7, 7, 1, b"player", b"name")
     one.remove(np.array([7], np.uint64))
     assert one.to_bytes() == other.to_bytes()
 
@@ -63,8 +63,8 @@ def test_equal_sets_have_equal_bytes_whoever_came_first():
 def test_a_row_that_somebody_else_has_now_is_not_the_sessions():
     world, rows = world_of(2)
     table = Sessions()
-    table.add(5, rows[0], 1)
-    table.add(6, rows[1], 1)
+    table.add(5, rows[0], 1, b"player", b"name")
+    table.add(6, rows[1], 1, b"player", b"name")
     assert table.whose_entity_ended(world).tolist() == []
     world.despawn(np.array(rows[:1]))
     assert table.rows(ALL[:0], world).tolist() == []
@@ -79,8 +79,8 @@ def test_a_row_that_somebody_else_has_now_is_not_the_sessions():
 
 def test_a_damaged_table_is_refused_and_changes_nothing():
     table = Sessions()
-    table.add(1, 3, 1)
-    table.add(2, 4, 1)
+    table.add(1, 3, 1, b"player", b"name")
+    table.add(2, 4, 1, b"player", b"name")
     good = table.to_bytes()
     record = len(good) // 2
     for damaged in (good[:-1], good[record:] + good[:record], good[:record] * 2):
@@ -93,3 +93,11 @@ def test_a_damaged_table_is_refused_and_changes_nothing():
     assert table.to_bytes() == good
     table.from_bytes(b"", 64)
     assert len(table) == 0
+
+
+def test_a_keyframe_can_tell_everyone_who_is_here():
+    table = Sessions()
+    table.add(9, 4, 1, b"account", "Zoë".encode())
+    table.add(2, 7, 3, b"guest:2", b"Al")
+    table.applied(np.array([(9, 41)], PROCESSED))
+    assert table.known().tolist() == [(2, 7, 0, b"guest:2", b"Al"), (9, 4, 41, b"account", "Zoë".encode())]
