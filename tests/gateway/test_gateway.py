@@ -1,4 +1,7 @@
-"""The gateway over real sockets: every wrong thing has its answer, and whoever plays beside it never notices."""
+"""The gateway over real sockets: every wrong thing has its answer, and whoever plays beside it never notices.
+
+It is long because each promise is short and all of them share one game, one witness and one kind of visitor.
+"""
 
 from __future__ import annotations
 
