@@ -23,6 +23,7 @@ from server.shard.journal import JournalRecord
 from server.shard.machine import NOTHING, Effects, Machine, Records
 from server.shard.ports import (
     Bus,
+    Claim,
     Clock,
     JournalStore,
     commands_topic,
@@ -72,7 +73,7 @@ class ShardHost:
         metrics: Metrics,
         health: Health,
         *,
-        epoch: int = 1,
+        claim: Claim | None = None,
     ) -> None:
         self.machine = machine
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
@@ -83,7 +84,8 @@ class ShardHost:
         self._options = options
         self._metrics = metrics
         self._health = health
-        self._epoch = epoch
+        # As whom records are written, and what the next one follows. None until `run` claims the shard.
+        self._claim = claim
         self._held: deque[_Held] = deque()
         self._keyframe_wanted = False
         self._counted_drops: dict[str, int] = {}
@@ -100,9 +102,12 @@ class ShardHost:
 
     async def run(self) -> None:
         """Tick until cancelled. Raises what a system of the game raises: the state is then not to be trusted."""
+        if self._claim is None:
+            self._claim = await self._journal.claim(self.machine.shard)
         self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
         while True:
             await self._clock.sleep_until(self.pacer.due_s)
+            self._check_journal()
             if max(self._journal.backlog, len(self._held)) >= self._options.journal_backlog_max:
                 # The store falls behind: time waits for it, and no input is lost.
                 self._observe_time()
@@ -117,7 +122,8 @@ class ShardHost:
             self._publish_frames([self.machine.keyframe()])
 
     def tick_once(self) -> Effects:
-        """One tick, now."""
+        """One tick, now. Raises StoreError where the journal refuses it: the tick is then not made."""
+        self._check_journal()
         times = self.pacer.begin(self._clock.now_s())
         for gather in self.before_tick:
             gather()
@@ -125,8 +131,7 @@ class ShardHost:
         tick = self.machine.tick + 1
         held = _Held(durable=inputs.empty)
         if not inputs.empty:
-            record = JournalRecord(self.machine.shard, tick, self._epoch, self._options.simulation, inputs.encode())
-            self._journal.append(record, lambda: self._on_durable(held))
+            self._append(tick, inputs.encode(), held)
         effects = self.machine.step(inputs)
         frames = [effects.frame]
         if self._keyframe_wanted:
@@ -149,6 +154,20 @@ class ShardHost:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._health.forget(self.machine.shard)
+
+    # -- the journal -----------------------------------------------------------
+
+    def _append(self, tick: int, payload: bytes, held: _Held) -> None:
+        assert self._claim is not None, "a shard that nobody claimed has no ticks"
+        epoch, previous = self._claim.epoch, self._claim.tick
+        record = JournalRecord(self.machine.shard, tick, epoch, self._options.simulation, payload, previous)
+        self._journal.append(record, lambda: self._on_durable(held))
+        self._claim = Claim(epoch, tick)
+
+    def _check_journal(self) -> None:
+        # A tick without input would not meet the failure, and time would wait for ever for a store that is gone.
+        if self._journal.failure is not None:
+            raise self._journal.failure
 
     # -- effects ---------------------------------------------------------------
 

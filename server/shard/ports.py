@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from server.shard.journal import JournalRecord
@@ -18,21 +19,72 @@ class Clock(Protocol):
         """Return at `due_s` or as soon after as can be; at once where it is past."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a shard's writer has to know."""
+
+    # What it stamps on its records.
+    epoch: int
+    # Tick of the shard's last durable record, 0 where there is none: what the next one names as its previous.
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a journal keeps of a shard."""
+
+    # Reading can begin after this tick and misses nothing.
+    after_tick: int
+    # Tick of the last durable record.
+    last_tick: int
+    records: int
+
+
 class JournalStore(Protocol):
-    """Where records become durable, in order of `append`."""
+    """Where records become durable, in order of `append`, each shard written by one writer at a time.
+
+    The errors named here are those of server/store/errors.py, and JournalDamaged.
+    """
+
+    async def claim(self, shard: int, epoch: int | None = None) -> Claim:
+        """Become the shard's writer: records of older epochs are refused from now on, whoever appends them.
+
+        `epoch`: above every earlier one; None: one above the last. Raises Fenced, StoreFailed, StoreClosed.
+        """
 
     def append(self, record: JournalRecord, on_durable: Callable[[], None]) -> None:
         """Take the record and return; call `on_durable` once it would survive a power cut.
 
-        Calls come in order of append, from the loop's thread. Raises StoreError when closed or fenced.
+        Calls come in order of append, from the loop's thread. Raises Fenced for an epoch that is not the claimed one,
+        OutOfSequence for a record that does not name the last one as its previous, StoreFailed, StoreClosed.
         """
 
     @property
     def backlog(self) -> int:
         """Records taken and not yet durable."""
 
-    def read(self, shard: int, after_tick: int) -> Iterator[JournalRecord]:
-        """The shard's durable records with a tick above `after_tick`, in order."""
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing more will become durable; None while all is well.
+
+        Once set it stays: nothing that was not durable by then, and nothing appended after, is ever reported durable.
+        What was appended before may be found by whoever reads the store next.
+        """
+
+    def read(self, shard: int, after_tick: int) -> AsyncIterator[JournalRecord]:
+        """The shard's durable records with a tick above `after_tick`, in order.
+
+        What an interrupted write left at the end is no record. Raises JournalDamaged naming the damage.
+        """
+
+    async def spans(self) -> dict[int, Span]:
+        """What is kept, by shard."""
+
+    async def trim(self, shard: int, up_to_tick: int) -> None:
+        """Records with a tick of `up_to_tick` and below may go; a store may be told to keep them for longer."""
+
+    async def close(self) -> None:
+        """Take no more. What was appended becomes durable first, or `failure` says why not."""
 
 
 class Bus(Protocol):

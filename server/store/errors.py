@@ -2,6 +2,10 @@
 
 StoreError
 ├── StoreClosed     it was closed
+├── StoreFailed     a write failed: nothing after it will be durable
+├── StoreInUse      another process has the data directory
+├── StoreDamaged    the store's own file is damaged
+├── Fenced          a record of a writer that another has followed
 └── OutOfSequence   a record that does not follow the one before it
 """
 
@@ -14,6 +18,22 @@ class StoreError(Exception):
 
 class StoreClosed(StoreError):
     """It was closed."""
+
+
+class StoreFailed(StoreError):
+    """A write failed: nothing that was not durable by then, and nothing after it, will be reported durable."""
+
+
+class StoreInUse(StoreError):
+    """Another process has the data directory."""
+
+
+class StoreDamaged(StoreError):
+    """The store's own file is damaged, whatever lies in it."""
+
+
+class Fenced(StoreError):
+    """A record of a writer that another has followed, or that never claimed the shard."""
 
 
 class OutOfSequence(StoreError):

@@ -14,8 +14,9 @@ from server.observe.metrics import Metrics
 from server.regions.frame import Frame
 from server.shard.machine import NOTHING, PROCESSED, TickInput
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, receipts_topic
-from server.store.errors import OutOfSequence, StoreClosed
+from server.store.errors import Fenced, StoreFailed
 from server.store.memory import MemoryJournal
+from tests.support.captures import frozen
 from tests.support.clock import VirtualClock
 from tests.support.orders import batch
 from tests.support.pasture import GAME, REGION, SHEEP, Body, pasture
@@ -53,7 +54,7 @@ class NotingJournal(MemoryJournal):
 class Rig:
     """A pasture that ticks on a virtual clock, and notes of everything that happens, in order."""
 
-    def __init__(self, *, hold=True, game=GAME, journal=None, epoch=1, **options):
+    def __init__(self, *, hold=True, game=GAME, journal=None, epoch=None, **options):
         # ("journal" | "durable" | "step" | "frame" | "keyframe", tick), ("receipts", [(session, seq), ...]).
         self.notes = []
         self.clock = VirtualClock()
@@ -77,7 +78,7 @@ class Rig:
             replace(OPTIONS, **options),
             self.metrics,
             self.health,
-            epoch=epoch,
+            claim=self.journal.claim_now(SHARD, epoch),
         )
         self.bus.subscribe(frames_topic(SHARD), self.on_frame)
         self.bus.subscribe(receipts_topic(SHARD), self.on_receipts)
@@ -185,9 +186,9 @@ def test_with_a_store_that_is_durable_at_once_everything_leaves_with_its_tick(du
 def test_a_refused_record_means_no_tick():
     rig = Rig()
     rig.tick(JOIN)
-    rig.journal.close()
     rig.send(buy(1))
-    with pytest.raises(StoreClosed):
+    rig.journal.fail("disk full")
+    with pytest.raises(StoreFailed, match="disk full"):
         rig.host.tick_once()
     assert rig.machine.tick == 1
     assert rig.machine.world.rows_of(SHEEP).size == 5
@@ -195,19 +196,19 @@ def test_a_refused_record_means_no_tick():
 
 def test_a_stale_owner_collides_in_the_journal_and_makes_no_tick():
     journal = MemoryJournal(keep_max=100)
-    stale, owner = Rig(journal=journal), Rig(journal=journal, epoch=2)
+    stale, owner = Rig(journal=journal), Rig(journal=journal)
     owner.tick(JOIN)
     stale.send(JOIN)
-    with pytest.raises(OutOfSequence):
+    with pytest.raises(Fenced):
         stale.host.tick_once()
     assert stale.machine.tick == 0
-    assert [(r.tick, r.epoch) for r in journal.read(SHARD, -1)] == [(1, 2)]
+    assert [(r.tick, r.epoch) for r in journal.records(SHARD)] == [(1, 2)]
 
 
 def test_a_record_says_who_wrote_what_for_which_version():
     rig = Rig(hold=False, epoch=9)
     rig.tick(JOIN, buy(1))
-    (record,) = rig.journal.read(SHARD, -1)
+    (record,) = rig.journal.records(SHARD)
     assert (record.shard, record.tick, record.epoch, record.simulation) == (SHARD, 1, 9, GAME.version)
     # Its session was a stranger when the input was taken: the JOIN alone is the input.
     assert list(TickInput.decode(record.payload, rig.machine.shapes).batches) == [1]
@@ -225,7 +226,7 @@ def test_the_replayed_journal_gives_what_was_live(durability):
         rig.tick(*orders[: n % 5 * 2])
     live = rig.machine
     replayed = pasture(game=replace(GAME, systems=(*GAME.systems, lambda world, tick: None)))
-    records = list(rig.journal.read(SHARD, 0))
+    records = rig.journal.records(SHARD)
     assert len(records) == 97 < live.tick == 120
     for record in records:
         while replayed.tick < record.tick - 1:
@@ -235,7 +236,7 @@ def test_the_replayed_journal_gives_what_was_live(durability):
         assert replayed.digest() == rig.digests[record.tick]
     while replayed.tick < live.tick:
         replayed.step(NOTHING)
-    assert replayed.snapshot() == live.snapshot()
+    assert frozen(replayed.capture().arrays) == frozen(live.capture().arrays)
     rig.sync()
     assert rig.replica.digest() == live._frames.digest()
 
@@ -352,10 +353,24 @@ async def test_a_system_that_fails_ends_the_run_by_raising():
 
 async def test_a_store_that_refuses_ends_the_run_by_raising():
     rig = Rig()
-    rig.journal.close()
-    rig.send(JOIN)
-    with pytest.raises(StoreClosed):
+    rig.tick(JOIN)
+    rig.journal.fail("disk full")
+    with pytest.raises(StoreFailed, match="disk full"):
         await rig.run_for(10)
+    assert rig.machine.tick == 1, "not even a tick without input"
+    assert [n for n in rig.notes if n[0] == "receipts"] == []
+
+
+async def test_a_host_without_a_claim_claims_its_shard_before_it_ticks():
+    rig = Rig(hold=False)
+    host = ShardHost(rig.machine, rig.journal, rig.bus, rig.clock, OPTIONS, rig.metrics, rig.health)
+    rig.host, stale = host, rig.host
+    rig.send(JOIN)
+    await rig.run_for(3)
+    assert [(r.tick, r.epoch, r.previous) for r in rig.journal.records(SHARD)] == [(1, 2, 0)]
+    rig.send(buy(1))
+    with pytest.raises(Fenced):
+        stale.tick_once()
 
 
 # -- arrivals ------------------------------------------------------------------------------

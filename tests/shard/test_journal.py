@@ -4,12 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.shard.errors import RecordError, ShardError
-from server.shard.journal import JournalRecord
+from server.shard.errors import RecordError, RecordOfTheFuture, RecordTorn, ShardError
+from server.shard.journal import OVERHEAD_BYTES, JournalRecord
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
-RECORDS = st.builds(JournalRecord, U32, U64, U64, U32, st.binary(max_size=40))
-RECORD = JournalRecord(shard=3, tick=12_345, epoch=7, simulation=2, payload=b"what the tick was given")
+RECORDS = st.builds(JournalRecord, U32, U64, U64, U32, st.binary(max_size=40), U64, st.none() | U64)
+RECORD = JournalRecord(
+    shard=3, tick=12_345, epoch=7, simulation=2, payload=b"what the tick was given", previous=12_340, digest=2**63 + 1
+)
+HEARTBEAT = JournalRecord(3, 12_365, 7, 2, b"", 12_345, 99)
+NOUGHT = JournalRecord(0, 0, 0, 0, b"", 0)
 
 
 @given(RECORDS)
@@ -17,24 +21,41 @@ def test_a_record_reads_back_as_it_was(record):
     assert JournalRecord.decode(record.encode()) == record
 
 
-@pytest.mark.parametrize("record", [RECORD, JournalRecord(0, 0, 0, 0, b"")])
-def test_every_truncation_is_refused(record):
+def test_a_digest_of_nought_is_a_digest():
+    assert JournalRecord.decode(JournalRecord(1, 1, 1, 1, b"", 0, 0).encode()).digest == 0
+    assert JournalRecord.decode(JournalRecord(1, 1, 1, 1, b"", 0).encode()).digest is None
+
+
+def test_a_record_costs_what_is_said_beside_its_payload():
+    assert len(RECORD.encode()) - len(RECORD.payload) == len(NOUGHT.encode()) == OVERHEAD_BYTES
+
+
+@pytest.mark.parametrize("record", [RECORD, HEARTBEAT, NOUGHT])
+def test_every_truncation_is_torn(record):
     data = record.encode()
     for size in range(len(data)):
-        with pytest.raises(RecordError, match="torn"):
+        with pytest.raises(RecordTorn, match="torn"):
             JournalRecord.decode(data[:size])
-    with pytest.raises(RecordError, match="torn"):
-        JournalRecord.decode(data + b"\0")
 
 
-@pytest.mark.parametrize("record", [RECORD, JournalRecord(0, 0, 0, 0, b"")])
-def test_every_flipped_bit_is_refused(record):
+@pytest.mark.parametrize("record", [RECORD, HEARTBEAT, NOUGHT])
+def test_every_end_that_was_never_written_is_torn(record):
+    """A page that did not reach the disk is read as noughts."""
+    data = record.encode()
+    for size in range(len(data) - 8):
+        with pytest.raises(RecordTorn, match="torn"):
+            JournalRecord.decode(data[:size] + bytes(len(data) - size))
+
+
+@pytest.mark.parametrize("record", [RECORD, HEARTBEAT, NOUGHT])
+def test_every_flipped_bit_is_refused_and_is_not_taken_for_a_torn_end(record):
     data = record.encode()
     for at in range(len(data) * 8):
         damaged = bytearray(data)
         damaged[at // 8] ^= 1 << at % 8
-        with pytest.raises(RecordError):
+        with pytest.raises(RecordError) as refusal:
             JournalRecord.decode(bytes(damaged))
+        assert not isinstance(refusal.value, RecordTorn), at
 
 
 @given(RECORDS, st.integers(0, 200), st.binary(min_size=1, max_size=8))
@@ -55,19 +76,25 @@ def test_any_bytes_are_no_record(noise):
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"),
+    ("damage", "error", "reason"),
     [
-        (lambda d: b"EVW1" + d[4:], "begins with b'EVW1'"),
-        (lambda d: d[:4] + b"\x02\x00" + d[6:], "format 2; this program reads format 1"),
-        (lambda d: d[:-1] + b"!", "checksum of tick 12345"),
-        # The two bytes of padding are covered too.
-        (lambda d: d[:6] + b"\x01" + d[7:], "checksum"),
+        (lambda d: b"EVW1" + d[4:], RecordError, "begins with b'EVW1'"),
+        (lambda d: d[:4] + b"\x02\x00" + d[6:], RecordOfTheFuture, "format 2; this program reads format 1"),
+        (lambda d: d[:12] + b"\x09" + d[13:], RecordError, "its head does not add up"),
+        (lambda d: d[:60] + b"!" + d[61:], RecordError, "checksum of tick 12345"),
+        (lambda d: d[:-1] + b"!", RecordError, "checksum of tick 12345"),
+        (lambda d: d + bytes(8), RecordError, "8 bytes follow the record of tick 12345"),
+        (lambda d: d[:50], RecordTorn, "50 bytes of a 56-byte head"),
+        (lambda d: d[:-9], RecordTorn, "the last 9 bytes of tick 12345 are missing"),
+        (lambda d: bytes(80), RecordTorn, "only the beginning"),
     ],
 )
-def test_the_refusal_names_the_damage(damage, reason):
-    with pytest.raises(RecordError, match=reason):
+def test_the_refusal_names_the_damage(damage, error, reason):
+    with pytest.raises(error, match=reason):
         JournalRecord.decode(damage(RECORD.encode()))
 
 
 def test_refusals_share_a_root():
+    assert issubclass(RecordTorn, RecordError)
+    assert issubclass(RecordOfTheFuture, RecordError)
     assert issubclass(RecordError, ShardError)
