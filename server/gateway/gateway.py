@@ -43,6 +43,8 @@ _log = structlog.get_logger(__name__)
 
 # Session ids fit the integers a browser's JavaScript has.
 _SESSION_BITS: Final = 53
+# Seconds after which one malformed message is forgotten.
+_FORGIVE_MALFORMED_SWEEPS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Gateway:
         self._inputs = 0
         self._dropped: Counter[str] = Counter()
         self._reported = (0, 0, 0)
+        self._sweeps = 0
         # The rate that PONG tells, from the host of this process or from frames' arrival.
         self.rate_hz = options.tick_rate_hz
         self._limits = SessionLimits(
@@ -200,10 +203,13 @@ class Gateway:
         if session.state is SessionState.CONNECTING:
             session.on(Happening.ENDED, now_s)
             return
+        joining = session.state is SessionState.JOINING
         session.on(Happening.LOST, now_s)
         session.outbox.clear()
         self.stream.remove(session)
-        self._presence(session, here=False)
+        # One whose entity is not there yet is told of as away when it comes, if it still is.
+        if not joining:
+            self._presence(session, here=False)
 
     # -- messages --------------------------------------------------------------------
 
@@ -310,10 +316,7 @@ class Gateway:
         session.outbox.clear()
         session.check = False
         if session.handle < 0:
-            if session.state is SessionState.RESUMING:
-                # The region was told that it is away.
-                self._presence(session, here=True)
-            session.state = SessionState.JOINING
+            session.on(Happening.READMITTED, now_s)
             return
         session.on(Happening.RESUMED, now_s)
         self._presence(session, here=True)
@@ -408,11 +411,16 @@ class Gateway:
 
     def sweep(self) -> None:
         """Once a second: time limits, and numbers for the metrics."""
+        self._sweeps += 1
         now_s, options = self._clock.now_s(), self._options
         for socket in tuple(self.sockets):
             session: Session = socket.session
             if socket.ending:
                 continue
+            # Forgiven by and by: a slip now and then, over hours, is no flood.
+            session.strikes = max(0, session.strikes - 1)
+            if session.malformed and self._sweeps % _FORGIVE_MALFORMED_SWEEPS == 0:
+                session.malformed -= 1
             if session.state is SessionState.CONNECTING and now_s - session.since_s > options.handshake_timeout_s:
                 self._end(socket, CloseCode.HANDSHAKE_TIMEOUT, "no HELLO in time")
             elif session.state is SessionState.LAGGING and now_s - session.since_s > options.lag_timeout_s:

@@ -47,8 +47,10 @@ class Happening(Enum):
     DRAINED = "drained"
     # The connection broke.
     LOST = "lost"
-    # A connection came with its resume token.
+    # A connection came with its resume token, and its entity is there.
     RESUMED = "resumed"
+    # The same, before the region placed the entity.
+    READMITTED = "readmitted"
     # LEAVE, refusal, or the grace time is over.
     ENDED = "ended"
 
@@ -63,7 +65,7 @@ TRANSITIONS: Final[dict[tuple[SessionState, Happening], SessionState]] = {
     (_S.JOINING, _H.BOUND): _S.JOINED,
     # Its JOIN is under way and can't be called back: the entity will come, and wait.
     (_S.JOINING, _H.LOST): _S.RESUMING,
-    (_S.JOINING, _H.RESUMED): _S.JOINING,
+    (_S.JOINING, _H.READMITTED): _S.JOINING,
     (_S.JOINING, _H.ENDED): _S.CLOSED,
     (_S.JOINED, _H.STALLED): _S.LAGGING,
     (_S.JOINED, _H.LOST): _S.RESUMING,
@@ -75,6 +77,7 @@ TRANSITIONS: Final[dict[tuple[SessionState, Happening], SessionState]] = {
     (_S.LAGGING, _H.ENDED): _S.CLOSED,
     (_S.RESUMING, _H.BOUND): _S.RESUMING,
     (_S.RESUMING, _H.RESUMED): _S.JOINED,
+    (_S.RESUMING, _H.READMITTED): _S.JOINING,
     (_S.RESUMING, _H.ENDED): _S.CLOSED,
 }
 

@@ -150,24 +150,42 @@ class RegionStream:
     def _on_frame(self, data: bytes) -> None:
         try:
             frame = Frame.decode(data, self._schema)
-            if self._awaits_key and not frame.key:
-                # What it says of sessions still counts; what it says of entities can't be used.
-                self._tell_sessions(frame)
-                return
+        except BatchError as error:
+            self._start_over(str(error))
+            return
+        if self._awaits_key and not frame.key:
+            # What it says of sessions still counts; what it says of entities can't be used.
+            self._tell_sessions(frame)
+            return
+        try:
             change = self.replica.apply(frame)
-        except (BatchError, FrameGap) as error:
-            _log.warning("replica starts over", region=self.region.id, reason=str(error))
-            self._ask_for_keyframe()
+        except FrameGap as error:
+            self._start_over(str(error))
+            self._tell_sessions(frame)
             return
         self.frame_s = self._clock.now_s()
-        if frame.key:
-            self._awaits_key = False
-            for session in self.viewers:
-                session.fresh = False
-                self.mark(session)
-        self._tell_sessions(frame)
-        if self.viewers:
-            self._write_all(change, frame)
+        try:
+            if frame.key:
+                self._awaits_key = False
+                self._forget_views()
+            self._tell_sessions(frame)
+            if self.viewers:
+                self._write_all(change, frame)
+        except Exception:
+            # Some have this frame and some do not: nobody's view is to be trusted, and none drifts in silence.
+            self._start_over("a frame could not be shown")
+            self._forget_views()
+            raise
+
+    def _start_over(self, reason: str) -> None:
+        _log.warning("replica starts over", region=self.region.id, reason=reason)
+        self._ask_for_keyframe()
+
+    def _forget_views(self) -> None:
+        """Everyone gets a fresh view with the next frame that can be shown."""
+        for session in self.viewers:
+            session.fresh = False
+            self.mark(session)
 
     def _ask_for_keyframe(self) -> None:
         self._awaits_key = True

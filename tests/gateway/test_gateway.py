@@ -598,9 +598,9 @@ async def test_a_world_that_starts_again_knows_its_players():
     async with serving(ours, GAME) as app:
         ada, bob = await Visitor.join(app, name="Ada"), await Visitor.join(app, token=token("bob"))
         await ada.until_acked([await ada.input(ADD, n) for n in (1, 2, 3)][-1])
-        snapshot, before, his = app.machine.snapshot(), ada.welcome, bob.welcome
+        state, before, his = app.machine.capture(), ada.welcome, bob.welcome
     again = Everstep(ours, GAME)
-    again.machine.restore(snapshot)
+    again.machine.adopt(state)
     async with again:
         back = await Visitor.connect(again)
         welcome = await back.hello(resume=before.resume)
