@@ -18,7 +18,6 @@ from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.sessions import Sessions
-from server.shard.checkpoint import differences
 from server.shard.errors import CaptureRefused
 from server.shard.machine import (
     JOIN,
@@ -29,15 +28,17 @@ from server.shard.machine import (
     Capture,
     Effects,
     Records,
+    Terms,
     TickInput,
     command_shapes,
+    differences,
     empty_records,
 )
 from server.sim.component import Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
 from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
-from server.sim.migrate import migrate
+from server.sim.migrate import migrate, path
 
 _NO_ROWS: Rows = np.zeros(0, np.int64)
 
@@ -52,7 +53,16 @@ class RegionMachine:
         self.region = region
         self.seed = seed
         self.dt = 1.0 / tick_rate_hz
-        self._terms = {"seed": seed, "tick_rate_hz": float(tick_rate_hz), **region.terms}
+        self._terms: Terms = {
+            "seed": seed,
+            "tick_rate_hz": float(tick_rate_hz),
+            "region": region.id,
+            "x": float(region.x),
+            "y": float(region.y),
+            "width": float(region.width),
+            "height": float(region.height),
+            "entities_max": region.entities_max,
+        }
         self._digest_every = digest_every_ticks
         self._shapes = command_shapes(game.schema)
         self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
@@ -146,7 +156,7 @@ class RegionMachine:
 
     def capture(self, spare: Capture | None = None) -> Capture:
         """World and sessions, copied. `spare`: an earlier capture that nobody reads any more, to be written over."""
-        arrays = self.world.capture(spare and spare.arrays)
+        arrays = self.world.capture(spare.arrays if spare else None)
         arrays.update(self.sessions.capture())
         return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
@@ -173,7 +183,8 @@ class RegionMachine:
         """A capture of another version of the game as one of this, by the game's migrations. Raises CaptureRefused."""
         self._check_origin(capture)
         try:
-            arrays = migrate(self.game, capture.arrays, capture.simulation)
+            changes = path(self.game.migrations, capture.simulation, self.game.version)
+            arrays = migrate(capture.arrays, changes, self.game.components, self.game.archetypes)
         except MigrationError as error:
             raise CaptureRefused(f"{self.game.name}: {error}") from error
         return replace(capture, simulation=self.game.version, arrays=arrays)

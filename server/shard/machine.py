@@ -8,7 +8,7 @@ and carries out the effects after; the machine knows neither journal nor network
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -119,6 +119,27 @@ class Effects:
     receipts: Records = field(default_factory=lambda: np.zeros(0, PROCESSED))
 
 
+# What a state was made under, beside its game: the seed, the region's bounds, the tick rate. Any of them changed,
+# the same input would give another state.
+Terms = Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A state between two ticks, taken out of its machine: nothing in it changes when the machine goes on."""
+
+    game: str
+    # The game version whose state it is.
+    simulation: int
+    # Ticks made.
+    tick: int
+    terms: Terms
+    # What determinism depends on where it was taken: versions, byte order, how floats behave.
+    fingerprint: Mapping[str, str]
+    # Every array that is state, by name.
+    arrays: Mapping[str, NDArray[Any]]
+
+
 class Machine(Protocol):
     """A deterministic state machine. All methods are pure but for the machine's own state."""
 
@@ -140,14 +161,26 @@ class Machine(Protocol):
     def step(self, inputs: TickInput) -> Effects:
         """Advance by one tick."""
 
+    def replay(self, inputs: TickInput) -> None:
+        """Advance by one tick that had its effects before: the same state as `step`, sooner."""
+
     def keyframe(self) -> bytes:
         """An encoded frame from which an empty replica can start, as of the last tick."""
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
+    def capture(self, spare: Capture | None = None) -> Capture:
+        """The whole state, copied; at most 2 ms for 100,000 entities, for the next tick waits.
 
-    def restore(self, data: bytes) -> None:
-        """Become the machine that wrote the snapshot."""
+        `spare`: an earlier capture that nobody reads any more. Its memory may be written over.
+        """
+
+    def adopt(self, capture: Capture) -> None:
+        """Become the machine it was taken of. Raises CaptureRefused; the machine is then unchanged."""
+
+    def migrated(self, capture: Capture) -> Capture:
+        """A capture of another version of the game as one of this version.
+
+        Raises CaptureRefused where the game says no way from there to here.
+        """
 
     def digest(self) -> int:
         """64 bits that differ when any byte of the state does."""
@@ -159,3 +192,12 @@ class Machine(Protocol):
 def empty_records(shape: CommandSchema) -> NDArray[Any]:
     """(0,) records of this command."""
     return np.zeros(0, shape.dtype)
+
+
+def differences(written: Mapping[str, object], here: Mapping[str, object]) -> Sequence[str]:
+    """What differs between two sets of terms or fingerprints, in words; empty where nothing does."""
+    return [
+        f"{name} is {here.get(name, 'unknown')} here and was {written.get(name, 'unknown')} where it was written"
+        for name in sorted({*written, *here})
+        if written.get(name) != here.get(name)
+    ]

@@ -23,10 +23,11 @@ from server.sim.component import (
     Rows,
     column,
 )
-from server.sim.errors import CapacityError, DeclarationError, SimError, SnapshotError
+from server.sim.errors import CapacityError, DeclarationError, MigrationError, SimError, SnapshotError
 from server.sim.game import Command, Event, Game, Tick, arg, text
 from server.sim.grid import Grid, Neighbours
 from server.sim.history import History
+from server.sim.migrate import Migration, Saved
 from server.sim.rng import Random
 from server.sim.world import World
 
@@ -52,9 +53,12 @@ __all__ = [
     "Game",
     "Grid",
     "History",
+    "Migration",
+    "MigrationError",
     "Neighbours",
     "Random",
     "Rows",
+    "Saved",
     "SimError",
     "SnapshotError",
     "Tick",

@@ -3,7 +3,8 @@
 SimError
 ├── DeclarationError    a game declares something that cannot be
 ├── CapacityError       the region is full
-└── SnapshotError       bytes that are not a snapshot of this game
+├── SnapshotError       arrays that are not a state of this game
+└── MigrationError      a state that no migration brings to this version
 """
 
 from __future__ import annotations
@@ -22,4 +23,8 @@ class CapacityError(SimError):
 
 
 class SnapshotError(SimError):
-    """Bytes that are not a snapshot of this game."""
+    """Arrays that are not a state of this game."""
+
+
+class MigrationError(SimError):
+    """A state that no migration brings to this version, or that a migration left unfit for it."""

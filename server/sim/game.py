@@ -33,6 +33,7 @@ from protocol.schema import (
 )
 from server.sim.component import U32, U64, Archetype, Component, Rows
 from server.sim.errors import DeclarationError
+from server.sim.migrate import Migration
 from server.sim.rng import Random
 from server.sim.world import World
 
@@ -220,6 +221,8 @@ class Game:
     away: Leave = stay
     # The player is back within the grace time.
     back: Leave = stay
+    # How states of other versions become states of this one; see server/sim/migrate.py.
+    migrations: Sequence[Migration] = ()
 
     def __post_init__(self) -> None:
         x, y = (self.position.columns.get(n) for n in "xy")
@@ -242,6 +245,8 @@ class Game:
         for c in self.commands:
             if c.reliable and c.latest_wins:
                 raise DeclarationError(f"{c.__name__}: of latest_wins some are never applied, of reliable every one is")
+        if len({m.old for m in self.migrations}) + len({m.new for m in self.migrations}) < 2 * len(self.migrations):
+            raise DeclarationError("two migrations lead from, or to, the same version")
         messages: list[type[Command | Event]] = [*self.commands, *self.events]
         for d in messages:
             for a in d.args:

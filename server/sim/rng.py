@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from server.sim.component import F32, I64, U64
 
+# Changes when the same key draws another value: worlds are replayed by the version that made them.
+VERSION: Final = 1
+
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _M1: Final = 0xBF58476D1CE4E5B9

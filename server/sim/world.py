@@ -6,13 +6,14 @@ a handle meets nobody rather than somebody else. `generation` tells two lives of
 
 Despawned rows leave every query at once and are cleared by `end_tick`, so that a
 system still holding them this tick does no harm and dead rows are always zero:
-the same world has the same bytes.
+the same world has the same bytes. For the same reason a component's columns are state only where an
+entity has it: what a system writes to other rows is neither kept nor digested.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -27,8 +28,11 @@ C = TypeVar("C", bound=Component)
 # Freed rows that must lie idle before the oldest of them is used again.
 REST_ROWS: Final = 1024
 
-_HEAD: Final = struct.Struct("<4sIQIII")
-_MAGIC: Final = b"EVW1"
+# A world's state by name; see `World.capture`.
+Arrays = Mapping[str, NDArray[Any]]
+
+# Rows by which room for a capture grows, so that a world that grows does not ask for new memory each time.
+_ROOM_ROWS: Final = 4096
 
 
 class World:
@@ -188,68 +192,123 @@ class World:
         good = (rows >= 0) & (rows < self.high_water) & self._has[component][self.archetype[safe]]
         return np.where(good, rows, -1)
 
-    # -- bytes ---------------------------------------------------------------
-
-    def state_arrays(self) -> list[NDArray[Any]]:
-        """Every array that is state, in a fixed order. Call between ticks."""
-        hw = self.high_water
-        arrays: list[NDArray[Any]] = [self.archetype[:hw], self.generation[:hw], self.owner[:hw], self._free]
-        for component in self._columns.values():
-            arrays += [array[:hw] for _, array in component.arrays()]
-        return arrays
+    # -- state ---------------------------------------------------------------
 
     def digest(self, seed: int = 0) -> int:
         """64-bit XXH3 over the state's bytes. Call between ticks."""
         h = xxhash.xxh3_64(seed=seed)
         h.update(struct.pack("<II", self.capacity, self.high_water))
-        for array in self.state_arrays():
-            h.update(np.ascontiguousarray(array).view(np.uint8).data)
+        for _, array, rows in self._parts():
+            h.update(np.ascontiguousarray(array if rows is None else array[rows]).view(np.uint8).data)
         return h.intdigest()
 
-    def snapshot(self) -> bytes:
-        """The whole state. `restore` of a world of the same game makes it again, byte for byte."""
-        arrays = self.state_arrays()
-        head = _HEAD.pack(_MAGIC, self.capacity, self.structure, self.high_water, self._free.size, len(arrays))
-        return b"".join([head, *(np.ascontiguousarray(a).tobytes() for a in arrays)])
+    def capture(self, spare: Arrays | None = None) -> dict[str, NDArray[Any]]:
+        """The whole state, copied, as named arrays; `adopt` makes it again, byte for byte. Call between ticks.
 
-    def restore(self, data: bytes | memoryview) -> None:
-        """Become the world that `snapshot` wrote. Raises SnapshotError; the world is then unchanged."""
-        view = memoryview(data)
-        if len(view) < _HEAD.size:
-            raise SnapshotError(f"{len(view)} bytes are no world")
-        magic, capacity, structure, high_water, free, arrays = _HEAD.unpack_from(view)
-        if magic != _MAGIC or capacity != self.capacity or high_water > capacity or free > capacity:
-            raise SnapshotError("not a world of this capacity")
-        targets: list[NDArray[Any]] = [self.archetype, self.generation, self.owner]
-        targets += [array for c in self._columns.values() for _, array in c.arrays()]
-        # Bytes per row of each; `target[:1]`, for a column may hold several numbers per row.
-        widths = [target[:1].nbytes for target in targets]
-        size = _HEAD.size + free * 8 + high_water * sum(widths)  # exact: integers
-        if arrays != len(targets) + 1 or size != len(view):
-            raise SnapshotError("a world of other components")
-        archetype = np.frombuffer(view, np.uint8, high_water, _HEAD.size)
-        # The free rows follow archetype, generation and owner.
-        freed_at = _HEAD.size + high_water * (widths[0] + widths[1] + widths[2])
-        freed = np.frombuffer(view, "<i8", free, freed_at).astype(np.int64)
-        if ((archetype >= len(self.archetypes)) & (archetype != NO_ARCHETYPE)).any():
-            raise SnapshotError("a world of other archetypes")
-        if ((freed < 0) | (freed >= high_water)).any() or (archetype[freed] != NO_ARCHETYPE).any():
-            raise SnapshotError("free rows that are not free")
-        at = _HEAD.size
-        for i, (target, width) in enumerate(zip(targets, widths, strict=True)):
-            if i == 3:
-                at += free * 8
-            values = np.frombuffer(view, target.dtype, high_water * width // target.itemsize, at)
-            target[:high_water] = values.reshape(high_water, *target.shape[1:])
-            target[high_water:] = NO_ARCHETYPE if i == 0 else np.zeros((), target.dtype)
-            at += high_water * width
-        self._free = freed
+        Names: `Component.field` for columns, `@...` for the world's own. A component that few entities have is kept
+        for those alone, in order of the rows in `Component@rows`; the others for all rows below the high water.
+        `spare`: an earlier capture that nobody reads any more, to be written over: fresh memory costs more than the
+        copying.
+        """
+        spare = spare or {}
+        arrays: dict[str, NDArray[Any]] = {
+            "@world": np.array([self.capacity, self.high_water], np.uint64),
+            "@archetypes": np.array([a.name.encode() for a in self.archetypes], np.bytes_),
+        }
+        for component in self._columns:
+            rows = self._carriers(component)
+            if rows is not None:
+                arrays[f"{component.__name__}@rows"] = rows
+        for name, array, rows in self._parts():
+            n = len(array) if rows is None else rows.size
+            copy = _room(spare.get(name), n, array)
+            if rows is None:
+                np.copyto(copy, array)
+            else:
+                # "clip" skips the check of rows that a query has just made; "raise" would copy twice.
+                np.take(array, rows, axis=0, out=copy, mode="clip")
+            arrays[name] = copy
+        return arrays
+
+    def adopt(self, arrays: Arrays) -> None:
+        """Become the world that `capture` was called on. Raises SnapshotError; the world is then unchanged."""
+        high_water = self._check_own(arrays)
+        carriers: dict[type[Component], Rows | None] = {}
+        known = {"@world", "@archetypes", "@archetype", "@generation", "@owner", "@free"}
+        for component in self._columns:
+            name = f"{component.__name__}@rows"
+            rows = arrays.get(name)
+            if rows is not None:
+                known.add(name)
+                if rows.dtype != np.int64 or rows.ndim != 1 or not _ascending(rows, high_water):
+                    raise SnapshotError(f"{name}: not rows of this world")
+            carriers[component] = rows
+            n = high_water if rows is None else rows.size
+            for field, spec in component.columns.items():
+                known.add(f"{component.__name__}.{field}")
+                _check(arrays, f"{component.__name__}.{field}", spec.dtype, (n, *spec.shape))
+        if extra := sorted(set(arrays) - known):
+            raise SnapshotError(f"unknown to this game: {', '.join(extra)}")
+
+        own = (("@archetype", self.archetype), ("@generation", self.generation), ("@owner", self.owner))
+        for name, target in own:
+            target[:high_water] = arrays[name]
+            target[high_water:] = NO_ARCHETYPE if name == "@archetype" else 0
+        for component, columns in self._columns.items():
+            rows = carriers[component]
+            for field, target in columns.arrays():
+                values = arrays[f"{component.__name__}.{field}"]
+                if rows is None:
+                    target[:high_water] = values
+                    target[high_water:] = np.zeros((), target.dtype)
+                else:
+                    target[:] = np.zeros((), target.dtype)
+                    target[rows] = values
+        self._free = arrays["@free"].astype(np.int64)
         self.high_water = high_water
-        self.structure = structure
         self._dying.clear()
-        self._cache.clear()
+        self._changed()
 
     # -- inside --------------------------------------------------------------
+
+    def _parts(self) -> Iterator[tuple[str, NDArray[Any], Rows | None]]:
+        """Every array that is state, in a fixed order: its name, itself, and the rows that matter (None: all)."""
+        hw = self.high_water
+        yield "@archetype", self.archetype[:hw], None
+        yield "@generation", self.generation[:hw], None
+        yield "@owner", self.owner[:hw], None
+        yield "@free", self._free, None
+        for component, columns in self._columns.items():
+            rows = self._carriers(component)
+            for field, array in columns.arrays():
+                yield f"{component.__name__}.{field}", array[:hw], rows
+
+    def _carriers(self, component: type[Component]) -> Rows | None:
+        """The rows that have it, where they are so few that gathering them pays; None: take all rows."""
+        rows = self.rows(component)
+        return rows if 2 * rows.size < self.high_water else None
+
+    def _check_own(self, arrays: Arrays) -> int:
+        """The high water of a capture whose own arrays agree with each other. Raises SnapshotError."""
+        _check(arrays, "@world", np.dtype(np.uint64), (2,))
+        capacity, high_water = (int(n) for n in arrays["@world"])
+        if capacity != self.capacity or high_water > capacity:
+            raise SnapshotError(f"a world of {capacity} rows; this one has {self.capacity}")
+        names = [a.name.encode() for a in self.archetypes]
+        if "@archetypes" not in arrays or arrays["@archetypes"].tolist() != names:
+            raise SnapshotError("a world of other archetypes")
+        _check(arrays, "@archetype", np.dtype(np.uint8), (high_water,))
+        _check(arrays, "@generation", np.dtype(np.uint32), (high_water,))
+        _check(arrays, "@owner", np.dtype(np.uint64), (high_water,))
+        archetype = arrays["@archetype"]
+        if ((archetype >= len(names)) & (archetype != NO_ARCHETYPE)).any():
+            raise SnapshotError("@archetype: one that this game does not have")
+        freed = arrays.get("@free", np.zeros(0))
+        # Every row without an entity is free, once.
+        empty = np.flatnonzero(archetype == NO_ARCHETYPE)
+        if freed.dtype != np.int64 or not np.array_equal(np.sort(freed, kind="stable"), empty):
+            raise SnapshotError("@free: not the rows that are free")
+        return high_water
 
     def _select(self, wanted: Bool) -> Rows:
         rows = np.flatnonzero(wanted[self.archetype[: self.high_water]])
@@ -260,3 +319,25 @@ class World:
     def _changed(self) -> None:
         self.structure += 1
         self._cache.clear()
+
+
+def _room(spare: NDArray[Any] | None, n: int, like: NDArray[Any]) -> NDArray[Any]:
+    """(n, ...) of the type of `like`, in the memory of `spare` where it has enough."""
+    whole = None if spare is None else spare.base
+    if not isinstance(whole, np.ndarray) or (whole.dtype, whole.shape[1:]) != (like.dtype, like.shape[1:]):
+        whole = None
+    if whole is None or len(whole) < n or not whole.flags.writeable:
+        whole = np.empty(((n // _ROOM_ROWS + 1) * _ROOM_ROWS, *like.shape[1:]), like.dtype)
+    return whole[:n]
+
+
+def _check(arrays: Arrays, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    array = arrays.get(name)
+    if array is None:
+        raise SnapshotError(f"{name} is missing")
+    if array.dtype != dtype or array.shape != shape:
+        raise SnapshotError(f"{name} is {array.dtype} {array.shape}; here it is {dtype} {shape}")
+
+
+def _ascending(rows: Rows, below: int) -> bool:
+    return not rows.size or bool(rows[0] >= 0 and rows[-1] < below and (rows[1:] > rows[:-1]).all())

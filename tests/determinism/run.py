@@ -4,7 +4,7 @@
 
 Prints JSON: `digests`, one per tick; `frames`, a digest of all frames; `entities`, how many lived at the end.
 `--arrivals` shuffles the order in which each tick's batches arrive and repeats some, which must change nothing.
-`--restore` continues after that tick in a fresh machine made from a snapshot.
+`--restore` continues after that tick in a fresh machine that adopts its state.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def main() -> None:
         frames.update(region.step(inbox.take(region.high_water)).frame)
         digests.append(f"{region.digest():016x}")
         if number == options.restore:
-            snapshot, region = region.snapshot(), machine()
-            region.restore(snapshot)
+            capture, region = region.capture(), machine()
+            region.adopt(capture)
     json.dump({"digests": digests, "frames": frames.hexdigest(), "entities": region.world.count}, sys.stdout)
 
 

@@ -94,9 +94,9 @@ def busy(seed: int, ticks: int, *, resume_at: int = -1) -> list[int]:
     digests = []
     for tick in range(ticks):
         if tick == resume_at:
-            saved = play.machine.snapshot()
+            saved = play.machine.capture()
             other = Play(GAME, size=200, seed=3)
-            other.machine.restore(saved)
+            other.machine.adopt(saved)
             other._seq = play._seq
             play = other
         for session in (1, 2, 3):

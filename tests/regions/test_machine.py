@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +9,11 @@ from hypothesis import strategies as st
 
 from protocol.codec import decode_server
 from server.regions.frame import Frame
+from server.shard.errors import CaptureRefused
 from server.shard.inbox import Inbox
 from server.shard.machine import NOTHING, PROCESSED, TickInput
-from server.sim import CapacityError, SnapshotError
+from server.sim import CapacityError
+from tests.support.captures import damaged, frozen
 from tests.support.orders import batch, tick_input
 from tests.support.pasture import GAME, PLAYER, REGION, SHEEP, Body, Buy, Move, Position, Rang, Said, pasture
 from tests.support.replica import PlainReplica
@@ -100,8 +101,8 @@ def test_the_same_inputs_give_the_same_bytes_live_replayed_and_restored(ticks, d
         if machine.tick == restore_at:
             restored = pasture()
             step(restored, join(99), join(98))
-            restored.restore(machine.snapshot())
-            assert restored.snapshot() == machine.snapshot()
+            restored.adopt(machine.capture())
+            assert frozen(restored.capture().arrays) == frozen(machine.capture().arrays)
             assert restored.keyframe() == machine.keyframe()
             late.apply(restored.keyframe())
             return restored
@@ -336,7 +337,7 @@ def test_who_leaves_hears_no_more():
     assert [e[0] for e in events(frame)] == [(7,)]
 
 
-# -- frames, snapshots -------------------------------------------------------------------
+# -- frames, captures --------------------------------------------------------------------
 
 
 def test_digests_come_as_often_as_told_and_acks_are_the_numbers_processed():
@@ -362,37 +363,69 @@ def test_the_digest_sees_tick_sessions_and_world():
     assert len(set(seen)) == 5
 
 
-def damaged_snapshots(machine):
-    parts = msgpack.unpackb(machine.snapshot())
-    name, version, tick, seed, sessions, world = parts
-    yield b""
-    yield machine.snapshot()[:-1]
-    yield msgpack.packb(5)
-    yield msgpack.packb(parts[:-1])
-    yield msgpack.packb(["meadow", version, tick, seed, sessions, world])
-    yield msgpack.packb([name, version + 1, tick, seed, sessions, world])
-    yield msgpack.packb([name, version, tick, seed + 1, sessions, world])
-    yield msgpack.packb([name, version, None, seed, sessions, world])
-    yield msgpack.packb([name, version, tick, seed, 5, world])
-    yield msgpack.packb([name, version, tick, seed, "text", world])
-    yield msgpack.packb([name, version, tick, seed, sessions[:-1], world])
-    yield msgpack.packb([name, version, tick, seed, sessions, 5])
-    yield msgpack.packb([name, version, tick, seed, sessions, world[:-1]])
+def refused_captures(machine):
+    whole = machine.capture()
+    for name, arrays in damaged(whole.arrays):
+        yield name, replace(whole, arrays=arrays)
+    yield "another game", replace(whole, game="meadow")
+    yield "a later version", replace(whole, simulation=whole.simulation + 1)
+    for term, value in (("seed", 12), ("tick_rate_hz", 30.0), ("entities_max", 64), ("width", 64.0), ("region", 5)):
+        yield term, replace(whole, terms={**whole.terms, term: value})
     # A session that plays a row which no world of this capacity has.
-    yield msgpack.packb([name, version, tick, seed, sessions[:8] + b"\xff" * 7 + b"\x00" + sessions[16:], world])
+    rows = np.full(len(machine.sessions), 1 << 40)
+    yield "row", replace(whole, arrays={**whole.arrays, "@sessions.row": rows})
 
 
-def test_a_refused_snapshot_changes_nothing():
+def test_a_refused_capture_changes_nothing():
     other, machine = pasture(), pasture()
-    step(other, join(3))
+    step(other, join(3), join(5))
     step(machine, join(7))
-    before = machine.snapshot()
-    for damaged in damaged_snapshots(other):
-        with pytest.raises(SnapshotError):
-            machine.restore(damaged)
-        assert machine.snapshot() == before
-    machine.restore(other.snapshot())
+    before = frozen(machine.capture().arrays)
+    for name, capture in refused_captures(other):
+        with pytest.raises(CaptureRefused):
+            machine.adopt(capture)
+        assert frozen(machine.capture().arrays) == before, name
+    machine.adopt(other.capture())
     assert machine.digest() == other.digest()
+
+
+def test_a_refusal_names_the_setting_that_differs():
+    capture = pasture(seed=12).capture()
+    with pytest.raises(CaptureRefused, match="seed is 11 here and was 12 where it was written"):
+        pasture().adopt(capture)
+
+
+def test_a_capture_stays_as_it_was_when_the_machine_goes_on():
+    machine = pasture()
+    step(machine, join(3))
+    capture = machine.capture()
+    before, digest = frozen(capture.arrays), machine.digest()
+    step(machine, ("Move", 3, 1, 5.0, 20.0), ("Buy", 3, 2, 9), ("Cull", 3, 3, 2))
+    assert frozen(capture.arrays) == before
+    restored = pasture()
+    restored.adopt(capture)
+    assert (restored.digest(), restored.tick) == (digest, 1)
+    # The spare's memory is used again, also where the state has grown.
+    again = machine.capture(capture)
+    assert frozen(again.arrays) == frozen(machine.capture().arrays)
+    assert any(np.shares_memory(again.arrays[name], array) for name, array in capture.arrays.items() if array.size)
+
+
+def test_a_replayed_tick_is_the_tick_and_the_next_frame_follows_it():
+    live, replayed = pasture(), pasture()
+    replica = PlainReplica(GAME.schema)
+    orders = [[join(3)], [("Move", 3, 1, 5.0, 20.0)], [("Buy", 3, 2, 9)], [("Cull", 3, 3, 2)], []]
+    for tick in orders[:-1]:
+        inputs = tick_input(live, *tick)
+        live.step(inputs)
+        replayed.replay(inputs)
+        assert (replayed.digest(), replayed.tick) == (live.digest(), live.tick)
+    assert replayed.keyframe() == live.keyframe()
+    replica.apply(replayed.keyframe())
+    inputs = tick_input(live, ("Say", 3, 4, b"hi"), ("Move", 3, 5, 6.0, 20.0))
+    frame = replayed.step(inputs).frame
+    assert frame == live.step(inputs).frame
+    replica.apply(frame)
 
 
 def test_a_game_that_fails_fails_aloud():
@@ -402,22 +435,3 @@ def test_a_game_that_fails_fails_aloud():
     machine = pasture(game=replace(GAME, systems=(broken,)))
     with pytest.raises(CapacityError):
         machine.step(NOTHING)
-
-
-@given(st.integers(0, 100_000), st.binary(min_size=1, max_size=10))
-def test_any_damaged_snapshot_is_refused_or_is_a_whole_state(at, noise):
-    other, machine = pasture(), pasture()
-    step(other, join(3))
-    data = other.snapshot()
-    at %= len(data)
-    before = machine.snapshot()
-    try:
-        machine.restore(data[:at] + noise + data[at + len(noise) :])
-    except SnapshotError:
-        assert machine.snapshot() == before
-    else:
-        restored = pasture()
-        restored.restore(machine.snapshot())
-        assert restored.digest() == machine.digest()
-        machine.step(NOTHING)
-        PlainReplica(GAME.schema).apply(machine.keyframe())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from server.regions.sessions import Sessions
 from server.shard.machine import PROCESSED
 from server.sim.errors import SnapshotError
+from tests.support.captures import damaged
 from tests.support.pasture import GAME, REGION, SHEEP
 
 IDS = st.sampled_from((1, 2, 3, 50, 2**63, 2**64 - 1))
@@ -46,7 +47,7 @@ def test_any_comings_and_goings(operations):
         assert table.seqs(ALL).tolist() == [model.get(s, (0, -1))[1] for s in ALL.tolist()]
         assert (table.find(ALL) >= 0).tolist() == [s in model for s in ALL.tolist()]
         back = Sessions()
-        back.from_bytes(table.to_bytes(), world.capacity)
+        back.adopt(table.capture(), world.capacity)
         assert back.to_bytes() == table.to_bytes()
 
 
@@ -70,7 +71,7 @@ def test_a_row_that_somebody_else_has_now_is_not_the_sessions():
     assert table.rows(ALL[:0], world).tolist() == []
     assert table.whose_entity_ended(world).tolist() == [5]
     world.end_tick()
-    world.restore(world.snapshot())
+    world.adopt(world.capture())
     world.spawn(SHEEP, REGION.entities_max - 1)
     assert world.archetype[rows[0]] != 255, "the row lives again"
     assert table.whose_entity_ended(world).tolist() == [5]
@@ -81,18 +82,15 @@ def test_a_damaged_table_is_refused_and_changes_nothing():
     table = Sessions()
     table.add(1, 3, 1, b"player", b"name")
     table.add(2, 4, 1, b"player", b"name")
-    good = table.to_bytes()
-    record = len(good) // 2
-    for damaged in (good[:-1], good[record:] + good[:record], good[:record] * 2):
+    before, good = table.to_bytes(), table.capture()
+    backwards = {name: array[::-1] for name, array in good.items()}
+    twice = {name: array[[0, 0]] for name, array in good.items()}
+    beyond = {**good, "@sessions.row": np.array([3, 64])}
+    below = {**good, "@sessions.row": np.array([-1, 4])}
+    for name, arrays in [*damaged(good)[:-1], ("order", backwards), ("twice", twice), ("64", beyond), ("-1", below)]:
         with pytest.raises(SnapshotError):
-            table.from_bytes(damaged, 64)
-    with pytest.raises(SnapshotError, match="rows"):
-        table.from_bytes(good, 4)
-    with pytest.raises(SnapshotError, match="rows"):
-        table.from_bytes(good[:8] + b"\xff" * 8 + good[16:], 64)
-    assert table.to_bytes() == good
-    table.from_bytes(b"", 64)
-    assert len(table) == 0
+            table.adopt(arrays, 64)
+        assert table.to_bytes() == before, name
 
 
 def test_a_keyframe_can_tell_everyone_who_is_here():

@@ -90,7 +90,7 @@ def test_a_gap_in_the_record_is_not_shown_as_past():
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 30))
-def test_it_survives_snapshot_and_restore(seed, last):
+def test_it_survives_capture_and_adoption(seed, last):
     world = make_world()
     rng = np.random.default_rng(seed)
     for number in range(1, last + 1):
@@ -100,7 +100,7 @@ def test_it_survives_snapshot_and_restore(seed, last):
             world.despawn(rng.integers(0, 12, 2))
         run(world, number, number)
     copy = make_world()
-    copy.restore(world.snapshot())
+    copy.adopt(world.capture())
     assert copy.digest() == world.digest()
     rows = world.rows(Position)
     for number in range(last - 6, last + 2):

@@ -20,6 +20,7 @@ from server.sim import (
     column,
 )
 from server.sim.world import REST_ROWS
+from tests.support.captures import damaged, frozen
 
 
 class Position(Component):
@@ -65,10 +66,10 @@ class Model(RuleBasedStateMachine):
     def spawn(self, archetype, n):
         room = self.capacity - len(self.alive) - len(self.dying)
         if n > room:
-            before = self.world.snapshot()
+            before = self.world.digest()
             with pytest.raises(CapacityError):
                 self.world.spawn(archetype, n)
-            assert self.world.snapshot() == before
+            assert self.world.digest() == before
             return multiple()
         rows = self.world.spawn(archetype, n)
         assert rows.shape == (n,)
@@ -112,9 +113,9 @@ class Model(RuleBasedStateMachine):
         # Whatever the copy was before must not show.
         copy.spawn(AVATAR, self.capacity)
         copy.despawn(np.arange(self.capacity // 2))
-        copy.restore(self.world.snapshot())
+        copy.adopt(self.world.capture())
         assert copy.digest() == self.world.digest()
-        assert copy.snapshot() == self.world.snapshot()
+        assert frozen(copy.capture()) == frozen(self.world.capture())
         self.world = copy
 
     @rule(ref=refs)
@@ -238,50 +239,64 @@ def test_queries_are_not_for_writing():
             rows[0] = 9
 
 
-def damaged(data):
-    """Ways in which bytes are no snapshot of this world."""
-    head = 4 + 4 + 8 + 4 + 4 + 4
-    yield "empty", b""
-    yield "torn head", data[:10]
-    yield "torn", data[:-1]
-    yield "longer", data + b"\0"
-    yield "magic", b"EVW9" + data[4:]
-    yield "capacity", data[:4] + (41).to_bytes(4, "little") + data[8:]
-    yield "rows beyond capacity", data[:16] + (4000).to_bytes(4, "little") + data[20:]
-    yield "unknown archetype", data[:head] + b"\x09" + data[head + 1 :]
-    free = head + 6 * (1 + 4 + 8)
-    yield "free row out of range", data[:free] + (99).to_bytes(8, "little") + data[free + 8 :]
-    yield "free row alive", data[:free] + (0).to_bytes(8, "little") + data[free + 8 :]
+def refused(arrays):
+    """Ways in which arrays are no state of this world."""
+    yield from damaged(arrays)
+    changes = {
+        "@world": [[41, 6], [40, 7], [40, 4000]],
+        "@archetypes": [[b"avatar", b"stone", b"rock"], [b"avatar", b"stone"]],
+        "@archetype": [[9, 0, 0, 255, 0, 0], [0, 255, 0, 255, 0, 0]],
+        "@free": [[0], [99], [-1], [3, 3], []],
+        "Tag@rows": [[0, 0], [-1], [40], [6]],
+    }
+    for name, values in changes.items():
+        for value in values:
+            yield f"{name} {value}", {**arrays, name: np.array(value, arrays[name].dtype)}
 
 
-def test_a_refused_snapshot_changes_nothing():
+def test_a_refused_capture_changes_nothing():
     other = make_world()
     other.spawn(AVATAR, 6)
     other.despawn(np.array([3]))
     other.end_tick()
     world = make_world()
     world.spawn(NOTE, 2)
-    before = world.snapshot()
-    for name, data in damaged(other.snapshot()):
+    before = frozen(world.capture())
+    for name, arrays in refused(other.capture()):
         with pytest.raises(SnapshotError):
-            world.restore(data)
-        assert world.snapshot() == before, name
-    world.restore(other.snapshot())
+            world.adopt(arrays)
+        assert frozen(world.capture()) == before, name
+    world.adopt(other.capture())
     assert world.digest() == other.digest()
 
 
-def test_a_snapshot_of_other_components_is_refused():
+def test_what_few_have_is_kept_for_those_few():
+    world = make_world()
+    world.spawn(AVATAR, 20)
+    notes = world.spawn(NOTE, 3)
+    world[Tag].past[notes] = np.arange(9).reshape(3, 3)
+    arrays = world.capture()
+    assert arrays["Tag@rows"].tolist() == notes.tolist()
+    assert arrays["Tag.past"].tolist() == world[Tag].past[notes].tolist()
+    assert "Position@rows" not in arrays
+    copy = make_world()
+    copy.spawn(NOTE, 30)
+    copy.adopt(arrays)
+    assert copy.digest() == world.digest()
+
+
+def test_a_capture_of_other_components_is_refused():
     other = World((Position, Health), (AVATAR, STONE), 40, BOUNDS)
     other.spawn(AVATAR)
     with pytest.raises(SnapshotError):
-        make_world().restore(other.snapshot())
+        make_world().adopt(other.capture())
 
 
 def test_an_empty_world_survives():
     world = make_world()
     copy = make_world()
     copy.spawn(AVATAR, 5)
-    copy.restore(world.snapshot())
+    copy.adopt(world.capture())
     assert copy.digest() == world.digest()
     assert copy.spawn(AVATAR, 2).tolist() == [0, 1]
 
