@@ -50,9 +50,9 @@ def masked(payload: bytes, opcode: int = Opcode.BINARY, *, fin: bool = True, res
 
 
 @asynccontextmanager
-async def serving(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
+async def serving(settings: Settings, game: Game, **parts: Any) -> AsyncIterator[Everstep]:
     """A server; when it is over every visitor hangs up first, so that nobody is waited for."""
-    async with Everstep(settings, game) as app:
+    async with Everstep(settings, game, **parts) as app:
         try:
             yield app
         finally:
