@@ -1,3 +1,5 @@
+"""Keys are made once, kept, and readable by nobody else."""
+
 from __future__ import annotations
 
 import stat

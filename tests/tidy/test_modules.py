@@ -12,7 +12,6 @@ LINES_MAX = 600
 
 # Modules that no test module is named after -> why, and where they are tested instead.
 TESTED_ELSEWHERE: dict[str, str] = {
-    "config/errors.py": "tests/config/test_settings.py: how each refusal reads",
     "server/__main__.py": "two lines; tests/tidy/test_documents.py runs it",
 }
 
