@@ -38,6 +38,9 @@ export const KINDS = Object.freeze({
   campfire: { body: false, radius: 1.4, label: "fire" },
 });
 
+/** Of what this page has no picture for: a disc. */
+export const PLAIN = Object.freeze({ body: true, radius: 1, label: "" });
+
 /** Names of `Gathered.kind`. */
 export const GOODS = ["", "wood", "stone", "berries", "meat"];
 

@@ -116,13 +116,20 @@ function wire() {
   addEventListener("online", () => client?.connection.retry());
 }
 
-const stats = { fps: 0, frameMs: 0, drawn: 0, bytesPerS: 0, players: 0 };
+const stats = { fps: 0, frameMs: 0, lastMs: 0, drawn: 0, bytesPerS: 0, players: 0 };
 let lastMs = performance.now();
 let figuresMs = 0;
 let radarMs = 0;
 let figuresBytes = 0;
 const focus = { x: 512, y: 512 };
 const noRegion = { x: 0, y: 0 };
+/** Only where the page is measured. @type {import("./crowd.js").Crowd | null} */
+let crowd = null;
+if (query.has("bodies")) {
+  import("./crowd.js").then(({ Crowd }) => {
+    crowd = new Crowd(Number(query.get("bodies")), query.get("crowd"), query.has("night"));
+  });
+}
 
 /** @param {number} nowMs */
 function figures(nowMs) {
@@ -168,17 +175,22 @@ function frame(nowMs) {
   const me = world?.me ?? null;
   if (me && client) client.place(me, focus);
   else if (!client && !calm) focus.x += elapsedMs * DRIFT;
+  crowd?.step(begun, focus);
   scene.draw({
-    nowMs: begun, elapsedMs, focus, me, effects, dark: day.dark,
-    entities: client?.entities() ?? [],
-    place: (entity, out) => client?.place(entity, out) ?? Object.assign(out, noRegion),
+    nowMs: begun, elapsedMs, focus, me, effects, dark: crowd?.dark ?? day.dark,
+    entities: crowd ? crowd.among(client?.entities() ?? []) : client?.entities() ?? [],
+    place: (entity, out) => {
+      if (entity.region === -1 && crowd) crowd.place(entity, out);
+      else if (!client?.place(entity, out)) Object.assign(out, noRegion);
+    },
     aim: world?.aim(begun) ?? null,
     target: world?.target ?? null,
     region: world?.region ?? null,
   });
   panels(begun, day);
   stats.drawn = scene.drawn;
-  stats.frameMs += (performance.now() - begun - stats.frameMs) * 0.05;
+  stats.lastMs = performance.now() - begun;
+  stats.frameMs += (stats.lastMs - stats.frameMs) * 0.05;
 }
 
 // For tests and the curious.

@@ -1,64 +1,140 @@
-/** The picture: ground, bodies, canopies, light. Knows the world only through what `entities()` gives. */
+/**
+ * The picture: ground, bodies, canopies, light. Knows the world only through what `entities()` gives.
+ *
+ * Most of it is whole pictures stamped on whole device pixels, without any transform: see sprites.js for why.
+ * A pass that draws in CSS pixels says so.
+ */
 
-import { FIRE_FOR_EVER, FIRE_WARMTH_UNITS, KINDS, Pose } from "./frontier.js";
+import { FIRE_WARMTH_UNITS, KINDS, PLAIN, Pose } from "./frontier.js";
+import { Labels } from "./labels.js";
+import { Night } from "./night.js";
 import { hash2 } from "./noise.js";
-import { Sprites, STRIDES, VARIANTS } from "./sprites.js";
-import { canvas, Terrain } from "./terrain.js";
+import { SWINGS, VARIANTS } from "./painters.js";
+import { picture } from "./picture.js";
+import { Sprites, Tone } from "./sprites.js";
+import { Terrain } from "./terrain.js";
 
 /** @typedef {import("../clients/js/view.js").Entity} Entity */
+/** @typedef {import("./picture.js").Picture} Picture */
 /** The longer side of the screen shows this many world units; the server sends at least 64 around us. */
 const SIGHT_UNITS = 92;
 const ZOOM_MIN = 9;
 const ZOOM_MAX = 24;
+/** Steps of the scale in pixels per unit: so that a tile of ground, and half of one, is whole pixels wide. */
+const SCALE_STEP = 1 / 8;
+/** Who is so near the picture's edge is drawn: the largest sprite reaches so far. */
+const MARGIN_UNITS = 5;
 /** Strides per world unit walked. */
 const STRIDES_PER_UNIT = { sheep: 0.42, deer: 0.3, wolf: 0.3, bear: 0.24, avatar: 0.3 };
+/** The index into SWINGS over the six phases of a stride: a sine. */
+const PHASES = [0, 1, 1, 0, 2, 2];
+const BUSH_BERRIES_MAX = 6;
 const FLASH_MS = 160;
 const ATTACK_MS = 220;
+const BORN_MS = 200;
 const GHOST_MS = 350;
-const PLAIN = { body: true, radius: 1, label: "" };
-/** The light canvas is this much coarser than the screen. */
-const LIGHT_COARSE = 6;
+const GHOSTS_MAX = 60;
+/** A tree is seen through when we are so near to its stem. */
+const UNDER_UNITS = 3.6;
+/** @type {[string, number, number][]} colour, size, speed */
+const FLAMES = [["#e8541e", 1, 1], ["#ff9a2b", 0.72, 1.4], ["#ffe27a", 0.42, 1.9]];
 
-/** How an entity looked last frame; kept on the entity. */
+/** How an entity looks, and looked last frame; kept on the entity, and all that a frame needs of it. */
 class Look {
   /** @param {Entity} entity @param {number} nowMs */
   constructor(entity, nowMs) {
+    this.entity = entity;
+    this.kind = KINDS[entity.kind] ?? PLAIN;
     this.variant = Math.floor(hash2(entity.handle, entity.region, 3) * VARIANTS);
+    /** Of `Sprites.look`; -1 until drawn. */
+    this.sprite = -1;
     this.at = { x: NaN, y: NaN };
+    /** On the screen, device pixels. */
+    this.x = 0;
+    this.y = 0;
     this.angle = entity.is.Heading?.angle ?? 0;
     this.walked = hash2(entity.handle, 1, 8) * 4;
     this.bornMs = nowMs;
     this.flashMs = -Infinity;
     this.attackMs = -Infinity;
     this.pose = 0;
+    /** The name as last drawn. @type {Picture | null} */
+    this.name = null;
+    this.nameKey = "";
+    this.nameColour = "";
+    this.nameRatio = 0;
   }
 }
+
+/** @typedef {Look} EntityLook */
 
 /** @param {Entity & {look?: Look}} entity @param {number} nowMs @returns {Look} */
 export function lookOf(entity, nowMs) {
   return (entity.look ??= new Look(entity, nowMs));
 }
 
+/**
+ * What a frame shows.
+ * @typedef {object} Frame
+ * @property {number} nowMs
+ * @property {number} elapsedMs
+ * @property {{x: number, y: number}} focus where the camera looks
+ * @property {Iterable<Entity>} entities
+ * @property {(entity: Entity, out: {x: number, y: number}) => void} place
+ * @property {(Entity & {look?: Look}) | null} me
+ * @property {number | null} aim our own heading, where we know better than the server
+ * @property {(Entity & {look?: Look}) | null} target what E would gather
+ * @property {number} dark 0 to 1
+ * @property {import("./effects.js").Effects} effects
+ * @property {{x: number, y: number, width: number, height: number} | null} region
+ */
+
+/** Where the picture looks. `zoom`, `width`, `toX` and `toY` are in CSS pixels, `scale` and the origin in device pixels. */
+class Camera {
+  x = 0;
+  y = 0;
+  zoom = 16;
+  scale = 16;
+  width = 1;
+  height = 1;
+  /** The device pixel of the world's (0, 0) is minus this: whole numbers. */
+  originX = 0;
+  originY = 0;
+  left = 0;
+  top = 0;
+  right = 1;
+  bottom = 1;
+
+  /** @param {number} x world units */
+  toX(x) {
+    return (x - this.x) * this.zoom + this.width / 2;
+  }
+
+  /** @param {number} y world units */
+  toY(y) {
+    return (y - this.y) * this.zoom + this.height / 2;
+  }
+}
+
 export class Scene {
   /** @param {HTMLCanvasElement} screen @param {boolean} calm @param {boolean} touch no keys to show */
   constructor(screen, calm, touch) {
     this.screen = screen;
-    this.touch = touch;
     this.ctx = /** @type {CanvasRenderingContext2D} */ (screen.getContext("2d", { alpha: false }));
     this.calm = calm;
     this.terrain = new Terrain();
     this.sprites = new Sprites();
-    this.light = canvas(1, 1);
-    /** @type {{picture: HTMLCanvasElement, x: number, y: number, angle: number, bornMs: number}[]} */
+    this.night = new Night(calm);
+    this.labels = new Labels(this.sprites, touch);
+    /** @type {{picture: Picture, x: number, y: number, angle: number, bornMs: number}[]} */
     this.ghosts = [];
+    /** Those in sight, from the top of the screen to the bottom. @type {Look[]} */
+    this.seen = [];
+    this.glow = { scale: 0, picture: /** @type {Picture | null} */ (null) };
     this.drawn = 0;
     /** Device pixels per CSS pixel. */
     this.ratio = 1;
-    this.camera = {
-      x: 0, y: 0, zoom: 16, width: 1, height: 1, left: 0, top: 0, right: 1, bottom: 1,
-      toX: (/** @type {number} */ x) => (x - this.camera.x) * this.camera.zoom + this.camera.width / 2,
-      toY: (/** @type {number} */ y) => (y - this.camera.y) * this.camera.zoom + this.camera.height / 2,
-    };
+    this.camera = new Camera();
   }
 
   /** The world place under a point of the screen. @param {number} x CSS pixels @param {number} y */
@@ -69,214 +145,246 @@ export class Scene {
 
   /** @param {number} x @param {number} y */
   #aim(x, y) {
-    const width = this.screen.clientWidth || 1;
-    const height = this.screen.clientHeight || 1;
+    const { screen, camera } = this;
     const ratio = Math.min(2, devicePixelRatio || 1);
+    const wide = Math.round((screen.clientWidth || 1) * ratio);
+    const high = Math.round((screen.clientHeight || 1) * ratio);
     this.ratio = ratio;
-    if (this.screen.width !== Math.round(width * ratio) || this.screen.height !== Math.round(height * ratio)) {
-      this.screen.width = Math.round(width * ratio);
-      this.screen.height = Math.round(height * ratio);
-      this.light = canvas(width / LIGHT_COARSE + 1, height / LIGHT_COARSE + 1);
+    if (screen.width !== wide || screen.height !== high) {
+      screen.width = wide;
+      screen.height = high;
     }
-    const zoom = Math.min(ZOOM_MAX, Math.max(ZOOM_MIN, Math.max(width, height) / SIGHT_UNITS));
-    Object.assign(this.camera, { x, y, zoom, width, height });
-    Object.assign(this.camera, {
-      left: x - width / 2 / zoom, right: x + width / 2 / zoom,
-      top: y - height / 2 / zoom, bottom: y + height / 2 / zoom,
-    });
-    this.sprites.resize(zoom * ratio);
-    this.ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    camera.width = wide / ratio;
+    camera.height = high / ratio;
+    const zoom = Math.min(ZOOM_MAX, Math.max(ZOOM_MIN, Math.max(camera.width, camera.height) / SIGHT_UNITS));
+    const scale = Math.round((zoom * ratio) / SCALE_STEP) * SCALE_STEP;
+    camera.scale = scale;
+    camera.zoom = scale / ratio;
+    // On whole pixels, so that the ground is copied and not computed.
+    camera.originX = Math.round(x * scale - wide / 2);
+    camera.originY = Math.round(y * scale - high / 2);
+    camera.x = (camera.originX + wide / 2) / scale;
+    camera.y = (camera.originY + high / 2) / scale;
+    camera.left = camera.originX / scale;
+    camera.top = camera.originY / scale;
+    camera.right = camera.left + wide / scale;
+    camera.bottom = camera.top + high / scale;
+    this.sprites.resize(scale);
   }
 
-  /**
-   * Draws one frame.
-   * @param {object} frame
-   * @param {number} frame.nowMs @param {number} frame.elapsedMs
-   * @param {{x: number, y: number}} frame.focus where the camera looks
-   * @param {Iterable<Entity>} frame.entities
-   * @param {(entity: Entity, out: {x: number, y: number}) => void} frame.place
-   * @param {Entity | null} frame.me
-   * @param {number | null} frame.aim our own heading, where we know better than the server
-   * @param {Entity | null} frame.target what E would gather
-   * @param {number} frame.dark 0 to 1
-   * @param {import("./effects.js").Effects} frame.effects
-   * @param {{x: number, y: number, width: number, height: number} | null} frame.region
-   */
+  #devicePixels() {
+    this.ctx.setTransform(1, 0, 0, 1, 0, 0);
+  }
+
+  #cssPixels() {
+    this.ctx.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+  }
+
+  /** Draws one frame. @param {Frame} frame */
   draw(frame) {
     const { ctx, camera } = this;
     this.#aim(frame.focus.x, frame.focus.y);
-    this.sprites.refill();
+    this.#devicePixels();
     this.terrain.draw(ctx, camera);
     this.#edges(frame.region);
-    const seen = this.#collect(frame);
-    this.#grounds(seen, frame);
-    for (const item of seen) if (item.kind.body || item.entity.kind === "meat") this.#body(item, frame);
-    for (const item of seen) if (!item.kind.body && item.entity.kind !== "meat") this.#node(item, frame);
+    this.#collect(frame);
+    this.#grounds(frame);
+    this.sprites.begin();
+    for (const look of this.seen) if (isLow(look)) this.#body(look, frame);
+    for (const look of this.seen) if (!isLow(look)) this.#node(look, frame);
     this.#ghosts(frame.nowMs);
+    this.#cssPixels();
     frame.effects.draw(ctx, camera, frame.nowMs);
-    if (frame.dark > 0.01) this.#night(seen, frame);
-    this.#labels(seen, frame);
-    this.drawn = seen.length;
+    this.#devicePixels();
+    if (frame.dark > 0.01) this.night.draw(ctx, camera, this.seen, frame);
+    this.labels.draw(ctx, camera, this.ratio, this.seen, frame);
+    this.drawn = this.seen.length;
   }
 
   /** Leaves a fading picture where an entity was. @param {Entity & {look?: Look}} entity @param {number} nowMs */
   ghost(entity, nowMs) {
     const look = entity.look;
-    if (!look || Number.isNaN(look.at.x) || this.ghosts.length > 60) return;
-    const kind = KINDS[entity.kind] ?? PLAIN;
+    if (!look || look.sprite < 0 || this.ghosts.length > GHOSTS_MAX) return;
     this.ghosts.push({
-      picture: this.#picture(entity, look, kind), x: look.at.x, y: look.at.y,
-      angle: kind.body ? look.angle : 0, bornMs: nowMs,
+      picture: this.sprites.get(look.sprite, this.#second(look)), x: look.at.x, y: look.at.y,
+      angle: look.kind.body ? look.angle : 0, bornMs: nowMs,
     });
   }
 
-  /** @param {any} frame */
+  /** @param {Frame} frame */
   #collect(frame) {
-    const { left, right, top, bottom } = this.camera;
-    const seen = [];
+    const { seen, camera } = this;
+    const left = camera.left - MARGIN_UNITS;
+    const right = camera.right + MARGIN_UNITS;
+    const top = camera.top - MARGIN_UNITS;
+    const bottom = camera.bottom + MARGIN_UNITS;
+    seen.length = 0;
     for (const entity of frame.entities) {
       const look = lookOf(entity, frame.nowMs);
-      const { x: oldX, y: oldY } = look.at;
-      frame.place(entity, look.at);
-      if (look.at.x < left - 5 || look.at.x > right + 5 || look.at.y < top - 5 || look.at.y > bottom + 5) continue;
-      const kind = KINDS[entity.kind] ?? PLAIN;
-      if (kind.body) this.#animate(entity, look, oldX, oldY, frame);
-      seen.push({ entity, look, kind, x: this.camera.toX(look.at.x), y: this.camera.toY(look.at.y) });
+      const { at } = look;
+      const oldX = at.x;
+      const oldY = at.y;
+      frame.place(entity, at);
+      if (at.x < left || at.x > right || at.y < top || at.y > bottom) continue;
+      if (look.sprite < 0) look.sprite = this.sprites.look(entity.kind, look.variant);
+      if (look.kind.body) this.#animate(look, at.x - oldX, at.y - oldY, frame);
+      look.x = at.x * camera.scale - camera.originX;
+      look.y = at.y * camera.scale - camera.originY;
+      seen.push(look);
     }
-    return seen.sort((a, b) => a.y - b.y);
+    seen.sort(fromTheTop);
   }
 
-  /** @param {Entity} entity @param {Look} look @param {number} oldX @param {number} oldY @param {any} frame */
-  #animate(entity, look, oldX, oldY, frame) {
-    const moved = Math.hypot(look.at.x - oldX, look.at.y - oldY);
+  /** @param {Look} look @param {number} dx @param {number} dy @param {Frame} frame */
+  #animate(look, dx, dy, frame) {
+    const { is } = look.entity;
+    const moved = Math.sqrt(dx * dx + dy * dy);
     if (moved > 0.001 && moved < 3) look.walked += moved;
-    const own = entity === frame.me;
-    const wanted = own && frame.aim !== null ? frame.aim : entity.is.Heading?.angle ?? look.angle;
+    const own = look.entity === frame.me;
+    const wanted = own && frame.aim !== null ? frame.aim : is.Heading?.angle ?? look.angle;
     let turn = (wanted - look.angle) % 6.283185;
     if (turn > 3.141593) turn -= 6.283185;
     if (turn < -3.141593) turn += 6.283185;
     look.angle += turn * (1 - 0.5 ** (frame.elapsedMs / 45));
-    const pose = entity.is.State?.pose ?? Pose.IDLE;
+    const pose = is.State?.pose ?? Pose.IDLE;
     if (pose === Pose.ATTACK && look.pose !== Pose.ATTACK) look.attackMs = frame.nowMs;
     look.pose = pose;
   }
 
-  /** Which of the kind's pictures shows it now. @param {Entity} entity @param {Look} look @param {any} kind */
-  #second(entity, look, kind) {
-    if (!kind.body) return Math.min(12, entity.is.Stock?.amount ?? 1);
-    const perUnit = STRIDES_PER_UNIT[/** @type {keyof typeof STRIDES_PER_UNIT} */ (entity.kind)] ?? 0.3;
-    return Math.floor(look.walked * perUnit * STRIDES) % STRIDES;
-  }
-
-  /** What it looks like now, unturned. @param {Entity} entity @param {Look} look @param {any} kind @param {string} [as] */
-  #picture(entity, look, kind, as = entity.kind) {
-    return this.sprites.get(as, look.variant, this.#second(entity, look, kind));
-  }
-
-  /** Draws an upright picture; at its own size it lands on whole pixels. @param {HTMLCanvasElement} picture @param {number} x @param {number} y @param {number} size CSS pixels per picture pixel */
-  #stamp(picture, x, y, size) {
-    const { ctx, ratio } = this;
-    const snap = (/** @type {number} */ v) => Math.round(v * ratio) / ratio;
-    ctx.drawImage(picture, snap(x - (picture.width * size) / 2), snap(y - (picture.height * size) / 2), picture.width * size, picture.height * size);
-  }
-
-  /** Shadows, and the light of fires on the ground. @param {any[]} seen @param {any} frame */
-  #grounds(seen, frame) {
-    const { ctx, camera } = this;
-    const zoom = camera.zoom;
-    const shadow = this.sprites.get("shadow", 0, 0);
-    for (const { entity, kind, x, y } of seen) {
-      if (entity.is.Stock && !entity.is.Stock.amount) continue;
-      const tall = (entity.kind === "tree" ? 0.9 : 0.25) * zoom;
-      const r = kind.radius * zoom * 1.1;
-      ctx.drawImage(shadow, x + tall - r, y + tall * 1.3 - r * 0.9, r * 2, r * 1.8);
+  /** Which of the look's pictures shows it now. @param {Look} look */
+  #second(look) {
+    const { kind } = look.entity;
+    if (look.kind.body) {
+      const perUnit = STRIDES_PER_UNIT[/** @type {keyof typeof STRIDES_PER_UNIT} */ (kind)] ?? 0;
+      return PHASES[Math.floor(look.walked * perUnit * PHASES.length) % PHASES.length] % SWINGS.length;
     }
-    for (const { entity, x, y } of seen) if (entity.kind === "campfire") this.#warmth(x, y, zoom);
-    if (frame.me?.look && (frame.me.is.Health?.hp ?? 1) > 0) {
-      const { x, y } = frame.me.look.at;
-      ctx.lineWidth = Math.max(1.5, zoom * 0.14);
+    const amount = look.entity.is.Stock?.amount ?? 1;
+    return kind === "bush" ? Math.min(BUSH_BERRIES_MAX, amount) : Math.min(1, amount);
+  }
+
+  /** An upright picture, on whole pixels. @param {Picture} stamp @param {number} x its middle, device pixels @param {number} y */
+  #stamp(stamp, x, y) {
+    this.ctx.drawImage(stamp, Math.round(x - stamp.width / 2), Math.round(y - stamp.height / 2));
+  }
+
+  /** A picture turned to the very angle: dear. @param {Picture} stamp @param {number} x @param {number} y @param {number} turn @param {number} [size] */
+  #put(stamp, x, y, turn, size = 1) {
+    const c = Math.cos(turn) * size;
+    const s = Math.sin(turn) * size;
+    this.ctx.setTransform(c, s, -s, c, x, y);
+    this.ctx.drawImage(stamp, -stamp.width / 2, -stamp.height / 2);
+    this.#devicePixels();
+  }
+
+  /** Shadows, and the light of fires on the ground. @param {Frame} frame */
+  #grounds(frame) {
+    const { ctx, camera, sprites } = this;
+    const px = camera.scale;
+    for (const { entity, kind, x, y } of this.seen) {
+      if (entity.is.Stock && !entity.is.Stock.amount) continue;
+      const tall = (entity.kind === "tree" ? 0.9 : 0.25) * px;
+      this.#stamp(sprites.shadow(kind.radius), x + tall, y + tall * 1.3);
+    }
+    for (const { entity, x, y } of this.seen) if (entity.kind === "campfire") this.#stamp(this.#warmth(), x, y);
+    const own = frame.me?.look;
+    if (frame.me && own && (frame.me.is.Health?.hp ?? 1) > 0) {
+      ctx.lineWidth = Math.max(1.5 * this.ratio, px * 0.14);
       ctx.strokeStyle = "rgba(255,232,150,.85)";
       ctx.beginPath();
-      ctx.ellipse(camera.toX(x), camera.toY(y) + zoom * 0.2, zoom * 1.75, zoom * 1.6, 0, 0, 7);
+      ctx.ellipse(own.x, own.y + px * 0.2, px * 1.75, px * 1.6, 0, 0, 7);
       ctx.stroke();
     }
-    const target = frame.target?.look?.at;
-    if (target) {
-      ctx.setLineDash([6, 5]);
-      ctx.lineWidth = 2;
-      ctx.strokeStyle = "rgba(255,255,255,.9)";
-      ctx.beginPath();
-      ctx.arc(camera.toX(target.x), camera.toY(target.y), (KINDS[frame.target.kind] ?? PLAIN).radius * zoom * 1.12, 0, 7);
-      ctx.stroke();
-      ctx.setLineDash([]);
+    const target = frame.target?.look;
+    if (!target) return;
+    ctx.setLineDash([6 * this.ratio, 5 * this.ratio]);
+    ctx.lineWidth = 2 * this.ratio;
+    ctx.strokeStyle = "rgba(255,255,255,.9)";
+    ctx.beginPath();
+    ctx.arc(target.x, target.y, target.kind.radius * px * 1.12, 0, 7);
+    ctx.stroke();
+    ctx.setLineDash([]);
+  }
+
+  /** The glow of a fire on the ground. */
+  #warmth() {
+    const { scale } = this.camera;
+    if (!this.glow.picture || this.glow.scale !== scale) {
+      const reach = Math.ceil(FIRE_WARMTH_UNITS * scale);
+      this.glow.scale = scale;
+      this.glow.picture = picture(reach * 2, reach * 2, (ctx) => {
+        const glow = ctx.createRadialGradient(reach, reach, 0, reach, reach, reach);
+        glow.addColorStop(0, "rgba(255,190,90,.34)");
+        glow.addColorStop(1, "rgba(255,170,70,0)");
+        ctx.fillStyle = glow;
+        ctx.fillRect(0, 0, reach * 2, reach * 2);
+      });
     }
+    return this.glow.picture;
   }
 
-  /** @param {number} x @param {number} y @param {number} zoom */
-  #warmth(x, y, zoom) {
-    const { ctx } = this;
-    const reach = FIRE_WARMTH_UNITS * zoom;
-    const glow = ctx.createRadialGradient(x, y, 0, x, y, reach);
-    glow.addColorStop(0, "rgba(255,190,90,.34)");
-    glow.addColorStop(1, "rgba(255,170,70,0)");
-    ctx.fillStyle = glow;
-    ctx.fillRect(x - reach, y - reach, reach * 2, reach * 2);
-  }
-
-  /** @param {any} item @param {any} frame */
-  #body({ entity, look, kind, x, y }, frame) {
+  /** @param {Look} look @param {Frame} frame */
+  #body(look, frame) {
     const { ctx, camera, sprites } = this;
+    const { entity } = look;
+    const px = camera.scale;
+    let { x, y } = look;
     const dead = look.pose === Pose.DEAD || entity.is.Health?.hp === 0;
-    let dx = 0;
-    let dy = 0;
     const attack = (frame.nowMs - look.attackMs) / ATTACK_MS;
-    if (attack < 1 && kind.body) {
-      const lunge = Math.sin(attack * Math.PI) * 0.7 * camera.zoom;
-      dx = Math.cos(look.angle) * lunge;
-      dy = Math.sin(look.angle) * lunge;
+    const angle = look.kind.body ? look.angle : 0.6;
+    if (attack < 1) {
+      const lunge = Math.sin(attack * Math.PI) * 0.7 * px;
+      x += Math.cos(angle) * lunge;
+      y += Math.sin(angle) * lunge;
     }
-    if (look.pose === Pose.EAT && !this.calm) dx += Math.sin(frame.nowMs / 120 + entity.handle) * 0.1 * camera.zoom;
-    ctx.globalAlpha = Math.min(1, (frame.nowMs - look.bornMs) / 200) * (dead ? 0.6 : 1);
-    const size = camera.zoom / sprites.scale;
-    const flash = frame.nowMs - look.flashMs < FLASH_MS;
-    if (flash) ctx.filter = "brightness(1.9) saturate(.4)";
-    else if (dead) ctx.filter = "grayscale(.8) brightness(.75)";
-    const angle = kind.body ? look.angle : 0.6;
-    const fighting = attack < 1 && entity.kind === "avatar" && !dead;
-    const turned = entity === frame.me || fighting ? null : sprites.turned(entity.kind, look.variant, this.#second(entity, look, kind), angle);
-    if (turned) this.#stamp(turned, x + dx, y + dy, size);
-    else sprites.put(ctx, this.#picture(entity, look, kind, fighting ? "bare" : entity.kind), x + dx, y + dy, angle, size);
-    if (fighting) {
-      const hand = angle + 0.95;
-      sprites.put(
-        ctx, sprites.get("blade", 0, 0), x + dx + Math.cos(hand) * camera.zoom * 1.05,
-        y + dy + Math.sin(hand) * camera.zoom * 1.05, angle - 1.55 + attack * 2.2, size * 0.72,
-      );
+    if (look.pose === Pose.EAT && !this.calm) x += Math.sin(frame.nowMs / 120 + entity.handle) * 0.1 * px;
+    const alpha = Math.min(1, (frame.nowMs - look.bornMs) / BORN_MS) * (dead ? 0.6 : 1);
+    if (alpha < 1) ctx.globalAlpha = alpha;
+    const struck = frame.nowMs - look.flashMs < FLASH_MS;
+    const tone = struck ? Tone.STRUCK : dead ? Tone.DEAD : Tone.PLAIN;
+    const second = this.#second(look);
+    if (attack < 1 && entity.kind === "avatar" && !dead) this.#fighter(look, second, x, y, attack);
+    else {
+      // Our own turns as smoothly as the screen; 32 headings do for the rest.
+      const turned = entity === frame.me && tone === Tone.PLAIN ? null : sprites.turned(look.sprite, second, angle, tone);
+      if (turned) this.#stamp(turned, x, y);
+      else this.#put(sprites.get(look.sprite, second), x, y, angle);
     }
-    if (flash || dead) ctx.filter = "none";
-    ctx.globalAlpha = 1;
+    if (alpha < 1) ctx.globalAlpha = 1;
   }
 
-  /** @param {any} item @param {any} frame */
-  #node({ entity, look, x, y }, frame) {
+  /** One who strikes: the blade swings apart from the body. @param {Look} look @param {number} second @param {number} x @param {number} y @param {number} attack 0 to 1 */
+  #fighter(look, second, x, y, attack) {
+    const { sprites } = this;
+    const px = this.camera.scale;
+    const hand = look.angle + 0.95;
+    this.#put(sprites.get(sprites.look("bare", look.variant), second), x, y, look.angle);
+    this.#put(
+      sprites.get(sprites.look("blade", 0), 0), x + Math.cos(hand) * px * 1.05, y + Math.sin(hand) * px * 1.05,
+      look.angle - 1.55 + attack * 2.2, 0.72,
+    );
+  }
+
+  /** @param {Look} look @param {Frame} frame */
+  #node(look, frame) {
     const { ctx, camera, sprites } = this;
-    const tree = entity.kind === "tree" && entity.is.Stock?.amount;
+    const { entity, at } = look;
     const me = frame.me?.look?.at;
-    const under = tree && me && Math.hypot(me.x - look.at.x, me.y - look.at.y) < 3.6;
-    ctx.globalAlpha = Math.min(1, (frame.nowMs - look.bornMs) / 200) * (under ? 0.55 : 1);
-    const shake = frame.nowMs - look.flashMs < FLASH_MS && !this.calm ? Math.sin(frame.nowMs / 14) * 0.14 * camera.zoom : 0;
-    this.#stamp(this.#picture(entity, look, KINDS[entity.kind] ?? PLAIN), x + shake, y, camera.zoom / sprites.scale);
-    if (entity.kind === "campfire") this.#flame(entity, x, y, frame.nowMs);
-    ctx.globalAlpha = 1;
+    const under = me && entity.kind === "tree" && entity.is.Stock?.amount && Math.hypot(me.x - at.x, me.y - at.y) < UNDER_UNITS;
+    const alpha = Math.min(1, (frame.nowMs - look.bornMs) / BORN_MS) * (under ? 0.55 : 1);
+    if (alpha < 1) ctx.globalAlpha = alpha;
+    const shake = frame.nowMs - look.flashMs < FLASH_MS && !this.calm ? Math.sin(frame.nowMs / 14) * 0.14 * camera.scale : 0;
+    this.#stamp(sprites.get(look.sprite, this.#second(look)), look.x + shake, look.y);
+    if (entity.kind === "campfire") this.#flame(look, frame.nowMs);
+    if (alpha < 1) ctx.globalAlpha = 1;
   }
 
-  /** @param {Entity} entity @param {number} x @param {number} y @param {number} nowMs */
-  #flame(entity, x, y, nowMs) {
+  /** @param {Look} look @param {number} nowMs */
+  #flame({ entity, x, y }, nowMs) {
     const { ctx, camera } = this;
     const fuel = entity.is.Stock?.amount ?? 100;
-    const size = camera.zoom * (0.55 + Math.min(1, fuel / 100) * 0.55);
+    const size = camera.scale * (0.55 + Math.min(1, fuel / 100) * 0.55);
     const t = this.calm ? 0 : nowMs / 130 + entity.handle;
-    for (const [colour, scale, speed] of /** @type {[string, number, number][]} */ ([["#e8541e", 1, 1], ["#ff9a2b", 0.72, 1.4], ["#ffe27a", 0.42, 1.9]])) {
+    for (const [colour, scale, speed] of FLAMES) {
       const lean = Math.sin(t * speed) * 0.22 * size;
       const tall = size * scale * (1.9 + Math.sin(t * speed * 1.3) * 0.22);
       ctx.fillStyle = colour;
@@ -291,141 +399,46 @@ export class Scene {
 
   /** @param {number} nowMs */
   #ghosts(nowMs) {
-    const { ctx, camera, sprites } = this;
-    this.ghosts = this.ghosts.filter((g) => nowMs - g.bornMs < GHOST_MS);
-    for (const g of this.ghosts) {
-      ctx.globalAlpha = 1 - (nowMs - g.bornMs) / GHOST_MS;
-      sprites.put(ctx, g.picture, camera.toX(g.x), camera.toY(g.y), g.angle, camera.zoom / sprites.scale);
+    const { ctx, camera, ghosts } = this;
+    if (!ghosts.length) return;
+    for (const { picture: shown, x, y, angle, bornMs } of ghosts) {
+      ctx.globalAlpha = Math.max(0, 1 - (nowMs - bornMs) / GHOST_MS);
+      this.#put(shown, x * camera.scale - camera.originX, y * camera.scale - camera.originY, angle);
     }
     ctx.globalAlpha = 1;
+    this.ghosts = ghosts.filter((g) => nowMs - g.bornMs < GHOST_MS);
   }
 
-  /** Beyond the region's edge there is mist. @param {any} region */
+  /** Beyond the region's edge there is mist. @param {Frame["region"]} region */
   #edges(region) {
-    if (!region) return;
     const { ctx, camera } = this;
-    const x1 = camera.toX(region.x);
-    const y1 = camera.toY(region.y);
-    const x2 = camera.toX(region.x + region.width);
-    const y2 = camera.toY(region.y + region.height);
+    if (!region) return;
+    const x2 = region.x + region.width;
+    const y2 = region.y + region.height;
+    if (camera.left > region.x && camera.top > region.y && camera.right < x2 && camera.bottom < y2) return;
+    this.#cssPixels();
+    const left = camera.toX(region.x);
+    const top = camera.toY(region.y);
+    const width = region.width * camera.zoom;
+    const height = region.height * camera.zoom;
     ctx.fillStyle = "rgba(24,32,40,.78)";
     ctx.beginPath();
     ctx.rect(0, 0, camera.width, camera.height);
-    ctx.rect(x1, y1, x2 - x1, y2 - y1);
+    ctx.rect(left, top, width, height);
     ctx.fill("evenodd");
     ctx.strokeStyle = "rgba(235,240,230,.5)";
     ctx.lineWidth = 3;
-    ctx.strokeRect(x1, y1, x2 - x1, y2 - y1);
-  }
-
-  /** @param {any[]} seen @param {any} frame */
-  #night(seen, frame) {
-    const light = /** @type {CanvasRenderingContext2D} */ (this.light.getContext("2d"));
-    const { width, height } = this.light;
-    light.globalCompositeOperation = "source-over";
-    light.clearRect(0, 0, width, height);
-    light.fillStyle = `rgba(9,14,42,${0.66 * frame.dark})`;
-    light.fillRect(0, 0, width, height);
-    light.globalCompositeOperation = "destination-out";
-    const hole = (/** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ units, /** @type {number} */ strength) => {
-      const r = (units * this.camera.zoom) / LIGHT_COARSE;
-      const glow = light.createRadialGradient(x / LIGHT_COARSE, y / LIGHT_COARSE, 0, x / LIGHT_COARSE, y / LIGHT_COARSE, r);
-      glow.addColorStop(0, `rgba(0,0,0,${strength})`);
-      glow.addColorStop(0.5, `rgba(0,0,0,${strength * 0.55})`);
-      glow.addColorStop(1, "rgba(0,0,0,0)");
-      light.fillStyle = glow;
-      light.fillRect(x / LIGHT_COARSE - r, y / LIGHT_COARSE - r, r * 2, r * 2);
-    };
-    for (const { entity, x, y } of seen) {
-      const flicker = this.calm ? 1 : 1 + Math.sin(frame.nowMs / 170 + entity.handle) * 0.03;
-      if (entity.kind === "campfire") hole(x, y, 22 * flicker, 0.95);
-      else if (entity === frame.me) hole(x, y, 13, 0.6);
-    }
-    this.ctx.drawImage(this.light, 0, 0, width * LIGHT_COARSE, height * LIGHT_COARSE);
-  }
-
-  /** Names, health and speech, over the night. @param {any[]} seen @param {any} frame */
-  #labels(seen, frame) {
-    const { ctx, camera } = this;
-    const zoom = camera.zoom;
-    ctx.textAlign = "center";
-    ctx.textBaseline = "alphabetic";
-    for (const { entity, kind, x, y } of seen) {
-      const hp = entity.is.Health?.hp;
-      const top = y - kind.radius * zoom - 12;
-      if (hp > 0 && hp < 100) {
-        const wide = Math.max(28, kind.radius * zoom * 1.7);
-        ctx.fillStyle = "rgba(16,14,12,.8)";
-        ctx.fillRect(x - wide / 2 - 1, top - 1, wide + 2, 7);
-        ctx.fillStyle = hp > 55 ? "#7ad15a" : hp > 25 ? "#f0b93a" : "#ee5a48";
-        ctx.fillRect(x - wide / 2, top, (wide * hp) / 100, 5);
-      }
-      const name = entity.is.Name?.text;
-      if (name) {
-        const picture = this.sprites.name(name, entity === frame.me ? "#ffe896" : "#ffffff", this.ratio);
-        const wide = picture.width / this.ratio;
-        ctx.drawImage(picture, Math.round(x - wide / 2), Math.round(top - 21), wide, picture.height / this.ratio);
-      }
-      if (entity.kind === "campfire" && entity.is.Stock?.amount < FIRE_FOR_EVER) {
-        const wide = 34;
-        ctx.fillStyle = "rgba(16,14,12,.7)";
-        ctx.fillRect(x - wide / 2 - 1, y + zoom * 1.6, wide + 2, 6);
-        ctx.fillStyle = "#ff9a2b";
-        ctx.fillRect(x - wide / 2, y + zoom * 1.6 + 1, (wide * Math.min(100, entity.is.Stock.amount)) / 100, 4);
-      }
-      const said = frame.effects.speech.get(entity.key);
-      if (said) this.#bubble(said.text, x, top - (name ? 24 : 8));
-    }
-    const target = frame.target?.look?.at;
-    if (target && !this.touch) this.#key("E", camera.toX(target.x), camera.toY(target.y));
-  }
-
-  /** @param {string} text @param {number} x @param {number} y */
-  #key(text, x, y) {
-    const { ctx } = this;
-    ctx.fillStyle = "rgba(18,20,24,.86)";
-    ctx.beginPath();
-    ctx.roundRect(x - 13, y - 13, 26, 26, 6);
-    ctx.fill();
-    ctx.strokeStyle = "rgba(255,255,255,.85)";
-    ctx.lineWidth = 1.5;
-    ctx.stroke();
-    ctx.font = "700 15px system-ui, sans-serif";
-    ctx.fillStyle = "#fff";
-    ctx.fillText(text, x, y + 5.5);
-  }
-
-  /** @param {string} text @param {number} x @param {number} y */
-  #bubble(text, x, y) {
-    const { ctx } = this;
-    ctx.font = "500 14px system-ui, sans-serif";
-    const lines = wrap(ctx, text, 220);
-    const wide = Math.max(...lines.map((l) => ctx.measureText(l).width)) + 18;
-    const tall = lines.length * 18 + 10;
-    ctx.fillStyle = "rgba(255,252,244,.95)";
-    ctx.beginPath();
-    ctx.roundRect(x - wide / 2, y - tall, wide, tall, 8);
-    ctx.moveTo(x - 6, y);
-    ctx.lineTo(x, y + 7);
-    ctx.lineTo(x + 6, y);
-    ctx.fill();
-    ctx.fillStyle = "#1d1a16";
-    lines.forEach((line, k) => ctx.fillText(line, x, y - tall + 19 + k * 18));
+    ctx.strokeRect(left, top, width, height);
+    this.#devicePixels();
   }
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} width */
-function wrap(ctx, text, width) {
-  const lines = [""];
-  for (const word of text.split(/\s+/)) {
-    const last = lines[lines.length - 1];
-    const longer = last ? `${last} ${word}` : word;
-    if (!last || ctx.measureText(longer).width <= width) lines[lines.length - 1] = longer;
-    else if (lines.length < 4) lines.push(word);
-    else {
-      lines[lines.length - 1] = `${last} …`;
-      break;
-    }
-  }
-  return lines;
+/** Drawn below what stands. @param {Look} look */
+function isLow(look) {
+  return look.kind.body || look.entity.kind === "meat";
+}
+
+/** @param {Look} a @param {Look} b */
+function fromTheTop(a, b) {
+  return a.y - b.y;
 }

@@ -1,468 +1,179 @@
 /**
- * How things look from above. Every function paints around (0, 0), facing +x, in world units.
+ * Every look painted once, at the screen's scale: by kind, variant, step of the stride, heading and tone.
  *
- * `Sprites` paints each once per look (kind, variant, stride) at the screen's scale and hands out
- * the pictures, so that a frame with 500 entities is 500 `drawImage`.
+ * A frame of 500 entities is then 500 pictures stamped on whole pixels, the one thing a browser without a
+ * graphics card does fast: between pixels it costs three times as much, half transparent as well, turned ten times.
  */
 
-import { hash2 } from "./noise.js";
-import { canvas } from "./terrain.js";
+import { marker, PAINTERS, REACH, shadow, SWINGS, VARIANTS, WALKERS } from "./painters.js";
+import { picture } from "./picture.js";
 
-/** @typedef {CanvasRenderingContext2D} Ctx */
-/** Frames of a stride. */
-export const STRIDES = 6;
-/** Looks of one kind. */
-export const VARIANTS = 6;
-const OUTLINE = "rgba(28,24,20,.85)";
-const TUNICS = ["#c8553d", "#3d7ea6", "#8a5a9e", "#d1963a", "#3f8f6b", "#b04a6f"];
-const HAIR = ["#3b2a20", "#6b4423", "#c9a15a", "#22262b", "#8a3f22", "#d8d4cc"];
-
-/** @param {Ctx} ctx @param {string} fill @param {() => void} path @param {number} [line] */
-function shape(ctx, fill, path, line = 0.16) {
-  ctx.beginPath();
-  path();
-  if (line) {
-    ctx.lineWidth = line * 2;
-    ctx.strokeStyle = OUTLINE;
-    ctx.stroke();
-  }
-  ctx.fillStyle = fill;
-  ctx.fill();
-}
-
-/** @param {Ctx} ctx @param {string} fill @param {number} x @param {number} y @param {number} rx @param {number} ry @param {number} [turn] @param {number} [line] */
-function oval(ctx, fill, x, y, rx, ry, turn = 0, line = 0.16) {
-  shape(ctx, fill, () => ctx.ellipse(x, y, rx, ry, turn, 0, 7), line);
-}
-
-/** Four legs in a trot. @param {Ctx} ctx @param {string} fill @param {number} long @param {number} wide @param {number} swing @param {number} size */
-function legs(ctx, fill, long, wide, swing, size) {
-  for (const [sx, sy] of [[1, 1], [1, -1], [-1, 1], [-1, -1]]) {
-    oval(ctx, fill, sx * long + sx * sy * swing, sy * wide, size * 1.5, size, 0, 0.1);
-  }
-}
-
-/** @param {Ctx} ctx @param {number} swing @param {number} variant */
-function sheep(ctx, swing, variant) {
-  const wool = ["#f5f1e6", "#efe8d8", "#f8f5ee", "#e6dcc6", "#f3eee2", "#5a4a40"][variant];
-  const shade = variant === 5 ? "#46392f" : "#dcd4c0";
-  legs(ctx, "#3b332e", 0.75, 0.62, swing * 0.35, 0.2);
-  const fluff = [[-1, 0, 0.62], [-0.6, 0.5, 0.6], [-0.6, -0.5, 0.6], [0.1, 0.58, 0.62], [0.1, -0.58, 0.62], [0.65, 0.3, 0.58], [0.65, -0.3, 0.58], [0, 0, 0.8]];
-  shape(ctx, wool, () => {
-    for (const [x, y, r] of fluff) {
-      ctx.moveTo(x + r, y);
-      ctx.arc(x, y, r, 0, 7);
-    }
-  });
-  ctx.fillStyle = shade;
-  for (const [x, y] of [[-0.7, 0.15], [-0.1, -0.3], [0.25, 0.3], [-0.3, 0.5]]) {
-    ctx.beginPath();
-    ctx.arc(x, y, 0.2, 0.4, 3.6);
-    ctx.fill();
-  }
-  oval(ctx, "#3b332e", 1.12, 0.42, 0.26, 0.12, 0.7, 0.08);
-  oval(ctx, "#3b332e", 1.12, -0.42, 0.26, 0.12, -0.7, 0.08);
-  oval(ctx, "#3b332e", 1.32, 0, 0.46, 0.34);
-  oval(ctx, wool, 1.02, 0, 0.26, 0.3, 0, 0);
-}
-
-/** @param {Ctx} ctx @param {number} swing @param {number} variant */
-function deer(ctx, swing, variant) {
-  const coat = ["#b07a45", "#a66f3c", "#bb8850", "#9c6838", "#b37c48", "#a87442"][variant];
-  legs(ctx, "#6d4a2c", 0.95, 0.44, swing * 0.5, 0.16);
-  oval(ctx, "#f3ead8", -1.5, 0, 0.3, 0.2, 0, 0.12);
-  oval(ctx, coat, -0.1, 0, 1.4, 0.66);
-  oval(ctx, coat, 1.2, 0, 0.6, 0.34);
-  ctx.fillStyle = "rgba(255,240,214,.75)";
-  for (const [x, y] of [[-0.8, 0.28], [-0.8, -0.28], [-0.3, 0.36], [-0.3, -0.36], [0.2, 0.26], [0.2, -0.26], [-0.55, 0]]) {
-    ctx.beginPath();
-    ctx.arc(x, y, 0.09, 0, 7);
-    ctx.fill();
-  }
-  ctx.strokeStyle = "rgba(70,44,22,.5)";
-  ctx.lineWidth = 0.14;
-  ctx.beginPath();
-  ctx.moveTo(-1.2, 0);
-  ctx.lineTo(0.9, 0);
-  ctx.stroke();
-  for (const side of [1, -1]) oval(ctx, coat, 1.45, side * 0.42, 0.28, 0.12, side * 0.8, 0.1);
-  oval(ctx, coat, 1.78, 0, 0.44, 0.28);
-  oval(ctx, "#3c2a1c", 2.14, 0, 0.12, 0.12, 0, 0);
-  if (variant % 2 === 0) {
-    ctx.lineCap = "round";
-    for (const [width, colour] of [[0.26, OUTLINE], [0.13, "#e5d2ad"]]) {
-      ctx.strokeStyle = /** @type {string} */ (colour);
-      ctx.lineWidth = /** @type {number} */ (width);
-      ctx.beginPath();
-      for (const side of [1, -1]) {
-        ctx.moveTo(1.55, side * 0.16);
-        ctx.quadraticCurveTo(1.35, side * 0.75, 1.75, side * 1.05);
-        ctx.moveTo(1.46, side * 0.6);
-        ctx.lineTo(1.85, side * 0.62);
-        ctx.moveTo(1.5, side * 0.86);
-        ctx.lineTo(1.2, side * 1.1);
-      }
-      ctx.stroke();
-    }
-  }
-}
-
-/** @param {Ctx} ctx @param {number} swing @param {number} variant */
-function wolf(ctx, swing, variant) {
-  const coat = ["#6f7682", "#626973", "#7b7f86", "#565a63", "#6a717b", "#474b52"][variant];
-  const dark = "#34383f";
-  legs(ctx, dark, 1.0, 0.68, swing * 0.55, 0.22);
-  // A bushy tail that sways with the stride.
-  shape(ctx, coat, () => {
-    ctx.moveTo(-1.15, 0.2);
-    ctx.quadraticCurveTo(-1.6, 0.5 + swing * 0.3, -2.2, 0.32 + swing * 0.5);
-    ctx.lineTo(-2.7, swing * 0.6);
-    ctx.quadraticCurveTo(-1.9, -0.35 + swing * 0.3, -1.15, -0.2);
-  });
-  oval(ctx, dark, -2.4, swing * 0.52, 0.28, 0.16, swing * 0.3, 0);
-  oval(ctx, coat, -0.75, 0, 0.85, 0.6);
-  oval(ctx, coat, 0.25, 0, 0.95, 0.78);
-  oval(ctx, coat, -0.6, 0, 0.8, 0.5, 0, 0);
-  // The ruff: tufts round the neck.
-  shape(ctx, dark, () => {
-    for (let k = 0; k <= 14; k++) {
-      const turn = 1.1 + (k / 14) * 4.1;
-      const r = k % 2 ? 0.5 : 0.8;
-      ctx.lineTo(0.75 + Math.cos(turn) * r, Math.sin(turn) * r * 0.95);
-    }
-    ctx.closePath();
-  }, 0);
-  ctx.fillStyle = dark;
-  ctx.fillRect(-1.4, -0.13, 1.8, 0.26);
-  for (const side of [1, -1]) {
-    shape(ctx, dark, () => {
-      ctx.moveTo(1.3, side * 0.2);
-      ctx.lineTo(0.78, side * 0.86);
-      ctx.lineTo(1.5, side * 0.52);
-      ctx.closePath();
-    }, 0.1);
-  }
-  oval(ctx, coat, 1.35, 0, 0.56, 0.54);
-  shape(ctx, "#c3c8cf", () => {
-    ctx.moveTo(1.5, 0.32);
-    ctx.quadraticCurveTo(2.0, 0.3, 2.3, 0.15);
-    ctx.lineTo(2.3, -0.15);
-    ctx.quadraticCurveTo(2.0, -0.3, 1.5, -0.32);
-  }, 0.1);
-  oval(ctx, coat, 1.32, 0, 0.46, 0.42, 0, 0);
-  oval(ctx, "#17181b", 2.28, 0, 0.15, 0.15, 0, 0);
-  for (const side of [1, -1]) oval(ctx, "#ffd23f", 1.58, side * 0.27, 0.14, 0.09, side * 0.4, 0);
-}
-
-/** @param {Ctx} ctx @param {number} swing @param {number} variant */
-function bear(ctx, swing, variant) {
-  const coat = ["#5a3d28", "#4c3322", "#664630", "#402b1e", "#5a3d28", "#3a281d"][variant];
-  legs(ctx, "#32221a", 1.3, 1.0, swing * 0.45, 0.36);
-  oval(ctx, coat, -0.3, 0, 1.95, 1.3, 0, 0.2);
-  oval(ctx, "rgba(255,220,180,.10)", -0.4, -0.3, 1.4, 0.7, 0, 0);
-  for (const side of [1, -1]) oval(ctx, "#32221a", 1.5, side * 0.7, 0.3, 0.3);
-  oval(ctx, coat, 1.85, 0, 0.82, 0.74, 0, 0.2);
-  oval(ctx, "#a17a54", 2.45, 0, 0.36, 0.34, 0, 0.08);
-  oval(ctx, "#15100c", 2.68, 0, 0.15, 0.17, 0, 0);
-  for (const side of [1, -1]) oval(ctx, "#15100c", 2.1, side * 0.32, 0.09, 0.09, 0, 0);
-}
-
-/** @param {Ctx} ctx @param {number} swing @param {number} variant */
-function avatar(ctx, swing, variant) {
-  oval(ctx, "#3a2c22", swing * 0.55, 0.42, 0.42, 0.24, 0, 0.1);
-  oval(ctx, "#3a2c22", -swing * 0.55, -0.42, 0.42, 0.24, 0, 0.1);
-  // Quiver on the back.
-  shape(ctx, "#7a5230", () => ctx.roundRect(-1.02, -0.52, 0.52, 0.56, 0.12), 0.1);
-  ctx.fillStyle = "#efe6d2";
-  for (const y of [-0.42, -0.26, -0.1]) ctx.fillRect(-1.2, y, 0.26, 0.09);
-  oval(ctx, TUNICS[variant], -0.05, 0, 0.72, 1.08);
-  oval(ctx, "rgba(255,255,255,.16)", -0.12, -0.3, 0.42, 0.6, 0, 0);
-  oval(ctx, "#e3b58d", 0.62 + swing * 0.14, 0.86, 0.27, 0.25, 0, 0.12);
-  oval(ctx, "#e3b58d", 0.62 - swing * 0.14, -0.86, 0.27, 0.25, 0, 0.12);
-  oval(ctx, "#e3b58d", 0.22, 0, 0.56, 0.54);
-  shape(ctx, HAIR[variant], () => {
-    ctx.arc(0.08, 0, 0.58, 0.85, 5.43);
-    ctx.quadraticCurveTo(0.2, 0, 0.46, 0.43);
-  }, 0);
-}
-
-/** An avatar with its blade at rest. @param {Ctx} ctx @param {number} swing @param {number} variant */
-function armed(ctx, swing, variant) {
-  avatar(ctx, swing, variant);
-  ctx.save();
-  ctx.translate(0.61, 0.86);
-  ctx.rotate(0.15);
-  ctx.scale(0.72, 0.72);
-  blade(ctx);
-  ctx.restore();
-}
-
-/** A blade that points +x from the right hand. @param {Ctx} ctx */
-function blade(ctx) {
-  shape(ctx, "#6b4a2b", () => ctx.roundRect(0, -0.12, 0.5, 0.24, 0.1), 0.08);
-  shape(ctx, "#b8bec8", () => {
-    ctx.moveTo(0.5, -0.16);
-    ctx.lineTo(1.9, -0.1);
-    ctx.lineTo(2.2, 0);
-    ctx.lineTo(1.9, 0.1);
-    ctx.lineTo(0.5, 0.16);
-    ctx.closePath();
-  }, 0.08);
-  shape(ctx, "#4a3621", () => ctx.roundRect(0.42, -0.36, 0.16, 0.72, 0.08), 0.06);
-}
-
-/** @param {Ctx} ctx @param {number} amount 0: a stump @param {number} variant */
-function tree(ctx, amount, variant) {
-  if (!amount) {
-    oval(ctx, "#6e5033", 0, 0, 0.95, 0.85);
-    oval(ctx, "#c9a46c", 0, -0.06, 0.68, 0.58, 0, 0);
-    ctx.strokeStyle = "#8a683e";
-    ctx.lineWidth = 0.09;
-    for (const r of [0.2, 0.42]) {
-      ctx.beginPath();
-      ctx.ellipse(0, -0.06, r, r * 0.86, 0, 0, 7);
-      ctx.stroke();
-    }
-    return;
-  }
-  const conifer = variant >= 4;
-  const tones = conifer ? ["#1f4a37", "#2a5f46", "#3a7758", "#4c8c69"] : [
-    ["#2c5a2a", "#3a7233", "#4c8a3e", "#66a34c"], ["#35622a", "#477c33", "#5d953f", "#78ad50"],
-    ["#28563a", "#356d48", "#468558", "#5d9c69"], ["#5a6424", "#75802e", "#919a3c", "#adb352"],
-  ][variant];
-  const lobes = conifer ? 9 : 8;
-  tones.forEach((tone, ring) => {
-    const size = (conifer ? 3.1 : 3.3) * (1 - ring * 0.24);
-    const shift = -ring * 0.22;
-    shape(ctx, tone, () => {
-      for (let k = 0; k <= lobes * 4; k++) {
-        const turn = (k / (lobes * 4)) * 6.2832;
-        const wave = conifer ? Math.abs(Math.sin((turn * lobes) / 2 + ring)) * 0.22 : Math.sin(turn * lobes + ring * 1.7 + variant) * 0.07;
-        const r = size * (1 - (conifer ? wave : wave) - hash2(Math.floor((turn / 6.2832) * lobes), ring, variant) * 0.09);
-        const x = shift + Math.cos(turn) * r;
-        const y = shift + Math.sin(turn) * r;
-        if (k) ctx.lineTo(x, y);
-        else ctx.moveTo(x, y);
-      }
-      ctx.closePath();
-    }, ring ? 0 : 0.14);
-  });
-}
-
-/** @param {Ctx} ctx @param {number} amount @param {number} variant */
-function rock(ctx, amount, variant) {
-  const size = amount ? 1.9 : 0.9;
-  const corners = Array.from({ length: 8 }, (_, k) => {
-    const r = size * (0.78 + hash2(k, variant, 9) * 0.34);
-    return [Math.cos(k * 0.785) * r, Math.sin(k * 0.785) * r * 0.84];
-  });
-  const outline = () => {
-    corners.forEach(([x, y], k) => (k ? ctx.lineTo(x, y) : ctx.moveTo(x, y)));
-    ctx.closePath();
-  };
-  shape(ctx, "#77797c", outline);
-  ctx.save();
-  ctx.beginPath();
-  outline();
-  ctx.clip();
-  for (let k = 0; k < 8; k++) {
-    const [x1, y1] = corners[k];
-    const [x2, y2] = corners[(k + 1) % 8];
-    const light = 0.5 - Math.sin(k * 0.785 + 1.2) * 0.5;
-    ctx.fillStyle = `rgba(${light > 0.5 ? "255,250,235" : "20,24,34"},${Math.abs(light - 0.5) * 0.62})`;
-    ctx.beginPath();
-    ctx.moveTo(-0.15, -0.25);
-    ctx.lineTo(x1, y1);
-    ctx.lineTo(x2, y2);
-    ctx.fill();
-  }
-  ctx.restore();
-}
-
-/** @param {Ctx} ctx @param {number} amount @param {number} variant */
-function bush(ctx, amount, variant) {
-  const spots = [[-0.8, 0.2, 0.8], [0.7, 0.3, 0.8], [0, -0.6, 0.9], [0, 0.6, 0.75], [0, 0, 1]];
-  shape(ctx, "#2f6b3a", () => {
-    for (const [x, y, r] of spots) {
-      ctx.moveTo(x + r, y);
-      ctx.arc(x, y, r, 0, 7);
-    }
-  });
-  ctx.fillStyle = "#468a4c";
-  for (const [x, y, r] of spots) {
-    ctx.beginPath();
-    ctx.arc(x - 0.15, y - 0.2, r * 0.66, 0, 7);
-    ctx.fill();
-  }
-  const berries = Math.min(12, amount * 2);
-  for (let k = 0; k < berries; k++) {
-    const turn = k * 2.4 + variant;
-    const r = 0.25 + (k % 4) * 0.32;
-    oval(ctx, "#d7263d", Math.cos(turn) * r, Math.sin(turn) * r, 0.19, 0.19, 0, 0.06);
-    oval(ctx, "#ff9aa6", Math.cos(turn) * r - 0.06, Math.sin(turn) * r - 0.06, 0.06, 0.06, 0, 0);
-  }
-}
-
-/** @param {Ctx} ctx */
-function meat(ctx) {
-  shape(ctx, "#efe7d6", () => ctx.roundRect(-1.25, -0.15, 1.2, 0.3, 0.14), 0.1);
-  oval(ctx, "#efe7d6", -1.28, 0.16, 0.2, 0.2, 0, 0.08);
-  oval(ctx, "#efe7d6", -1.28, -0.16, 0.2, 0.2, 0, 0.08);
-  oval(ctx, "#a33b2f", 0.2, 0, 0.85, 0.62);
-  oval(ctx, "#c9584a", 0.12, -0.12, 0.55, 0.34, 0, 0);
-}
-
-/** Logs and stones; the flame is alive and drawn apart. @param {Ctx} ctx */
-function campfire(ctx) {
-  for (let k = 0; k < 9; k++) {
-    oval(ctx, k % 2 ? "#7f7f80" : "#929291", Math.cos(k * 0.698) * 1.35, Math.sin(k * 0.698) * 1.2, 0.36, 0.32, 0, 0.08);
-  }
-  for (const turn of [0.5, 1.65, 2.75]) {
-    ctx.save();
-    ctx.rotate(turn);
-    shape(ctx, "#5b3d24", () => ctx.roundRect(-1.05, -0.18, 2.1, 0.36, 0.16), 0.08);
-    ctx.restore();
-  }
-}
-
-/** Something this page was not made for. @param {Ctx} ctx */
-function marker(ctx) {
-  oval(ctx, "#c7b8e8", 0, 0, 1, 1);
-}
-
-/** @type {Record<string, (ctx: Ctx, second: number, variant: number) => void>} */
-const PAINTERS = { sheep, deer, wolf, bear, avatar: armed, bare: avatar, tree, rock, bush, meat, campfire, blade, shadow };
-const WALKERS = new Set(["sheep", "deer", "wolf", "bear", "avatar", "bare"]);
-/** Half the side of a picture, in world units: as small as the sprite allows, for every pixel costs. @type {Record<string, number>} */
-const REACH = { sheep: 2.1, deer: 2.5, wolf: 3, bear: 3.1, avatar: 2.4, bare: 1.6, tree: 3.7, rock: 2.5, bush: 2, meat: 1.7, campfire: 2, blade: 2.5, shadow: 1.1 };
+/** @typedef {import("./picture.js").Picture} Picture */
+/** Headings that pictures are kept at. */
+export const HEADINGS = 32;
+/** How an entity is shown. */
+export const Tone = Object.freeze({ PLAIN: 0, STRUCK: 1, DEAD: 2 });
+const FILTERS = ["none", "brightness(1.9) saturate(.4)", "grayscale(.8) brightness(.75)"];
+/** Pixels of turned pictures that are kept, four bytes each. */
+const PIXELS_MAX = 24e6;
+/** The time a frame has for new ones: where one turned nearly so is there, and where none is. */
+const BETTER_MS_PER_FRAME = 2;
+const MISSING_MS_PER_FRAME = 8;
+/** How many headings beside the right one will do until it is made. */
+const NEAR_HEADINGS = 3;
+const SECONDS_MAX = 16;
 const REACH_PLAIN = 1.5;
-/** Angles that pictures are kept at, how many pixels of them, and how many new ones a frame has time for. */
-const HEADINGS = 32;
-const ROTATIONS_PIXELS_MAX = 24e6;
-const ROTATIONS_PER_FRAME = 48;
-/** Names drawn lately. */
-const NAMES_MAX = 200;
-
-/** A soft disc of radius 1. @param {Ctx} ctx */
-function shadow(ctx) {
-  const fade = ctx.createRadialGradient(0, 0, 0.6, 0, 0, 1.05);
-  fade.addColorStop(0, "rgba(24,30,20,.3)");
-  fade.addColorStop(1, "rgba(24,30,20,0)");
-  ctx.fillStyle = fade;
-  ctx.fillRect(-1.1, -1.1, 2.2, 2.2);
-}
+/** Names drawn lately; the oldest goes. */
+const NAMES_MAX = 1200;
+const NAME_FONT = "600 13px system-ui, sans-serif";
+const FULL_TURN = 6.283185307;
 
 export class Sprites {
   constructor() {
+    /** Device pixels per unit. */
     this.scale = 0;
-    /** @type {Map<string, HTMLCanvasElement>} */
-    this.pictures = new Map();
-    /** @type {Map<string, HTMLCanvasElement>} in order of making */
-    this.rotations = new Map();
+    /** @type {Map<number, Picture>} */
+    this.upright = new Map();
+    /** @type {Map<number, Picture>} in order of making */
+    this.turnedOnes = new Map();
     this.pixels = 0;
-    this.budget = 0;
-    /** @type {Map<string, HTMLCanvasElement>} */
+    this.beginMs = 0;
+    /** @type {Map<string, number>} */
+    this.kinds = new Map();
+    /** @type {string[]} */
+    this.kindNames = [];
+    /** @type {Map<number, Picture>} by radius in 1/64 of a unit */
+    this.shadows = new Map();
+    /** @type {Map<string, Picture>} in order of making */
     this.names = new Map();
+    const probe = document.createElement("canvas").getContext("2d");
+    this.probe = /** @type {CanvasRenderingContext2D} */ (probe);
+    this.probe.font = NAME_FONT;
   }
 
   /** Pixels per unit; pictures of another scale are thrown away. @param {number} scale */
   resize(scale) {
-    if (Math.abs(scale - this.scale) < 0.01) return;
+    if (scale === this.scale) return;
     this.scale = scale;
-    this.pictures.clear();
-    this.rotations.clear();
+    this.upright.clear();
+    this.turnedOnes.clear();
+    this.shadows.clear();
     this.pixels = 0;
   }
 
-  /**
-   * @param {string} kind @param {number} variant 0 to VARIANTS - 1
-   * @param {number} second the stride 0 to STRIDES - 1 for what walks, the amount left for what stands
-   */
-  get(kind, variant, second) {
-    const key = `${kind}/${variant}/${second}`;
-    let picture = this.pictures.get(key);
-    if (!picture) {
-      const reach = REACH[kind] ?? REACH_PLAIN;
-      picture = canvas(reach * 2 * this.scale, reach * 2 * this.scale);
-      const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
-      ctx.scale(this.scale, this.scale);
-      ctx.translate(reach, reach);
-      ctx.lineJoin = "round";
-      const swing = WALKERS.has(kind) ? Math.sin((second / STRIDES) * 6.2832) : second;
-      (PAINTERS[kind] ?? marker)(ctx, swing, variant);
-      this.pictures.set(key, picture);
-    }
-    return picture;
+  /** A frame begins to ask for pictures. */
+  begin() {
+    this.beginMs = performance.now();
   }
 
-  /** A name as a picture: outlined text is slow to draw anew 60 times a second. @param {string} text @param {string} colour @param {number} ratio device pixels per CSS pixel */
+  /** A number for a look, to ask for its pictures by. @param {string} kind @param {number} variant 0 to VARIANTS - 1 */
+  look(kind, variant) {
+    let index = this.kinds.get(kind);
+    if (index === undefined) {
+      index = this.kindNames.length;
+      this.kinds.set(kind, index);
+      this.kindNames.push(kind);
+    }
+    return index * VARIANTS + variant;
+  }
+
+  /**
+   * It facing +x.
+   * @param {number} look
+   * @param {number} second the index into SWINGS of what walks, the amount left of what stands, below SECONDS_MAX
+   */
+  get(look, second) {
+    const key = look * SECONDS_MAX + second;
+    const found = this.upright.get(key);
+    if (found) return found;
+    const kind = this.kindNames[Math.floor(look / VARIANTS)];
+    const reach = Math.ceil((REACH[kind] ?? REACH_PLAIN) * this.scale);
+    const made = picture(reach * 2, reach * 2, (ctx) => {
+      ctx.translate(reach, reach);
+      ctx.scale(this.scale, this.scale);
+      ctx.lineJoin = "round";
+      (PAINTERS[kind] ?? marker)(ctx, WALKERS.has(kind) ? SWINGS[second] : second, look % VARIANTS);
+    });
+    this.upright.set(key, made);
+    return made;
+  }
+
+  /**
+   * It turned to an angle, or nearly. Null where no picture is near enough and this frame has no time to make one:
+   * it must be drawn the dear way.
+   * @param {number} look @param {number} second @param {number} angle radians @param {number} tone of Tone
+   */
+  turned(look, second, angle, tone) {
+    const step = ((Math.round((angle / FULL_TURN) * HEADINGS) % HEADINGS) + HEADINGS) % HEADINGS;
+    const base = ((look * SECONDS_MAX + second) * 3 + tone) * HEADINGS;
+    const found = this.turnedOnes.get(base + step);
+    if (found) return found;
+    const spentMs = performance.now() - this.beginMs;
+    if (spentMs < BETTER_MS_PER_FRAME) return this.#turn(look, second, step, tone, base + step);
+    for (let off = 1; off <= NEAR_HEADINGS; off++) {
+      const near = this.turnedOnes.get(base + ((step + off) % HEADINGS)) ?? this.turnedOnes.get(base + ((step - off + HEADINGS) % HEADINGS));
+      if (near) return near;
+    }
+    return spentMs < MISSING_MS_PER_FRAME ? this.#turn(look, second, step, tone, base + step) : null;
+  }
+
+  /** @param {number} look @param {number} second @param {number} step @param {number} tone @param {number} key */
+  #turn(look, second, step, tone, key) {
+    const plain = this.get(look, second);
+    const half = plain.width / 2;
+    const made = picture(plain.width, plain.width, (ctx) => {
+      ctx.translate(half, half);
+      ctx.rotate((step / HEADINGS) * FULL_TURN);
+      if (tone) ctx.filter = FILTERS[tone];
+      ctx.drawImage(plain, -half, -half);
+    });
+    this.turnedOnes.set(key, made);
+    this.pixels += made.width * made.height;
+    for (const [oldest, gone] of this.turnedOnes) {
+      if (this.pixels <= PIXELS_MAX) break;
+      this.turnedOnes.delete(oldest);
+      this.pixels -= gone.width * gone.height;
+    }
+    return made;
+  }
+
+  /** A shadow on the ground. @param {number} radius world units */
+  shadow(radius) {
+    const key = Math.round(radius * 64);
+    let found = this.shadows.get(key);
+    if (!found) {
+      const r = radius * 1.1 * this.scale;
+      const width = Math.ceil(r) * 2;
+      const height = Math.ceil(r * 0.9) * 2;
+      found = picture(width, height, (ctx) => {
+        ctx.translate(width / 2, height / 2);
+        ctx.scale(r / 1.1, (r * 0.9) / 1.1);
+        shadow(ctx);
+      });
+      this.shadows.set(key, found);
+    }
+    return found;
+  }
+
+  /** A name as a picture. @param {string} text @param {string} colour @param {number} ratio device pixels per CSS pixel */
   name(text, colour, ratio) {
     const key = `${colour}/${ratio}/${text}`;
-    let picture = this.names.get(key);
-    if (!picture) {
-      const font = "600 13px system-ui, sans-serif";
-      const probe = /** @type {Ctx} */ (canvas(1, 1).getContext("2d"));
-      probe.font = font;
-      picture = canvas((probe.measureText(text).width + 8) * ratio, 20 * ratio);
-      const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
-      ctx.scale(ratio, ratio);
-      ctx.font = font;
-      ctx.lineWidth = 3.5;
-      ctx.lineJoin = "round";
-      ctx.strokeStyle = "rgba(16,14,12,.8)";
-      ctx.fillStyle = colour;
-      ctx.strokeText(text, 4, 15);
-      ctx.fillText(text, 4, 15);
-      if (this.names.size >= NAMES_MAX) this.names.clear();
-      this.names.set(key, picture);
+    let found = this.names.get(key);
+    if (!found) {
+      const width = Math.ceil((this.probe.measureText(text).width + 8) * ratio);
+      found = picture(width, Math.ceil(20 * ratio), (ctx) => {
+        ctx.scale(ratio, ratio);
+        ctx.font = NAME_FONT;
+        ctx.lineWidth = 3.5;
+        ctx.lineJoin = "round";
+        ctx.strokeStyle = "rgba(16,14,12,.8)";
+        ctx.fillStyle = colour;
+        ctx.strokeText(text, 4, 15);
+        ctx.fillText(text, 4, 15);
+      });
+      if (this.names.size >= NAMES_MAX) this.names.delete(/** @type {string} */ (this.names.keys().next().value));
+      this.names.set(key, found);
     }
-    return picture;
-  }
-
-  /** A new frame begins. */
-  refill() {
-    this.budget = ROTATIONS_PER_FRAME;
-  }
-
-  /**
-   * The same picture turned, for those who need no exact angle: drawn upright and pixel on pixel
-   * it costs a fraction of a turned one where the browser paints without a graphics card.
-   * Null where too many new ones were wanted since `refill`: those must be drawn the dear way.
-   * @param {string} kind @param {number} variant @param {number} second @param {number} angle radians
-   */
-  turned(kind, variant, second, angle) {
-    const step = ((Math.round((angle / 6.283185) * HEADINGS) % HEADINGS) + HEADINGS) % HEADINGS;
-    const key = `${kind}/${variant}/${second}/${step}`;
-    let picture = this.rotations.get(key);
-    if (!picture) {
-      if (this.budget-- <= 0) return null;
-      const plain = this.get(kind, variant, second);
-      picture = canvas(plain.width, plain.height);
-      const ctx = /** @type {Ctx} */ (picture.getContext("2d"));
-      ctx.translate(plain.width / 2, plain.height / 2);
-      ctx.rotate((step / HEADINGS) * 6.283185);
-      ctx.drawImage(plain, -plain.width / 2, -plain.height / 2);
-      this.rotations.set(key, picture);
-      this.pixels += picture.width * picture.height;
-      while (this.pixels > ROTATIONS_PIXELS_MAX) {
-        const [oldest, gone] = /** @type {[string, HTMLCanvasElement]} */ (this.rotations.entries().next().value);
-        this.rotations.delete(oldest);
-        this.pixels -= gone.width * gone.height;
-      }
-    }
-    return picture;
-  }
-
-  /** Draws it at a place of the screen. @param {Ctx} ctx @param {HTMLCanvasElement} picture @param {number} x @param {number} y @param {number} turn @param {number} size */
-  put(ctx, picture, x, y, turn, size) {
-    const half = (picture.width / 2) * size;
-    if (turn) {
-      const c = Math.cos(turn);
-      const s = Math.sin(turn);
-      const before = ctx.getTransform();
-      ctx.transform(c, s, -s, c, x, y);
-      ctx.drawImage(picture, -half, -half, half * 2, half * 2);
-      ctx.setTransform(before);
-    } else ctx.drawImage(picture, x - half, y - half, half * 2, half * 2);
+    return found;
   }
 }

@@ -1,12 +1,22 @@
 /** The ground: tiles of painted meadow, made from noise when first seen and kept while near. */
 
 import { fractal, hash2, noise } from "./noise.js";
+import { canvas, picture } from "./picture.js";
 
-const TILE_UNITS = 32;
+/** @typedef {import("./picture.js").Picture} Picture */
+/** @typedef {import("./picture.js").Ctx} Ctx */
+/** Small, so that painting one fits into a frame. */
+export const TILE_UNITS = 16;
 /** Colour samples per unit; the browser smooths between them. */
 const SAMPLES_PER_UNIT = 2;
-const PIXELS_PER_UNIT = 12;
-const TILES_MAX = 96;
+/** Tufts, flowers and pebbles of a tile. */
+const DETAILS = 48;
+/** Past this many pixels per unit tiles are painted at half the size and drawn at twice: memory counts for more then. */
+const FINE_PIXELS_PER_UNIT = 26;
+/** Tiles painted per frame once the first picture stands, and how far ahead of the sight. */
+const PAINT_PER_FRAME = 1;
+const AHEAD_TILES = 1;
+const TILES_MAX = 100;
 
 /** Dry to lush. */
 const PALETTE = [
@@ -27,15 +37,7 @@ export function lushness(x, y) {
   return (broad - 0.5) * 2.1 + 0.62 + (noise(x / 3.1, y / 3.1, 40) - 0.5) * 0.16;
 }
 
-/** @param {number} width @param {number} height */
-export function canvas(width, height) {
-  const made = document.createElement("canvas");
-  made.width = Math.max(1, Math.ceil(width));
-  made.height = Math.max(1, Math.ceil(height));
-  return made;
-}
-
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} lush @param {number} r */
+/** @param {Ctx} ctx @param {number} x @param {number} y @param {number} lush @param {number} r */
 function tuft(ctx, x, y, lush, r) {
   const tall = 0.35 + r * 0.45;
   ctx.strokeStyle = lush > 0.6 ? "rgba(46,84,38,.55)" : "rgba(110,112,52,.6)";
@@ -48,7 +50,7 @@ function tuft(ctx, x, y, lush, r) {
   ctx.stroke();
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} r */
+/** @param {Ctx} ctx @param {number} x @param {number} y @param {number} r */
 function flower(ctx, x, y, r) {
   const colour = ["#f4e7a1", "#f2f0ea", "#d9a3c7", "#e9b44c"][Math.floor(r * 4)];
   ctx.fillStyle = colour;
@@ -63,7 +65,7 @@ function flower(ctx, x, y, r) {
   ctx.fill();
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} r */
+/** @param {Ctx} ctx @param {number} x @param {number} y @param {number} r */
 function pebble(ctx, x, y, r) {
   ctx.fillStyle = "rgba(40,36,30,.25)";
   ctx.beginPath();
@@ -75,8 +77,8 @@ function pebble(ctx, x, y, r) {
   ctx.fill();
 }
 
-/** @param {number} tileX @param {number} tileY */
-function paint(tileX, tileY) {
+/** @param {number} tileX @param {number} tileY @param {number} scale pixels per unit */
+function paint(tileX, tileY, scale) {
   const samples = TILE_UNITS * SAMPLES_PER_UNIT;
   // One sample more on every side, so that smoothing meets the neighbour's.
   const rough = canvas(samples + 2, samples + 2);
@@ -98,59 +100,94 @@ function paint(tileX, tileY) {
     }
   }
   roughCtx.putImageData(image, 0, 0);
-  const tile = canvas(TILE_UNITS * PIXELS_PER_UNIT, TILE_UNITS * PIXELS_PER_UNIT);
-  const ctx = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d", { alpha: false }));
-  ctx.imageSmoothingQuality = "high";
-  ctx.drawImage(rough, 1, 1, samples, samples, 0, 0, tile.width, tile.height);
-  ctx.scale(PIXELS_PER_UNIT, PIXELS_PER_UNIT);
-  ctx.lineCap = "round";
-  for (let k = 0; k < 190; k++) {
-    const x = 0.6 + hash2(tileX * 977 + k, tileY, 1) * (TILE_UNITS - 1.2);
-    const y = 0.9 + hash2(tileX * 977 + k, tileY, 2) * (TILE_UNITS - 1.5);
-    const r = hash2(tileX * 977 + k, tileY, 3);
-    const lush = lushness(x0 + x, y0 + y);
-    if (lush > 0.34) tuft(ctx, x, y, lush, r);
-    else if (r > 0.4) pebble(ctx, x, y, r);
-    if (lush > 0.62 && r > 0.86) flower(ctx, x, y, hash2(k, tileX + tileY * 31, 4));
-  }
-  return tile;
+  const side = TILE_UNITS * scale;
+  return picture(side, side, (ctx) => {
+    ctx.imageSmoothingQuality = "high";
+    ctx.drawImage(rough, 1, 1, samples, samples, 0, 0, side, side);
+    ctx.scale(scale, scale);
+    ctx.lineCap = "round";
+    for (let k = 0; k < DETAILS; k++) {
+      const x = 0.6 + hash2(tileX * 977 + k, tileY, 1) * (TILE_UNITS - 1.2);
+      const y = 0.9 + hash2(tileX * 977 + k, tileY, 2) * (TILE_UNITS - 1.5);
+      const r = hash2(tileX * 977 + k, tileY, 3);
+      const lush = lushness(x0 + x, y0 + y);
+      if (lush > 0.34) tuft(ctx, x, y, lush, r);
+      else if (r > 0.4) pebble(ctx, x, y, r);
+      if (lush > 0.62 && r > 0.86) flower(ctx, x, y, hash2(k, tileX + tileY * 31, 4));
+    }
+  }, true);
+}
+
+/** @param {number} tx @param {number} ty */
+function tileKey(tx, ty) {
+  return (tx + 0x8000) * 0x10000 + ty + 0x8000;
 }
 
 export class Terrain {
   constructor() {
-    /** @type {Map<string, HTMLCanvasElement>} in order of last use */
+    /** @type {Map<number, {picture: Picture, frame: number}>} */
     this.tiles = new Map();
+    this.scale = 0;
+    this.frame = 0;
+    this.budget = 0;
   }
 
   /**
-   * Draws what lies in the camera's sight.
+   * Draws what lies in the camera's sight, tile beside tile on whole pixels. Needs the identity as the transform.
    * @param {CanvasRenderingContext2D} ctx
-   * @param {{left: number, top: number, right: number, bottom: number, zoom: number, toX(x: number): number, toY(y: number): number}} camera
+   * @param {{left: number, top: number, right: number, bottom: number, scale: number, originX: number, originY: number}} camera
    */
   draw(ctx, camera) {
-    let budget = this.tiles.size < 12 ? 40 : 2; // tiles painted per frame
-    const size = TILE_UNITS * camera.zoom;
-    for (let ty = Math.floor(camera.top / TILE_UNITS); ty * TILE_UNITS < camera.bottom; ty++) {
-      for (let tx = Math.floor(camera.left / TILE_UNITS); tx * TILE_UNITS < camera.right; tx++) {
-        const key = `${tx},${ty}`;
-        let tile = this.tiles.get(key);
-        if (!tile && budget-- > 0) tile = paint(tx, ty);
-        const x = camera.toX(tx * TILE_UNITS);
-        const y = camera.toY(ty * TILE_UNITS);
+    if (camera.scale !== this.scale) {
+      this.scale = camera.scale;
+      this.tiles.clear();
+    }
+    this.frame++;
+    const side = TILE_UNITS * camera.scale;
+    const tx1 = Math.floor(camera.left / TILE_UNITS);
+    const ty1 = Math.floor(camera.top / TILE_UNITS);
+    const tx2 = Math.floor(camera.right / TILE_UNITS);
+    const ty2 = Math.floor(camera.bottom / TILE_UNITS);
+    // Nothing where we stand: we have just come, here or from far away, and all of it is wanted at once.
+    this.budget = this.tiles.has(tileKey((tx1 + tx2) >> 1, (ty1 + ty2) >> 1)) ? PAINT_PER_FRAME : TILES_MAX;
+    for (let ty = ty1; ty <= ty2; ty++) {
+      for (let tx = tx1; tx <= tx2; tx++) {
+        const tile = this.#tile(tx, ty);
+        const x = tx * side - camera.originX;
+        const y = ty * side - camera.originY;
         if (!tile) {
           ctx.fillStyle = "#76944a";
-          ctx.fillRect(x, y, size + 1, size + 1);
-          continue;
-        }
-        this.tiles.delete(key);
-        this.tiles.set(key, tile);
-        // Half a pixel over: no seams between tiles at odd zooms.
-        ctx.drawImage(tile, x, y, size + 0.75, size + 0.75);
+          ctx.fillRect(x, y, side, side);
+        } else if (tile.width === side) ctx.drawImage(tile, x, y);
+        else ctx.drawImage(tile, x, y, side, side);
       }
     }
-    for (const key of this.tiles.keys()) {
-      if (this.tiles.size <= TILES_MAX) break;
-      this.tiles.delete(key);
+    this.budget = Math.min(this.budget, PAINT_PER_FRAME);
+    for (let ty = ty1 - AHEAD_TILES; this.budget > 0 && ty <= ty2 + AHEAD_TILES; ty++) {
+      for (let tx = tx1 - AHEAD_TILES; this.budget > 0 && tx <= tx2 + AHEAD_TILES; tx++) this.#tile(tx, ty);
     }
+    if (this.tiles.size > TILES_MAX) this.#forget();
+  }
+
+  /** A tile's picture, if it is there or this frame has time to paint it. @param {number} tx @param {number} ty */
+  #tile(tx, ty) {
+    const key = tileKey(tx, ty);
+    let tile = this.tiles.get(key);
+    if (!tile) {
+      if (this.budget <= 0) return null;
+      this.budget--;
+      const scale = this.scale > FINE_PIXELS_PER_UNIT ? this.scale / 2 : this.scale;
+      tile = { picture: paint(tx, ty, scale), frame: 0 };
+      this.tiles.set(key, tile);
+    }
+    tile.frame = this.frame;
+    return tile.picture;
+  }
+
+  /** Lets go of the half that was not drawn for the longest. */
+  #forget() {
+    const frames = [...this.tiles.values()].map((tile) => tile.frame).sort((a, b) => a - b);
+    const since = frames[frames.length >> 1];
+    for (const [key, tile] of this.tiles) if (tile.frame < since) this.tiles.delete(key);
   }
 }
