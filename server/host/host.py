@@ -56,6 +56,8 @@ class HostOptions:
     durability: Literal["pipelined", "strict"]
     # Game version, written into each record.
     simulation: int
+    # Ticks between two digests in the journal; a tick without input has a record where one is due.
+    digest_every_ticks: int = 20
     # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
 
@@ -86,6 +88,10 @@ class ShardHost:
         self._health = health
         # As whom records are written, and what the next one follows. None until `run` claims the shard.
         self._claim = claim
+        # What was found at the start is durable.
+        self._durable_tick = claim.tick if claim else 0
+        # The first record of a run tells what state it began with.
+        self._digest_due = True
         self._held: deque[_Held] = deque()
         self._keyframe_wanted = False
         self._counted_drops: dict[str, int] = {}
@@ -94,6 +100,12 @@ class ShardHost:
         self.before_tick: list[Callable[[], None]] = []
         # Called after each tick with its times; benchmarks and tests listen here.
         self.after_tick: list[Callable[[TickTime, float], None]] = []
+        # Whether somebody wants the next tick's record to carry a digest.
+        self.digest_wanted: Callable[[], bool] = lambda: False
+        # Called between two ticks, where a digest is due, with the digest of the state.
+        self.on_digest: list[Callable[[int], None]] = []
+        # Called when a record has become durable.
+        self.after_durable: list[Callable[[], None]] = []
         self._unsubscribe = [
             bus.subscribe(commands_topic(shard), self._on_commands),
             bus.subscribe(keyframes_topic(shard), self._on_keyframe_wanted),
@@ -104,6 +116,7 @@ class ShardHost:
         """Tick until cancelled. Raises what a system of the game raises: the state is then not to be trusted."""
         if self._claim is None:
             self._claim = await self._journal.claim(self.machine.shard)
+            self._durable_tick = self._claim.tick
         self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
         while True:
             await self._clock.sleep_until(self.pacer.due_s)
@@ -128,10 +141,11 @@ class ShardHost:
         for gather in self.before_tick:
             gather()
         inputs = self.inbox.take(self.machine.high_water)
-        tick = self.machine.tick + 1
+        digest = self._digest(quiet=inputs.empty)
+        # A tick without input has nothing to lose: its effects wait for no record of its own.
         held = _Held(durable=inputs.empty)
-        if not inputs.empty:
-            self._append(tick, inputs.encode(), held)
+        if not inputs.empty or digest is not None:
+            self._append(b"" if inputs.empty else inputs.encode(), digest, held)
         effects = self.machine.step(inputs)
         frames = [effects.frame]
         if self._keyframe_wanted:
@@ -157,11 +171,41 @@ class ShardHost:
 
     # -- the journal -----------------------------------------------------------
 
-    def _append(self, tick: int, payload: bytes, held: _Held) -> None:
+    @property
+    def epoch(self) -> int:
+        """As whom records are written."""
+        assert self._claim is not None, "nobody claimed the shard yet"
+        return self._claim.epoch
+
+    @property
+    def journalled_tick(self) -> int:
+        """Tick of the last record handed to the journal; those after it had no input."""
+        assert self._claim is not None, "nobody claimed the shard yet"
+        return self._claim.tick
+
+    @property
+    def durable_tick(self) -> int:
+        """Tick of the last record that would survive a power cut."""
+        return self._durable_tick
+
+    def _digest(self, *, quiet: bool) -> int | None:
+        """The state's digest, where one is due before the next tick. `quiet`: which has no input."""
+        if not (self._digest_due or self.digest_wanted()) and self.machine.tick % self._options.digest_every_ticks:
+            return None
+        if quiet and self._durable_tick < self.journalled_tick:
+            # However long its store is away, a quiet world does not fill its queue with nothing.
+            return None
+        self._digest_due = False
+        digest = self.machine.digest()
+        for observer in self.on_digest:
+            observer(digest)
+        return digest
+
+    def _append(self, payload: bytes, digest: int | None, held: _Held) -> None:
         assert self._claim is not None, "a shard that nobody claimed has no ticks"
-        epoch, previous = self._claim.epoch, self._claim.tick
-        record = JournalRecord(self.machine.shard, tick, epoch, self._options.simulation, payload, previous)
-        self._journal.append(record, lambda: self._on_durable(held))
+        epoch, previous, tick = self._claim.epoch, self._claim.tick, self.machine.tick + 1
+        record = JournalRecord(self.machine.shard, tick, epoch, self._options.simulation, payload, previous, digest)
+        self._journal.append(record, lambda: self._on_durable(tick, held))
         self._claim = Claim(epoch, tick)
 
     def _check_journal(self) -> None:
@@ -171,10 +215,13 @@ class ShardHost:
 
     # -- effects ---------------------------------------------------------------
 
-    def _on_durable(self, held: _Held) -> None:
+    def _on_durable(self, tick: int, held: _Held) -> None:
         # A store that is durable at once calls during `append`: the tick is then not made yet, nor among the held.
         held.durable = True
+        self._durable_tick = tick
         self._release()
+        for observer in self.after_durable:
+            observer()
 
     def _release(self) -> None:
         """Let go, in order of ticks, of what is durable."""

@@ -21,6 +21,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 TICK_BUCKETS_S: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.012, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0
 )  # fmt: skip
+CHECKPOINT_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 PAUSE_BUCKETS_S: Final = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -71,6 +72,27 @@ class Metrics:
         self.inbox_depth = Gauge("everstep_inbox_depth", "Commands that wait for a tick.", registry=registry)
         self.journal_backlog = Gauge(
             "everstep_journal_backlog", "Ticks journalled but not yet durable.", registry=registry
+        )
+        self.checkpoint_capture_seconds = Histogram(
+            "everstep_checkpoint_capture_seconds",
+            "Time a tick waited while the state was copied.",
+            registry=registry,
+            buckets=PAUSE_BUCKETS_S,
+        )
+        self.checkpoint_seconds = Histogram(
+            "everstep_checkpoint_seconds",
+            "Time from the copy of the state to its being durable; the world ticks meanwhile.",
+            registry=registry,
+            buckets=CHECKPOINT_BUCKETS_S,
+        )
+        self.checkpoint_bytes = Gauge(
+            "everstep_checkpoint_bytes", "Size of the last checkpoint as it is stored.", registry=registry
+        )
+        self.checkpoint_age_seconds = Gauge(
+            "everstep_checkpoint_age_seconds", "Time since the last checkpoint was taken.", registry=registry
+        )
+        self.checkpoint_failures_total = Counter(
+            "everstep_checkpoint_failures_total", "Checkpoints that could not be written.", registry=registry
         )
         self.gc_pause_seconds = Histogram(
             "everstep_gc_pause_seconds",

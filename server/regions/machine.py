@@ -92,6 +92,16 @@ class RegionMachine:
         return self._tick
 
     @property
+    def simulation(self) -> int:
+        """The game's version."""
+        return self.game.version
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """See server/sim/fingerprint.py."""
+        return fingerprint()
+
+    @property
     def shapes(self) -> Mapping[int, CommandSchema]:
         """The commands it takes, the engine's among them."""
         return self._shapes

@@ -152,6 +152,14 @@ class Machine(Protocol):
         """Ticks made; 0 after init."""
 
     @property
+    def simulation(self) -> int:
+        """The version whose replay of the same input is the same state."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What determinism depends on here; see Capture."""
+
+    @property
     def shapes(self) -> Mapping[int, CommandSchema]:
         """The commands it takes."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.shard.checkpoint import Chunk, Manifest
 from server.shard.journal import JournalRecord
 
 
@@ -85,6 +86,25 @@ class JournalStore(Protocol):
 
     async def close(self) -> None:
         """Take no more. What was appended becomes durable first, or `failure` says why not."""
+
+
+class CheckpointStore(Protocol):
+    """Where states are kept, by shard and tick. Raises StoreFailed, StoreClosed."""
+
+    async def write(self, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
+        """Keep it, the manifest last: before that it does not exist. It would survive a power cut when this returns.
+
+        One of the same shard and tick is replaced.
+        """
+
+    async def manifests(self, shard: int) -> list[Manifest]:
+        """Newest first. One that is torn or damaged is left out, as if it did not exist."""
+
+    async def chunk(self, shard: int, tick: int, name: str) -> bytes | None:
+        """As it is kept, which may not be as it was written: the manifest tells. None where it is missing."""
+
+    async def delete(self, shard: int, tick: int) -> None:
+        """The manifest goes first. Nothing where there is none."""
 
 
 class Bus(Protocol):

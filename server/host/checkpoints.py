@@ -1,0 +1,162 @@
+"""Checkpoints of one shard, beside its ticks.
+
+Between two ticks the state is copied; that is all a tick waits for. Compressing and writing go on elsewhere,
+once every record up to that tick is durable: a checkpoint is never ahead of its journal. Then the
+oldest ones go, and the journal that only they needed.
+
+A checkpoint that can't be written is logged and counted, and tried again next time: the world goes on, on the
+journal alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from server.host.host import ShardHost
+from server.observe.metrics import Metrics
+from server.shard.checkpoint import encode
+from server.shard.machine import Capture
+from server.shard.ports import CheckpointStore, Clock, JournalStore
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A state that waits to be written."""
+
+    capture: Capture
+    digest: int
+    # Its last record's tick: nothing is written before that is durable.
+    journalled_tick: int
+    at_s: float
+
+
+class Checkpoints:
+    """Takes them while the host runs. `every_s`: seconds between two; `kept`: how many stay, at least 2."""
+
+    def __init__(
+        self,
+        host: ShardHost,
+        journal: JournalStore,
+        store: CheckpointStore,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        every_s: float,
+        kept: int,
+    ) -> None:
+        assert kept >= 2, "with one alone there is nothing to fall back to"
+        self._host = host
+        self._journal = journal
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._every_s = every_s
+        self._kept = kept
+        self._last_s = clock.now_s()
+        # Tick of the newest that is durable, once there is one.
+        self.tick: int | None = None
+        self._waiting: _Taken | None = None
+        self._task: asyncio.Task[bool] | None = None
+        # The memory of the last one, to be written over.
+        self._spare: Capture | None = None
+        host.digest_wanted = self._due
+        host.on_digest.append(self._on_digest)
+        host.after_durable.append(self._write_if_durable)
+        metrics.checkpoint_age_seconds.set_function(lambda: self._clock.now_s() - self._last_s)
+
+    async def take(self, *, timeout_s: float = 30.0) -> bool:
+        """One now, between ticks: before the first, or after the last of a clean shutdown. Whether it was written.
+
+        Waits `timeout_s` at the most for the journal to be durable up to here.
+        """
+        await self.settle()
+        taken = self._capture(self._host.machine.digest())
+        durable = asyncio.Event()
+        self._host.after_durable.append(durable.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._host.durable_tick < taken.journalled_tick:
+                    durable.clear()
+                    await durable.wait()
+        except TimeoutError:
+            _log.warning("no checkpoint: the journal is not durable", shard=self._host.machine.shard)
+            return False
+        finally:
+            self._host.after_durable.remove(durable.set)
+        return await self._write(taken)
+
+    async def close(self) -> None:
+        """Take no more, and let the one on its way arrive. One whose journal is not durable is given up."""
+        self._host.digest_wanted = lambda: False
+        self._host.on_digest.remove(self._on_digest)
+        self._host.after_durable.remove(self._write_if_durable)
+        self._waiting = None
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the one that is being written, if any."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    # -- inside ------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        idle = self._waiting is None and self._task is None
+        return idle and self._clock.now_s() - self._last_s >= self._every_s
+
+    def _on_digest(self, digest: int) -> None:
+        if self._due():
+            self._waiting = self._capture(digest)
+            self._write_if_durable()
+
+    def _capture(self, digest: int) -> _Taken:
+        began_s = self._clock.now_s()
+        capture = self._host.machine.capture(self._spare)
+        self._spare = None
+        self._last_s = self._clock.now_s()
+        self._metrics.checkpoint_capture_seconds.observe(self._last_s - began_s)
+        return _Taken(capture, digest, self._host.journalled_tick, self._last_s)
+
+    def _write_if_durable(self) -> None:
+        taken = self._waiting
+        if taken is not None and self._task is None and self._host.durable_tick >= taken.journalled_tick:
+            self._waiting = None
+            self._task = asyncio.create_task(self._write(taken), name="checkpoint")
+            self._task.add_done_callback(lambda _task: setattr(self, "_task", None))
+
+    async def _write(self, taken: _Taken) -> bool:
+        shard, tick = self._host.machine.shard, taken.capture.tick
+        try:
+            manifest, chunks = await asyncio.to_thread(
+                encode, taken.capture, shard=shard, epoch=self._host.epoch, digest=taken.digest
+            )
+            self._spare = taken.capture
+            await self._store.write(manifest, chunks)
+            self.tick = tick
+            await self._tidy()
+        except Exception:  # noqa: BLE001  # whatever a store or its driver raises: players are not sent away for it
+            _log.exception("checkpoint failed", shard=shard, tick=tick)
+            self._metrics.checkpoint_failures_total.inc()
+            return False
+        else:
+            took_s = self._clock.now_s() - taken.at_s
+            self._metrics.checkpoint_seconds.observe(took_s)
+            self._metrics.checkpoint_bytes.set(manifest.stored_bytes)
+            _log.info("checkpoint", shard=shard, tick=tick, bytes=manifest.stored_bytes, took_s=round(took_s, 3))
+            return True
+
+    async def _tidy(self) -> None:
+        """Let go of what no recovery needs: older checkpoints, and the journal behind the oldest that stays."""
+        shard = self._host.machine.shard
+        manifests = await self._store.manifests(shard)
+        kept = manifests[: self._kept]
+        for manifest in manifests[self._kept :]:
+            await self._store.delete(shard, manifest.tick)
+        # Where there is one alone, the way back past it is the whole journal.
+        if len(kept) >= 2:
+            await self._journal.trim(shard, kept[-1].tick)

@@ -1,0 +1,222 @@
+"""Recovery: the newest checkpoint that is whole, and the journal after it, replayed and checked.
+
+    checkpoints newest first:  whole? adopted? its digest holds?      no: the one before, and a longer replay
+    none of them:              a fresh machine, if the journal reaches back to its first tick
+    then every record:         ticks without input in between; the digest that it carries; its input
+
+What a replay makes is compared with every digest the journal has. A state that differs ends recovery loudly: going on
+would be another world than the one that players were shown.
+
+Only the version that wrote a journal replays it, on a machine that computes as the one did. An upgrade
+is a checkpoint with nothing after it: what a clean shutdown leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from server.host.errors import NoWayBack, RecoveryDiverged, UpgradeRefused
+from server.shard.checkpoint import Manifest, decode
+from server.shard.errors import BatchError, CheckpointDamaged, JournalDamaged
+from server.shard.journal import JournalRecord
+from server.shard.machine import NOTHING, Capture, Machine, TickInput, differences
+from server.shard.ports import CheckpointStore, Claim, Clock, JournalStore
+
+_log = structlog.get_logger(__name__)
+
+M = TypeVar("M", bound=Machine)
+
+# Ticks after which a replay lets others have a turn: it can take minutes.
+_TURN_TICKS: Final = 64
+
+
+@dataclass(slots=True)
+class Report:
+    """What recovery found and did."""
+
+    shard: int
+    # Tick of the checkpoint it began with; 0 where it began with a fresh machine.
+    checkpoint_tick: int = 0
+    # The game version that wrote the checkpoint, where it was another.
+    migrated_from: int | None = None
+    # How the machine that wrote it differs from this one; no word where it does not.
+    written_elsewhere: list[str] = field(default_factory=list)
+    # Checkpoints that were passed over, each with the reason.
+    passed_over: list[str] = field(default_factory=list)
+    # The tick that the machine is at.
+    tick: int = 0
+    ticks_replayed: int = 0
+    records_replayed: int = 0
+    digests_checked: int = 0
+    load_s: float = 0.0
+    replay_s: float = 0.0
+
+    @property
+    def fresh(self) -> bool:
+        """There was nothing to come back to: a new world."""
+        return self.checkpoint_tick == 0 and self.records_replayed == 0
+
+    @property
+    def upgraded(self) -> bool:
+        """What goes on from here must not be replayed on top of what was."""
+        return self.migrated_from is not None or bool(self.written_elsewhere)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Generic[M]):
+    """A machine at the last tick the journal knows, and as whom to go on writing."""
+
+    machine: M
+    claim: Claim
+    report: Report
+
+
+async def recover(
+    make: Callable[[], M],
+    journal: JournalStore,
+    checkpoints: CheckpointStore,
+    clock: Clock,
+    *,
+    epoch: int | None = None,
+) -> Recovered[M]:
+    """Bring a shard back and become its writer. `make`: a fresh machine at tick 0.
+
+    Raises NoWayBack, RecoveryDiverged, UpgradeRefused; JournalDamaged, CaptureRefused; Fenced and other StoreErrors.
+    """
+    # First of all: from now on nobody else writes what is about to be read.
+    claim = await journal.claim(make().shard, epoch)
+    machine, report = await rebuild(make, journal, checkpoints, clock)
+    if machine.tick < claim.tick:
+        raise NoWayBack(f"the journal of shard {machine.shard} ends at tick {machine.tick}, and knows of {claim.tick}")
+    if report.upgraded:
+        # The checkpoint of the new kind then has a tick of its own, and the old one stays: there is a way back.
+        machine.replay(NOTHING)
+        report.tick = machine.tick
+    return Recovered(machine, claim, report)
+
+
+async def rebuild(
+    make: Callable[[], M],
+    journal: JournalStore,
+    checkpoints: CheckpointStore,
+    clock: Clock,
+    *,
+    to_tick: int | None = None,
+    on_tick: Callable[[M], None] | None = None,
+) -> tuple[M, Report]:
+    """What `recover` does, without becoming the writer: the machine as it was at `to_tick` (None: at the last).
+
+    `on_tick`: called after each tick replayed, and for the state it begins with. Raises as `recover`; NoWayBack also
+    for a tick that no checkpoint reaches, and one that is not journalled yet.
+    """
+    began_s = clock.now_s()
+    machine, report = await _begin(make, journal, checkpoints, to_tick)
+    report.load_s = clock.now_s() - began_s
+    if on_tick is not None:
+        on_tick(machine)
+    replay = _Replay(machine, report, on_tick)
+    async for record in journal.read(machine.shard, machine.tick):
+        if to_tick is not None and record.tick > to_tick:
+            await replay.idle(to_tick)
+            break
+        await replay.record(record)
+    if to_tick is not None and machine.tick != to_tick:
+        raise NoWayBack(f"shard {machine.shard} has tick {machine.tick} as its last, and {to_tick} is asked for")
+    report.tick = machine.tick
+    report.replay_s = clock.now_s() - began_s - report.load_s
+    return machine, report
+
+
+async def _begin(
+    make: Callable[[], M], journal: JournalStore, checkpoints: CheckpointStore, to_tick: int | None
+) -> tuple[M, Report]:
+    """A machine at the best checkpoint, or a fresh one."""
+    machine = make()
+    report = Report(machine.shard)
+    for manifest in await checkpoints.manifests(machine.shard):
+        if to_tick is not None and manifest.tick > to_tick:
+            continue
+        try:
+            capture = await _load(checkpoints, manifest)
+            same = capture.simulation == machine.simulation
+            machine.adopt(capture if same else machine.migrated(capture))
+            if same and machine.digest() != manifest.digest:
+                raise CheckpointDamaged("digest", "its state is not the one that was")
+        except CheckpointDamaged as error:
+            _log.warning("checkpoint passed over", shard=machine.shard, tick=manifest.tick, reason=str(error))
+            report.passed_over.append(f"tick {manifest.tick}: {error}")
+            machine = make()
+            continue
+        report.checkpoint_tick = manifest.tick
+        report.migrated_from = None if same else capture.simulation
+        report.written_elsewhere = list(differences(capture.fingerprint, machine.fingerprint))
+        return machine, report
+    span = (await journal.spans()).get(machine.shard)
+    if span is not None and span.after_tick > 0:
+        raise NoWayBack(
+            f"no checkpoint of shard {machine.shard} is whole, and its journal begins after tick {span.after_tick}: "
+            + ("; ".join(report.passed_over) or "there is none")
+        )
+    if span is None and report.passed_over:
+        raise NoWayBack(f"no checkpoint of shard {machine.shard} is whole: {'; '.join(report.passed_over)}")
+    return machine, report
+
+
+async def _load(checkpoints: CheckpointStore, manifest: Manifest) -> Capture:
+    chunks: dict[str, bytes] = {}
+    for info in manifest.chunks:
+        data = await checkpoints.chunk(manifest.shard, manifest.tick, info.name)
+        if data is not None:
+            chunks[info.name] = data
+    return await asyncio.to_thread(decode, manifest, chunks)
+
+
+class _Replay(Generic[M]):
+    """Records into a machine, in order."""
+
+    def __init__(self, machine: M, report: Report, on_tick: Callable[[M], None] | None) -> None:
+        self._machine = machine
+        self._report = report
+        self._on_tick = on_tick
+
+    async def record(self, record: JournalRecord) -> None:
+        """The ticks up to it, its digest, its own tick."""
+        machine, report = self._machine, self._report
+        refusal = "; ".join(report.written_elsewhere)
+        if record.simulation != machine.simulation:
+            refusal = f"version {record.simulation} of the game wrote it, and this is version {machine.simulation}"
+        if refusal:
+            raise UpgradeRefused(
+                f"the journal of shard {machine.shard} from tick {record.tick} on can't be replayed here: {refusal}. "
+                "Start it once as it was and stop it cleanly: that leaves a checkpoint with nothing after it, "
+                "with which this can begin"
+            )
+        await self.idle(record.tick - 1)
+        if record.digest is not None:
+            report.digests_checked += 1
+            if (found := machine.digest()) != record.digest:
+                raise RecoveryDiverged(machine.shard, machine.tick, record.digest, found)
+        try:
+            inputs = TickInput.decode(record.payload, machine.shapes) if record.payload else NOTHING
+        except BatchError as error:
+            raise JournalDamaged(machine.shard, record.tick, str(error)) from error
+        report.records_replayed += 1
+        await self._tick(inputs)
+
+    async def idle(self, up_to_tick: int) -> None:
+        """Ticks without input."""
+        while self._machine.tick < up_to_tick:
+            await self._tick(NOTHING)
+
+    async def _tick(self, inputs: TickInput) -> None:
+        self._machine.replay(inputs)
+        self._report.ticks_replayed += 1
+        if self._on_tick is not None:
+            self._on_tick(self._machine)
+        if self._report.ticks_replayed % _TURN_TICKS == 0:
+            await asyncio.sleep(0)

@@ -1,0 +1,161 @@
+"""Checkpoints beside the ticks: when they are taken, when they are written, what goes after them."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from server.store.memory import MemoryJournal
+from server.store.memory_checkpoints import MemoryCheckpoints
+from tests.support.life import SHARD, Life, live, orders
+
+
+def metric(life, name):
+    return life.metrics.registry.get_sample_value(name)
+
+
+async def ticks_of(life):
+    return [manifest.tick for manifest in await life.store.manifests(SHARD)]
+
+
+async def test_one_is_taken_every_so_often_and_the_newest_two_stay():
+    async with Life(every_s=2.0) as life:
+        seen = []
+        for _ in range(20):
+            await live(life, 10)
+            await life.checkpoints.settle()
+            seen.append(await ticks_of(life))
+        assert seen[3] == [40 - 1]
+        assert all(len(ticks) <= 2 for ticks in seen)
+        # 2 s apart, at 20 ticks per second.
+        newest = sorted({t for ticks in seen for t in ticks})
+        assert newest == [39, 80, 121, 162]
+        assert metric(life, "everstep_checkpoint_seconds_count") == 4
+        assert metric(life, "everstep_checkpoint_capture_seconds_count") == 4
+        assert metric(life, "everstep_checkpoint_bytes") > 100
+        assert metric(life, "everstep_checkpoint_failures_total") == 0
+
+
+async def test_the_journal_goes_behind_the_second_newest():
+    async with Life() as life:
+        await live(life, 30)
+        assert await life.checkpoints.take()
+        # The way back past the only one is the whole journal.
+        assert (await life.journal.spans())[SHARD].after_tick == 0
+        await live(life, 30)
+        assert await life.checkpoints.take()
+        assert life.journal.records(SHARD, 30)[0].tick > 30
+        assert (await life.journal.spans())[SHARD].after_tick <= 30
+        assert not [t for t, _ in life.journal._kept[SHARD] if t <= 30]
+
+
+async def test_more_can_be_kept():
+    async with Life(kept=4) as life:
+        for _ in range(6):
+            await live(life, 10)
+            assert await life.checkpoints.take()
+        assert await ticks_of(life) == [60, 50, 40, 30]
+        assert [r.tick for r in life.journal.records(SHARD, 30)]
+        assert not [t for t, _ in life.journal._kept[SHARD] if t <= 30]
+
+
+async def test_it_is_not_written_before_the_journal_holds_every_tick_up_to_it():
+    journal = MemoryJournal(hold=True, keep_max=10_000)
+    async with Life(journal=journal, every_s=1.0) as life:
+        await live(life, 25)
+        journal.sync(len(journal._waiting) - 12)
+        await life.checkpoints.settle()
+        assert await ticks_of(life) == []
+        assert life.checkpoints._waiting is not None
+        due = life.checkpoints._waiting
+        while life.host.durable_tick < due.journalled_tick:
+            assert life.checkpoints._task is None
+            journal.sync(1)
+        await life.checkpoints.settle()
+        assert await ticks_of(life) == [due.capture.tick]
+        manifest = (await life.store.manifests(SHARD))[0]
+        assert manifest.digest == life.digests[manifest.tick]
+
+
+async def test_a_clean_end_waits_for_the_journal():
+    journal = MemoryJournal(hold=True, keep_max=10_000)
+    async with Life(journal=journal) as life:
+        await live(life, 25)
+        taking = asyncio.create_task(life.checkpoints.take())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not taking.done()
+        journal.sync()
+        assert await taking
+        assert await ticks_of(life) == [25]
+
+
+async def test_a_clean_end_does_not_wait_for_ever():
+    async with Life(journal=MemoryJournal(hold=True, keep_max=10_000)) as life:
+        await live(life, 25)
+        with capture_logs() as logs:
+            assert not await life.checkpoints.take(timeout_s=0)
+        assert [line["event"] for line in logs] == ["no checkpoint: the journal is not durable"]
+        assert await ticks_of(life) == []
+        # It listens no more for a journal that may yet come.
+        assert life.host.after_durable == [life.checkpoints._write_if_durable]
+
+
+async def test_a_store_that_fails_is_counted_and_the_world_goes_on():
+    store = MemoryCheckpoints()
+    store.fail("the disk is full")
+    async with Life(checkpoints=store, every_s=1.0) as life:
+        with capture_logs() as logs:
+            for _ in range(9):
+                await live(life, 10)
+                await life.checkpoints.settle()
+        failed = [line for line in logs if line["event"] == "checkpoint failed"]
+        assert len(failed) == metric(life, "everstep_checkpoint_failures_total") >= 3
+        assert life.checkpoints.tick is None
+        assert (await life.journal.spans())[SHARD].after_tick == 0
+        store._failure = None
+        for _ in range(3):
+            await live(life, 10)
+            await life.checkpoints.settle()
+        assert len(await ticks_of(life)) == 1
+
+
+async def test_what_is_written_is_the_state_between_two_ticks_however_long_writing_takes():
+    async with Life(every_s=1.0) as life:
+        await live(life, 21)
+        assert life.checkpoints._task is not None
+        # Ticks go on while it is encoded.
+        await live(life, 20)
+        await life.checkpoints.settle()
+        manifests = await life.store.manifests(SHARD)
+        assert [m.digest for m in manifests] == [life.digests[m.tick] for m in manifests]
+    async with life.next() as second:
+        assert second.machine.digest() == life.digests[second.machine.tick]
+
+
+async def test_closed_it_takes_no_more():
+    async with Life(every_s=1.0) as life:
+        await live(life, 25)
+        await life.checkpoints.close()
+        taken = await ticks_of(life)
+        for n in range(60):
+            life.tick(*orders(n + 100))
+        await life.checkpoints.settle()
+        assert await ticks_of(life) == taken
+        life.host.on_digest.append(life.checkpoints._on_digest)
+        life.host.after_durable.append(life.checkpoints._write_if_durable)
+
+
+async def test_one_alone_is_no_way_to_fall_back():
+    async with Life() as life:
+        pass
+    with pytest.raises(AssertionError):
+        type(life.checkpoints)(life.host, life.journal, life.store, life.clock, life.metrics, every_s=1.0, kept=1)
+
+
+async def test_the_age_of_the_newest_is_told():
+    async with Life() as life:
+        await live(life, 20)
+        assert await life.checkpoints.take()
+        life.clock.work(7.0)
+        assert metric(life, "everstep_checkpoint_age_seconds") == 7.0
