@@ -3,6 +3,8 @@
 # Never fails for want of one: it says what will be skipped, and why.
 set -euo pipefail
 
+"$(dirname "$0")/setup-test-mongo.sh"
+
 # name of the package | commands, any of which will do | what is skipped without it
 wanted=(
     "chromium|chromium chromium-browser google-chrome google-chrome-stable|the browser tests"

@@ -5,6 +5,7 @@ StoreError
 ├── StoreFailed     a write failed: nothing after it will be durable
 ├── StoreInUse      another process has the data directory
 ├── StoreDamaged    the store's own file is damaged
+├── LayoutWrong     the database is not laid out as the store needs it
 ├── Fenced          a record of a writer that another has followed
 └── OutOfSequence   a record that does not follow the one before it
 """
@@ -30,6 +31,10 @@ class StoreInUse(StoreError):
 
 class StoreDamaged(StoreError):
     """The store's own file is damaged, whatever lies in it."""
+
+
+class LayoutWrong(StoreError):
+    """The database is not laid out as the store needs it, or in a way that contradicts it."""
 
 
 class Fenced(StoreError):
