@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "ServerSettings",
     "Settings",
+    "StoreSettings",
     "ViewSettings",
     "WorldSettings",
     "load",
@@ -62,8 +63,7 @@ class ServerSettings(Section):
     data_dir: Path = Field(
         default=Path(".everstep"),
         strict=False,
-        description="Directory of everything kept on disk, relative to the working directory. Nothing is kept yet: the "
-        "journal is in memory.",
+        description="Directory of everything kept on disk, relative to the working directory.",
     )
     origins: tuple[str, ...] = Field(
         default=(),
@@ -234,6 +234,37 @@ class HostSettings(Section):
     )
 
 
+class StoreSettings(Section):
+    """Where the world is kept, and how much of its past."""
+
+    kind: Literal["sqlite", "memory"] = Field(
+        default="sqlite",
+        description='Where journal and checkpoints are kept: "sqlite" in the data directory, "memory" until the '
+        "process ends.",
+    )
+    checkpoint_every_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=86_400,
+        description="Seconds between two checkpoints: the most that a recovery has to replay, and then some.",
+    )
+    checkpoints_kept: int = Field(
+        default=2, ge=2, le=1000, description="Checkpoints that are kept; the journal behind the oldest of them goes."
+    )
+    retention_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=10_000_000,
+        description="Seconds of game time that the journal is kept beyond what recovery needs, for audits and replays.",
+    )
+    journal_backlog_max: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="Ticks that may wait to be durable; then time waits for the store, and no input is lost.",
+    )
+
+
 class AuthSettings(Section):
     """Who may come in."""
 
@@ -278,6 +309,7 @@ class Settings(Section):
     view: ViewSettings = Field(default=ViewSettings())
     gateway: GatewaySettings = Field(default=GatewaySettings())
     host: HostSettings = Field(default=HostSettings())
+    store: StoreSettings = Field(default=StoreSettings())
     auth: AuthSettings = Field(default=AuthSettings())
     log: LogSettings = Field(default=LogSettings())
 
