@@ -11,7 +11,7 @@ A document is a record, or a seal: the mark of a new writer.
 *Fence.* A writer inserts into the slot after its last one and into no other. Who claims the shard reads the last slot,
 inserts a seal with a higher epoch into the next, and goes on behind it. The writer before has that same slot as its
 next: its insert collides and it stops. (Ticks would not do: those without input have no record, so the
-old writer's next tick is not the seal's. docs/decisions/0013-journal-slots.md)
+old writer's next tick is not the seal's. docs/decisions/0014-journal-slots.md)
 
 *Unknown outcomes.* One ordered insert per shard is under way at a time; what is appended meanwhile makes the next. When
 it times out, collides, or its answer is lost, nothing is acknowledged, and each of its slots is read back by key,

@@ -11,7 +11,7 @@ unique index of the journal there is no fence. Shards of the game are ranges of 
 in number, which a game tends to make busy together, lie on different shards of the database.
 
 A unique index of a sharded collection must begin with its shard key, and `_id` is unique only within each of the
-database's shards: hence the explicit indexes. See docs/decisions/0013-journal-slots.md for `slot`.
+database's shards: hence the explicit indexes. See docs/decisions/0014-journal-slots.md for `slot`.
 """
 
 from __future__ import annotations
