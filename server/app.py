@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import orjson
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -104,7 +105,13 @@ class Everstep:
         )
         # Commands of this process reach the inbox just before the tick that takes them.
         self.host.before_tick.append(self.gateway.link.flush)
-        self.http = Http(self.metrics, self.health, {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"})
+        self.http = Http(
+            self.metrics,
+            self.health,
+            {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"},
+            # A page may ask what game this is before it joins.
+            {"/schema.json": orjson.dumps(game.schema.to_wire())},
+        )
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()

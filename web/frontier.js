@@ -2,9 +2,10 @@
  * What this page knows of the game `games/frontier`: rules that both sides compute, and how things are called.
  *
  * The numbers are those of games/frontier/constants.py. A kind or a component that
- * is not here is drawn as a plain marker, so another game shows too.
+ * is not here is drawn as a disc, so another game shows too.
  */
 
+export const GAME = "frontier";
 export const SPEED_UNITS_PER_S = 12;
 const EDGE_UNITS = 1 / 64;
 export const HARVEST_REACH_UNITS = 5;

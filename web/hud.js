@@ -1,6 +1,7 @@
 /** Everything on the page that is not the picture: figures, chat, dialogues, radar. */
 
 import { KINDS } from "./frontier.js";
+import { colourOf } from "./painters.js";
 
 /** Chat lines kept on the page. */
 const LINES_MAX = 60;
@@ -64,10 +65,12 @@ export class Hud {
   /** @param {number} hp @param {number | null} points */
   health(hp, points) {
     const meter = byId("health");
-    meter.setAttribute("aria-valuenow", String(hp));
-    meter.classList.toggle("low", hp <= 30);
-    /** @type {HTMLElement} */ (meter.firstElementChild).style.transform = `scaleX(${hp / 100})`;
-    write(/** @type {HTMLElement} */ (meter.lastElementChild), String(hp));
+    if (meter.getAttribute("aria-valuenow") !== String(hp)) {
+      meter.setAttribute("aria-valuenow", String(hp));
+      meter.classList.toggle("low", hp <= 30);
+      /** @type {HTMLElement} */ (meter.firstElementChild).style.transform = `scaleX(${hp / 100})`;
+      write(/** @type {HTMLElement} */ (meter.lastElementChild), String(hp));
+    }
     if (points !== null) write(/** @type {HTMLElement} */ (byId("points").querySelector("b")), String(points));
   }
 
@@ -76,6 +79,32 @@ export class Hud {
     write(this.nodes.wood, String(bag.wood));
     write(this.nodes.stone, String(bag.stone));
     write(this.nodes.food, String(bag.food));
+  }
+
+  /**
+   * What there is to say of a game that this page does not know.
+   * @param {[string, string][]} own names and values of what we are made of
+   * @param {Map<string, number>} kinds how many of each kind are in view
+   */
+  own(own, kinds) {
+    const lines = [...own, ...[...kinds].map(([kind, count]) => [kind, String(count)])];
+    const key = lines.join("|");
+    const list = byId("own");
+    if (list.dataset.key === key) return;
+    list.dataset.key = key;
+    list.hidden = false;
+    list.replaceChildren(...lines.map(([name, value], k) => {
+      const line = document.createElement("li");
+      if (k >= own.length) {
+        const dot = document.createElement("i");
+        dot.style.background = colourOf(name);
+        line.append(dot);
+      }
+      const figure = document.createElement("b");
+      figure.textContent = value;
+      line.append(name, figure);
+      return line;
+    }));
   }
 
   /** @param {string} text */
@@ -137,7 +166,7 @@ export class Hud {
       const kind = KINDS[entity.kind];
       const avatar = entity.kind === "avatar";
       const danger = kind?.danger;
-      ctx.fillStyle = avatar ? "#ffe27a" : danger ? "#ff5a48" : RADAR_COLOURS[/** @type {keyof typeof RADAR_COLOURS} */ (entity.kind)] ?? "rgba(255,255,255,.8)";
+      ctx.fillStyle = avatar ? "#ffe27a" : danger ? "#ff5a48" : RADAR_COLOURS[/** @type {keyof typeof RADAR_COLOURS} */ (entity.kind)] ?? (kind ? "rgba(255,255,255,.8)" : colourOf(entity.kind));
       const dot = avatar || danger || entity.kind === "campfire" ? 4 : 2;
       ctx.fillRect(size / 2 + x - dot / 2, size / 2 + y - dot / 2, dot, dot);
     }

@@ -2,11 +2,11 @@
 
 import { Client } from "../clients/js/everstep.js";
 import { Effects } from "./effects.js";
-import { daytime, nextGoal } from "./frontier.js";
+import { daytime, GAME, nextGoal } from "./frontier.js";
 import { byId, Hud } from "./hud.js";
 import { Input } from "./input.js";
 import { Scene } from "./scene.js";
-import { World } from "./world.js";
+import { canTalk, World } from "./world.js";
 
 const NAMES = ["Wren", "Rowan", "Ash", "Linnea", "Bram", "Juniper", "Sorrel", "Alder", "Hazel", "Finch", "Maren", "Tamsin"];
 /** Figures are rewritten this often, in ms. */
@@ -74,12 +74,33 @@ function play(name) {
   client.on("state", (state, why) => hud.connection(state, why));
   client.on("welcome", (info) => {
     hud.show(info.name || name);
-    hud.line(null, info.resumed ? "You are back." : `Welcome to the frontier. ${touch ? "Tap Help" : "Press H"} if you are lost.`);
+    dress(info.schema);
+    const { game } = info.schema;
+    const hint = game === GAME ? `the frontier. ${touch ? "Tap Help" : "Press H"} if you are lost.` : `${game}.`;
+    hud.line(null, info.resumed ? "You are back." : `Welcome to ${hint}`);
   });
   client.on("refused", ({ text }) => console.info(`refused: ${text}`));
   client.on("fault", (error) => console.error(error));
   Object.assign(/** @type {any} */ (window).everstep, { client, world });
   client.connect();
+}
+
+/** A game that this page was not made for shows under its own name, without what only the frontier has. @param {any} schema as in WELCOME */
+function dress(schema) {
+  document.body.classList.toggle("mute", !canTalk(schema));
+  if (!document.body.classList.toggle("stranger", schema.game !== GAME)) return;
+  document.title = `${schema.game} · Everstep`;
+  byId("start-title").textContent = schema.game;
+}
+
+/** Asks the page's own server what it plays; of another one we hear when it welcomes us. */
+async function ask() {
+  if (query.has("server")) return;
+  try {
+    dress(await (await fetch("/schema.json")).json());
+  } catch (error) {
+    console.info(`no word of the game before joining: ${error}`);
+  }
 }
 
 function begin() {
@@ -138,7 +159,8 @@ function figures(nowMs) {
   stats.bytesPerS = ((now.bytesIn - figuresBytes) / (nowMs - figuresMs)) * 1000;
   figuresBytes = now.bytesIn;
   figuresMs = nowMs;
-  stats.players = [...client.entities("avatar")].length;
+  stats.players = 0;
+  for (const { is } of client.entities()) if (is.Name) stats.players++;
   hud.figures({ ...now, fps: stats.fps, bytesPerS: stats.bytesPerS, players: stats.players });
 }
 
@@ -148,13 +170,28 @@ function panels(nowMs, day) {
   figures(nowMs);
   const me = world.me;
   if (!me) return;
+  if (world.known) ours(me, day);
+  else if (figuresMs === nowMs) hud.own(world.own, kindsInView());
+  if (nowMs - radarMs < RADAR_EVERY_MS) return;
+  radarMs = nowMs;
+  hud.drawRadar(focus, client.entities(), me);
+}
+
+/** How many of each kind are in view. */
+function kindsInView() {
+  /** @type {Map<string, number>} */
+  const kinds = new Map();
+  for (const { kind } of client?.entities() ?? []) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  return kinds;
+}
+
+/** What the frontier's panels say. @param {import("../clients/js/view.js").Entity} me @param {{hour: number, night: boolean}} day */
+function ours(me, day) {
+  if (!world) return;
   hud.health(me.is.Health?.hp ?? 100, me.is.Score?.points ?? null);
   hud.death(world.alive ? null : world.killer ? `Killed by ${world.killer}. You keep your bag.` : "You will rise at the nearest hamlet.");
   hud.time(day.hour, day.night);
   hud.goal(nextGoal({ ...world.bag, ...world.done, points: me.is.Score?.points ?? 0 }, day.night, !touch));
-  if (nowMs - radarMs < RADAR_EVERY_MS) return;
-  radarMs = nowMs;
-  hud.drawRadar(focus, client.entities(), me);
 }
 
 /** @param {number} nowMs */
@@ -170,7 +207,7 @@ function frame(nowMs) {
     if (!typing) input.repeat();
     world.walk(input.intent, nowMs);
     client.frame(begun);
-    if (client.clock) day = daytime(client.playout.tick || 0, client.info.tick_rate_hz);
+    if (client.clock && world.known) day = daytime(client.playout.tick || 0, client.info.tick_rate_hz);
   }
   const me = world?.me ?? null;
   if (me && client) client.place(me, focus);
@@ -196,5 +233,5 @@ function frame(nowMs) {
 // For tests and the curious.
 /** @type {any} */ (window).everstep = { client, world, stats, scene, focus };
 wire();
-begin();
+ask().then(begin);
 requestAnimationFrame(frame);

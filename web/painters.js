@@ -319,9 +319,17 @@ function campfire(ctx) {
   }
 }
 
-/** Something this page was not made for. @param {Ctx} ctx */
-export function marker(ctx) {
-  oval(ctx, "#c7b8e8", 0, 0, 1, 1);
+/** The colour of a kind that has no picture: always the same, and unlike its neighbours'. @param {string} kind */
+export function colourOf(kind) {
+  let sum = 0;
+  for (let k = 0; k < kind.length; k++) sum = (Math.imul(sum, 31) + kind.charCodeAt(k)) | 0;
+  return `hsl(${Math.floor(hash2(sum, kind.length, 4) * 360)} 70% 68%)`;
+}
+
+/** Something this page has no picture of. @param {Ctx} ctx @param {string} colour */
+export function marker(ctx, colour) {
+  oval(ctx, colour, 0, 0, 1, 1);
+  oval(ctx, "rgba(255,255,255,.4)", -0.25, -0.3, 0.45, 0.36, -0.6, 0);
 }
 
 /** A soft disc of radius 1. @param {Ctx} ctx */

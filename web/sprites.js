@@ -5,7 +5,7 @@
  * graphics card does fast: between pixels it costs three times as much, half transparent as well, turned ten times.
  */
 
-import { marker, PAINTERS, REACH, shadow, SWINGS, VARIANTS, WALKERS } from "./painters.js";
+import { colourOf, marker, PAINTERS, REACH, shadow, SWINGS, VARIANTS, WALKERS } from "./painters.js";
 import { picture } from "./picture.js";
 
 /** @typedef {import("./picture.js").Picture} Picture */
@@ -92,7 +92,9 @@ export class Sprites {
       ctx.translate(reach, reach);
       ctx.scale(this.scale, this.scale);
       ctx.lineJoin = "round";
-      (PAINTERS[kind] ?? marker)(ctx, WALKERS.has(kind) ? SWINGS[second] : second, look % VARIANTS);
+      const paint = PAINTERS[kind];
+      if (paint) paint(ctx, WALKERS.has(kind) ? SWINGS[second] : second, look % VARIANTS);
+      else marker(ctx, colourOf(kind));
     });
     this.upright.set(key, made);
     return made;

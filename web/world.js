@@ -1,7 +1,7 @@
 /** The player's side of the game: what the client says becomes effects, and keys become commands. */
 
 import {
-  GOODS, HARVEST_EVERY_MS, HARVEST_REACH_UNITS, KINDS, SHOOT_EVERY_MS, SHOT_RANGE_UNITS, STRIKE_EVERY_MS, walking,
+  GAME, GOODS, HARVEST_EVERY_MS, HARVEST_REACH_UNITS, KINDS, SHOOT_EVERY_MS, SHOT_RANGE_UNITS, STRIKE_EVERY_MS, walking,
 } from "./frontier.js";
 import { lookOf } from "./scene.js";
 
@@ -9,6 +9,20 @@ import { lookOf } from "./scene.js";
 /** @typedef {import("../clients/js/view.js").Entity & {look?: any}} Entity */
 /** After a shot we face where we shot for so long, in ms. */
 const AIM_HOLD_MS = 350;
+
+/** An unknown game's events become lines no faster than this, in ms. */
+const NEWS_EVERY_MS = 250;
+
+/** @param {any} value of a component or an event */
+function shown(value) {
+  return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(1) : String(value);
+}
+
+/** Whether a game has a command `Say` as this page sends it. @param {any} tree the schema, as in WELCOME */
+export function canTalk(tree) {
+  const say = tree?.commands.find((/** @type {any} */ command) => command.name === "Say");
+  return say?.args.length === 1 && say.args[0].name === "text" && say.args[0].type === "utf8";
+}
 
 export class World {
   /** @param {Client} client @param {import("./effects.js").Effects} effects @param {import("./scene.js").Scene} scene @param {import("./hud.js").Hud} hud */
@@ -24,8 +38,36 @@ export class World {
     this.killer = "";
     /** When an action may be sent again, ms; the server decides, this only spares it the asking. @type {Record<string, number>} */
     this.readyMs = {};
-    client.predict({ command: "Move", move: walking(() => ({ region: this.region, alive: this.alive })), snapUnits: 4 });
+    /** Whether this is the game that the page was made for; any other is shown as what its schema says. */
+    this.known = true;
+    this.newsMs = -Infinity;
+    client.on("welcome", () => this.#meet());
     this.#listen();
+  }
+
+  /** The schema is there: what can be done in this world? */
+  #meet() {
+    const { client } = this;
+    this.known = client.schema?.game === GAME;
+    const walks = client.schema?.commands.get("Move")?.args.map(({ name }) => name).join() === "dx,dy";
+    if (this.known) {
+      client.predict({ command: "Move", move: walking(() => ({ region: this.region, alive: this.alive })), snapUnits: 4 });
+    } else if (walks) client.predict({ command: "Move" });
+  }
+
+  /** Whether one can speak here. */
+  get talks() {
+    return canTalk(this.client.schema?.tree);
+  }
+
+  /** What we are made of in a game that the page does not know: names and values. @returns {[string, string][]} */
+  get own() {
+    const { me } = this;
+    const { schema } = this.client;
+    if (!me || !schema) return [];
+    return me.archetype.components
+      .filter(({ id, name }) => id !== schema.position && name !== "Name")
+      .flatMap(({ name, fields }) => fields.map((field) => /** @type {[string, string]} */ ([field.name, shown(me.is[name][field.name])])));
   }
 
   /** @returns {Entity | null} */
@@ -72,7 +114,7 @@ export class World {
   /** Says whether `name` may be sent now, and takes the turn. @param {string} name @param {number} everyMs */
   #turn(name, everyMs) {
     const nowMs = performance.now();
-    if (nowMs < (this.readyMs[name] ?? 0) || !this.alive || !this.me) return false;
+    if (!this.known || nowMs < (this.readyMs[name] ?? 0) || !this.alive || !this.me) return false;
     this.readyMs[name] = nowMs + everyMs;
     return true;
   }
@@ -118,19 +160,19 @@ export class World {
   }
 
   respawn() {
-    if (!this.alive) this.#send("Respawn");
+    if (this.known && !this.alive) this.#send("Respawn");
   }
 
   /** @param {string} text */
   say(text) {
     const trimmed = text.trim();
-    if (trimmed) this.#send("Say", { text: trimmed });
+    if (trimmed && this.talks) this.#send("Say", { text: trimmed });
   }
 
   /** What E would gather now. @returns {Entity | null} */
   get target() {
     const here = this.here;
-    if (!here || !this.alive) return null;
+    if (!here || !this.alive || !this.known) return null;
     return this.#nearest(here, HARVEST_REACH_UNITS, (e) => "harvest" in (KINDS[e.kind] ?? {}) && (e.is.Stock?.amount ?? 0) > 0);
   }
 
@@ -173,6 +215,9 @@ export class World {
       const speaker = entity(region, who);
       if (speaker) effects.say(speaker.key, text, performance.now());
     });
+    client.on("event", (name, args, region) => {
+      if (!this.known && name !== "Said") this.#news(name, args, region);
+    });
     client.on("event:Hit", ({ attacker, target, damage }, region) => this.#hit(entity(region, attacker), entity(region, target), damage));
     client.on("event:Died", ({ who, killer }, region) => this.#died(entity(region, who), entity(region, killer)));
     client.on("event:Shot", (shot, region) => {
@@ -185,6 +230,20 @@ export class World {
     client.on("change", (changed, component) => {
       if (component === "Stock" && changed.look) changed.look.flashMs = performance.now();
     });
+  }
+
+  /** An event of a game that the page does not know, as a line of news. @param {string} name @param {Record<string, any>} args @param {number} region */
+  #news(name, args, region) {
+    const nowMs = performance.now();
+    if (nowMs - this.newsMs < NEWS_EVERY_MS) return;
+    this.newsMs = nowMs;
+    const types = new Map(this.client.schema?.tree.events.find((/** @type {any} */ e) => e.name === name)?.args.map((/** @type {any} */ a) => [a.name, a.type]));
+    const words = Object.entries(args).map(([key, value]) => {
+      if (types.get(key) !== "entity") return `${key} ${shown(value)}`;
+      const who = this.client.entity(region, value);
+      return `${key} ${who === this.me && who ? "you" : who?.is.Name?.text ?? who?.kind ?? "somebody"}`;
+    });
+    this.hud.line(null, `${name}: ${words.join(", ")}`);
   }
 
   /** @param {Entity | null} attacker @param {Entity | null} target @param {number} damage */

@@ -67,7 +67,7 @@ export class Client extends Emitter {
     this.playout = new Playout();
     /** @type {Prediction | null} */
     this.prediction = null;
-    /** @type {{command: string, move: import("./prediction.js").Move, snapUnits?: number} | null} */
+    /** @type {{command: string, move?: import("./prediction.js").Move, snapUnits?: number} | null} */
     this.predicted = null;
     this.own = { region: -1, handle: -1 };
     this.seq = 0;
@@ -140,7 +140,8 @@ export class Client extends Emitter {
 
   /**
    * Predict own movement: `command` is the game's movement command, `move` its rule in the server's terms.
-   * @param {{command: string, move: import("./prediction.js").Move, snapUnits?: number}} predicted
+   * Without a rule nothing is foreseen: `steer` sends the command, and we see ourselves as late as others do.
+   * @param {{command: string, move?: import("./prediction.js").Move, snapUnits?: number}} predicted
    */
   predict(predicted) {
     this.predicted = predicted;
@@ -261,7 +262,7 @@ export class Client extends Emitter {
 
   /** @param {Entity} entity */
   #startPrediction(entity) {
-    if (!this.predicted || !this.schema || !this.info) return;
+    if (!this.predicted?.move || !this.schema || !this.info) return;
     const state = entity.is[this.schema.components[this.schema.position].name];
     const { move, snapUnits } = this.predicted;
     // An own record that comes again (a fresh view) is a correction like any other.

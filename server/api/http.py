@@ -1,4 +1,4 @@
-"""What plain HTTP requests get: the demo page and the SDK as files, `/metrics`, `/healthz`, `/readyz`.
+"""What plain HTTP requests get: the demo page and the SDK as files, `/schema.json`, `/metrics`, `/healthz`, `/readyz`.
 
 Sans-I/O: a path in, a reply out. The gateway's port serves it, so that one address is all a visitor needs.
 """
@@ -50,11 +50,18 @@ class Reply:
 
 
 class Http:
-    """Routes a GET. `roots`: URL prefix -> directory, longest prefix first."""
+    """Routes a GET. `roots`: URL prefix -> directory, longest prefix first; `documents`: path -> ready JSON."""
 
-    def __init__(self, metrics: Metrics, health: Health, roots: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        roots: Mapping[str, Path],
+        documents: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._health = health
+        self._documents = dict(documents or {})
         self._roots = {prefix: path.resolve() for prefix, path in roots.items()}
 
     def get(self, target: str) -> Reply:
@@ -69,6 +76,9 @@ class Http:
                 status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
                 body = orjson.dumps({"alive": verdict.alive, "ready": verdict.ready, "reasons": verdict.reasons})
                 return Reply(status, "application/json", body + b"\n", {"Cache-Control": "no-store"})
+        if path in self._documents:
+            headers = {**_SECURITY, "Cache-Control": "no-cache"}
+            return Reply(HTTPStatus.OK, "application/json", self._documents[path], headers)
         return self._file(path)
 
     def _file(self, path: str) -> Reply:

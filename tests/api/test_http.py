@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def http(site: Path, health: Health) -> Http:
-    return Http(Metrics(), health, {"/sdk/": site / "sdk", "/": site / "web"})
+    return Http(Metrics(), health, {"/sdk/": site / "sdk", "/": site / "web"}, {"/schema.json": b"{}"})
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ def http(site: Path, health: Health) -> Http:
         ("/deep/er/style.css", "text/css; charset=utf-8", b"style"),
         ("/inside.js", "text/javascript; charset=utf-8", b"main"),
         ("/sdk/everstep.js", "text/javascript; charset=utf-8", b"sdk"),
+        ("/schema.json", "application/json", b"{}"),
     ],
 )
 def test_a_file_comes_with_its_type(http: Http, target: str, content_type: str, body: bytes):

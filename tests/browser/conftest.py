@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from config.settings import load
+from server.sim import Game
+from tests.browser.hand import Hand
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 # No sandbox: tests run as root in containers. The rest keeps it from talking to anyone but our server.
@@ -29,6 +33,25 @@ CHROMIUM_ARGS = [
 DESKTOP = {"width": 1280, "height": 800}
 
 Visit = Callable[..., Page]
+
+
+Serve = Callable[[Game], Hand]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts a small world of a game: 256 units wide, one hamlet in the frontier."""
+    hands: list[Hand] = []
+
+    def start(game: Game) -> Hand:
+        small = {"world.width": 256, "world.height": 256, "server.port": 0, "server.data_dir": tmp_path}
+        hand = Hand(load(overrides=small, environment={}), game)
+        hands.append(hand)
+        return hand.__enter__()
+
+    yield start
+    for hand in hands:
+        hand.__exit__()
 
 
 @pytest.fixture(scope="session")
@@ -75,21 +98,21 @@ def trouble() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def visit(browser: Browser, server_url: str, trouble: list[str]) -> Iterator[Visit]:
-    """Opens the page as a visitor with a browser profile of their own."""
+def visit(browser: Browser, server_url: str, trouble: list[str], serve: Serve) -> Iterator[Visit]:
+    """Opens the page as a visitor with a browser profile of their own; all leave before a world of `serve` ends."""
     contexts: list[BrowserContext] = []
 
     def console(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             trouble.append(f"{message.type}: {message.text}")
 
-    def open_page(path: str = "/?play=1&name=Visitor", **options: object) -> Page:
+    def open_page(path: str = "/?play=1&name=Visitor", url: str = server_url, **options: object) -> Page:
         context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]  # Playwright's own
         contexts.append(context)
         page = context.new_page()
         page.on("console", console)
         page.on("pageerror", lambda error: trouble.append(f"uncaught: {error}"))
-        page.goto(server_url + path)
+        page.goto(url + path)
         return page
 
     yield open_page

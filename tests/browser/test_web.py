@@ -8,39 +8,14 @@ from itertools import pairwise
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.page import live, until
+
 # The fixture `visit` of conftest.py: opens the page for a visitor of its own.
 Visit = Callable[..., Page]
 
-LIVE = "window.everstep?.client?.state === 'live' && window.everstep.client.me !== null"
 SESSION = "everstep.client.session"
 PLACE = "({...everstep.client.me.is.Position})"
-# Only so that a failure ends.
-WAIT_MS = 30_000
 PHONE = {"width": 390, "height": 844}
-
-
-def until(page: Page, condition: str) -> None:
-    """Wait for a JavaScript condition, asked once per drawn frame.
-
-    Not `wait_for_function`: it evaluates inside the page, where the page's own security policy forbids it.
-    """
-    page.evaluate(
-        """() => new Promise((done, failed) => {
-            const begun = performance.now();
-            const ask = () => {
-                if (CONDITION) done();
-                else if (performance.now() - begun > LIMIT) failed(new Error("never: " + TEXT));
-                else requestAnimationFrame(ask);
-            };
-            ask();
-        })""".replace("CONDITION", condition)
-        .replace("LIMIT", str(WAIT_MS))
-        .replace("TEXT", json.dumps(condition))
-    )
-
-
-def live(page: Page) -> None:
-    until(page, LIVE)
 
 
 def neighbours(visit: Visit) -> tuple[Page, Page]:
