@@ -18,6 +18,7 @@ from server.shard.ports import Claim, Span
 from server.shard.tail import last_whole
 from server.store.directory import sync_directory
 from server.store.errors import StoreDamaged, StoreFailed
+from server.store.sqlite_log import check_log
 from server.store.writers import next_epoch
 
 FILE_NAME: Final = "everstep.db"
@@ -59,6 +60,7 @@ class JournalFile:
         be cut off with it. So everything in the log is first copied into the file anew, and synced.
         """
         path = directory / FILE_NAME
+        check_log(path.with_name(f"{FILE_NAME}-wal"))
         database = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
         try:
             database.execute("PRAGMA journal_mode = WAL")
