@@ -31,6 +31,8 @@ CHROMIUM_ARGS = [
     "--no-first-run",
 ]
 DESKTOP = {"width": 1280, "height": 800}
+# The side of the tests' worlds.
+WORLD_UNITS = 256
 
 Visit = Callable[..., Page]
 
@@ -40,11 +42,12 @@ Serve = Callable[[Game], Hand]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts a small world of a game: 256 units wide, one hamlet in the frontier."""
+    """Starts a world of a game, as small as that of `server_url`."""
     hands: list[Hand] = []
 
     def start(game: Game) -> Hand:
-        small = {"world.width": 256, "world.height": 256, "server.port": 0, "server.data_dir": tmp_path}
+        place = {"server.port": 0, "server.data_dir": tmp_path}
+        small = {"world.width": WORLD_UNITS, "world.height": WORLD_UNITS, **place}
         hand = Hand(load(overrides=small, environment={}), game)
         hands.append(hand)
         return hand.__enter__()
@@ -56,7 +59,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running frontier."""
+    """Address of a running frontier, so small that it has one hamlet: all visitors see each other."""
     data = tmp_path_factory.mktemp("data")
     command = [sys.executable, "-m", "server", "run", "--game", "games.frontier", "--port", "0", "--data", str(data)]
     # Logs go to a file: a pipe that nobody reads would fill, and stop the server.
@@ -64,7 +67,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            [*command, "--log-level", "warning"], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            [*command, "--log-level", "warning"],
+            cwd=ROOT,
+            env={**os.environ, **{f"EVERSTEP_WORLD__{side}": str(WORLD_UNITS) for side in ("WIDTH", "HEIGHT")}},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
         ) as process,
     ):
         assert process.stdout is not None

@@ -19,32 +19,11 @@ PHONE = {"width": 390, "height": 844}
 
 
 def neighbours(visit: Visit) -> tuple[Page, Page]:
-    """Two visitors who see each other: hamlets are chosen by chance, so the second leaves and comes until it fits."""
-    one = visit("/?play=1&name=One")
+    """Two visitors who see each other."""
+    one, two = visit("/?play=1&name=One"), visit("/?play=1&name=Two")
     live(one)
-    two = visit("/?play=1&name=Two")
     live(two)
-    own = one.evaluate("everstep.client.own")
-    met = two.evaluate(
-        """async ({ region, handle }) => {
-            const { client } = everstep;
-            const reached = (holds) => new Promise((done) => {
-                const ask = () => holds() && (offs.forEach((off) => off()), done());
-                const offs = [client.on("state", ask), client.on("tick", ask)];
-                ask();
-            });
-            for (let life = 0; life < 400; life++) {
-                if (client.entity(region, handle)) return true;
-                client.leave();
-                await reached(() => client.state === "closed");
-                client.connect();
-                await reached(() => client.state === "live" && client.me !== null);
-            }
-            return false;
-        }""",
-        own,
-    )
-    assert met, "400 lives, never a neighbour"
+    until(two, seen_by(two, one.evaluate("everstep.client.own")))
     return one, two
 
 
@@ -76,11 +55,11 @@ def test_two_pages_see_each_other_move(visit: Visit) -> None:
     one, two = neighbours(visit)
     own = one.evaluate("everstep.client.own")
     start = two.evaluate(seen_by(two, own) + ".is.Position.x")
-    one.keyboard.down("d" if start < 500 else "a")
+    one.keyboard.down("d" if start < 128 else "a")
     # Seen in the data, and drawn there too.
     until(two, f"Math.abs({seen_by(two, own)}.is.Position.x - {start}) > 4")
     until(two, f"Math.abs({seen_by(two, own)}.look.at.x - {start}) > 4")
-    one.keyboard.up("d" if start < 500 else "a")
+    one.keyboard.up("d" if start < 128 else "a")
 
 
 def test_chat_passes(visit: Visit) -> None:
@@ -129,11 +108,11 @@ def test_what_is_decoded_in_the_browser_is_what_the_server_has(visit: Visit) -> 
     page = visit()
     live(page)
     x = page.evaluate(PLACE)["x"]
-    page.keyboard.down("d" if x < 500 else "a")
+    page.keyboard.down("d" if x < 128 else "a")
     for _ in range(5):
         verdict = page.evaluate("everstep.client.check()")
         assert verdict["equal"], verdict
-    page.keyboard.up("d" if x < 500 else "a")
+    page.keyboard.up("d" if x < 128 else "a")
 
 
 def test_wood_is_gathered_by_key(visit: Visit) -> None:
@@ -149,7 +128,7 @@ def test_wood_is_gathered_by_key(visit: Visit) -> None:
             if (!here) return;
             const trees = [...client.entities("tree")].filter((e) => e.is.Stock.amount > 1);
             const tree = trees.sort((a, b) => far(a) - far(b))[0];
-            if (!tree) return walk({ dx: Math.sign(500 - here.x), dy: 0 }, now);
+            if (!tree) return walk({ dx: Math.sign(128 - here.x), dy: 0 }, now);
             const { x, y } = tree.is.Position;
             const d = far(tree);
             walk(d < 3 ? { dx: 0, dy: 0 } : { dx: (x - here.x) / d, dy: (y - here.y) / d }, now);
@@ -169,7 +148,7 @@ def test_a_phone_can_play(visit: Visit) -> None:
     for name in ("Shoot", "Strike", "Gather", "Fire", "Chat", "Help"):
         expect(page.get_by_role("button", name=name, exact=True)).to_be_in_viewport(ratio=1)
     x = page.evaluate(PLACE)["x"]
-    way = 1 if x < 500 else -1
+    way = 1 if x < 128 else -1
     devtools = page.context.new_cdp_session(page)
     touch = {"x": 150, "y": 500}
     devtools.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [touch]})
