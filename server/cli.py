@@ -23,6 +23,7 @@ from server.app import Everstep
 from server.observe import logs
 from server.sim.errors import SimError
 from server.sim.game import Game
+from server.store_cli import store_cli
 
 _log = structlog.get_logger("server.cli")
 
@@ -32,6 +33,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="An authoritative realtime game server: a world that ticks, and everyone who plays in it.",
 )
+
+cli.add_typer(store_cli)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML; see config/everstep.toml.")]
 GameOption = Annotated[str, typer.Option("--game", help="Python module or file that has a GAME.", metavar="MODULE")]

@@ -1,0 +1,35 @@
+"""Both stores of a MongoDB database, as a server opens them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pymongo.errors import PyMongoError
+
+from server.store.mongo import MongoJournal
+from server.store.mongo_checkpoints import MongoCheckpoints
+from server.store.mongo_client import ANSWER_TIMEOUT_S, connect, failed
+from server.store.mongo_layout import check
+
+
+@asynccontextmanager
+async def mongo_stores(
+    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S, retain_ticks: int = 0
+) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
+    """The journal and the checkpoints, closed in the end.
+
+    Raises LayoutWrong where `everstep store init` has not been run, StoreFailed where the server is not to be had.
+    """
+    async with connect(uri, answer_timeout_s=answer_timeout_s) as client:
+        try:
+            await check(client, database)
+        except PyMongoError as error:
+            raise failed(error) from error
+        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s, retain_ticks=retain_ticks)
+        checkpoints = MongoCheckpoints(client, database, answer_timeout_s=answer_timeout_s)
+        try:
+            yield journal, checkpoints
+        finally:
+            await journal.close()
+            await checkpoints.close()

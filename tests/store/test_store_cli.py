@@ -1,0 +1,54 @@
+"""`everstep store`, as an operator meets it."""
+
+import pytest
+import typer
+from pymongo import MongoClient
+from typer.testing import CliRunner
+
+from server.cli import cli
+from server.store_cli import parse_zone
+
+
+@pytest.fixture
+def everstep(mongo_server, mongo_database):
+    def run(*words):
+        options = ["--uri", mongo_server.uri, "--database", mongo_database]
+        return CliRunner().invoke(cli, ["store", *words, *options])
+
+    yield run
+    with MongoClient(mongo_server.uri) as client:
+        client.drop_database(mongo_database)
+
+
+def test_init_says_what_it_made_and_then_that_there_is_nothing_to_make(everstep, mongo_database):
+    refused = everstep("check")
+    assert refused.exit_code == 1
+    assert "run `everstep store init`" in refused.output
+    made = everstep("init")
+    assert made.exit_code == 0
+    assert f"{mongo_database}.journal: index shard_slot" in made.output
+    assert everstep("init").output == f"{mongo_database}: everything is there already\n"
+    assert everstep("check").output == f"{mongo_database}: laid out, on a server or replica set\n"
+
+
+def test_what_the_database_refuses_is_one_line(everstep):
+    refused = everstep("init", "--zone", "eu=rs0:1")
+    assert refused.exit_code == 1
+    assert refused.output == "everstep: zones need a sharded cluster: this server is no mongos\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("eu=rs0:7", ("eu", ("rs0",), (7,))),
+        ("eu=rs0,rs1:1-3,9", ("eu", ("rs0", "rs1"), (1, 2, 3, 9))),
+    ],
+)
+def test_a_zone_is_read(text, zone):
+    assert parse_zone(text) == zone
+
+
+@pytest.mark.parametrize("text", ["", "eu", "eu=", "eu=rs0", "eu=rs0:", "eu=:1", "=rs0:1", "eu=rs0:x", "eu=rs0,:1"])
+def test_a_zone_that_makes_no_sense_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="NAME=DATABASE_SHARDS:SHARDS"):
+        parse_zone(text)
