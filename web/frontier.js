@@ -7,9 +7,8 @@
 
 export const GAME = "frontier";
 export const SPEED_UNITS_PER_S = 12;
-const EDGE_UNITS = 1 / 64;
+export const EDGE_UNITS = 1 / 64;
 export const HARVEST_REACH_UNITS = 5;
-export const STRIKE_REACH_UNITS = 5;
 export const SHOT_RANGE_UNITS = 48;
 export const STRIKE_EVERY_MS = 500;
 export const SHOOT_EVERY_MS = 600;
@@ -17,8 +16,10 @@ export const HARVEST_EVERY_MS = 400;
 export const FIRE_COST = { wood: 5, stone: 2 };
 export const FIRE_WARMTH_UNITS = 10;
 export const FIRE_FOR_EVER = 255;
-const DAY_S = 240;
-const DAYLIGHT_FRACTION = 0.65;
+export const FIRE_FUEL = 100;
+export const FULL_HEALTH = 100;
+export const DAY_S = 240;
+export const DAYLIGHT_FRACTION = 0.65;
 
 export const Pose = Object.freeze({ IDLE: 0, WALK: 1, RUN: 2, ATTACK: 3, EAT: 4, DEAD: 5 });
 
@@ -67,12 +68,13 @@ export function walking(around) {
  * @param {number} tick @param {number} rateHz
  */
 export function daytime(tick, rateHz) {
-  const hour = (tick / rateHz / DAY_S) % 1;
+  const seconds = (tick / rateHz) % DAY_S;
+  const hour = seconds / DAY_S;
   const dusk = 0.06;
   let dark = 0;
   if (hour > DAYLIGHT_FRACTION - dusk) dark = Math.min(1, (hour - DAYLIGHT_FRACTION + dusk) / dusk);
   if (hour > 1 - dusk) dark = Math.min(dark, (1 - hour) / dusk);
-  return { hour, dark, night: hour >= DAYLIGHT_FRACTION };
+  return { hour, dark, night: seconds >= DAY_S * DAYLIGHT_FRACTION };
 }
 
 /** What to tell a newcomer next; `keys`: with a keyboard, else by touch. @param {{wood: number, stone: number, food: number, points: number, fires: number, kills: number}} done @param {boolean} night @param {boolean} keys */

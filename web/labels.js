@@ -1,6 +1,6 @@
 /** Names, health, speech and the key to press: over everything, the night too. */
 
-import { FIRE_FOR_EVER } from "./frontier.js";
+import { FIRE_FOR_EVER, FIRE_FUEL, FULL_HEALTH } from "./frontier.js";
 
 const OWN_NAME = "#ffe896";
 const NAME = "#ffffff";
@@ -31,7 +31,7 @@ export class Labels {
       const { is } = entity;
       const top = Math.round(y - look.kind.radius * px - 12 * ratio);
       const hp = is.Health?.hp;
-      if (hp > 0 && hp < 100) {
+      if (hp > 0 && hp < FULL_HEALTH) {
         const wide = Math.max(28 * ratio, look.kind.radius * px * 1.7);
         bar(ctx, x, top, wide, 5 * ratio, hp, hp > 55 ? "#7ad15a" : hp > 25 ? "#f0b93a" : "#ee5a48", ratio);
       }
@@ -48,7 +48,7 @@ export class Labels {
         if (shown) ctx.drawImage(shown, Math.round(x - shown.width / 2), Math.round(top - 21 * ratio));
       }
       if (entity.kind === "campfire" && is.Stock?.amount < FIRE_FOR_EVER) {
-        bar(ctx, x, Math.round(y + px * 1.6), 34 * ratio, 4 * ratio, Math.min(100, is.Stock.amount), "#ff9a2b", ratio);
+        bar(ctx, x, Math.round(y + px * 1.6), 34 * ratio, 4 * ratio, Math.min(100, (is.Stock.amount / FIRE_FUEL) * 100), "#ff9a2b", ratio);
       }
       const said = frame.effects.speech.size ? frame.effects.speech.get(entity.key) : undefined;
       if (said) {

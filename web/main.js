@@ -2,7 +2,7 @@
 
 import { Client } from "../clients/js/everstep.js";
 import { Effects } from "./effects.js";
-import { daytime, GAME, nextGoal } from "./frontier.js";
+import { daytime, FULL_HEALTH, GAME, nextGoal } from "./frontier.js";
 import { byId, Hud } from "./hud.js";
 import { Input } from "./input.js";
 import { Scene } from "./scene.js";
@@ -188,7 +188,7 @@ function kindsInView() {
 /** What the frontier's panels say. @param {import("../clients/js/view.js").Entity} me @param {{hour: number, night: boolean}} day */
 function ours(me, day) {
   if (!world) return;
-  hud.health(me.is.Health?.hp ?? 100, me.is.Score?.points ?? null);
+  hud.health(me.is.Health?.hp ?? FULL_HEALTH, me.is.Score?.points ?? null);
   hud.death(world.alive ? null : world.killer ? `Killed by ${world.killer}. You keep your bag.` : "You will rise at the nearest hamlet.");
   hud.time(day.hour, day.night);
   hud.goal(nextGoal({ ...world.bag, ...world.done, points: me.is.Score?.points ?? 0 }, day.night, !touch));

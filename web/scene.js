@@ -5,7 +5,7 @@
  * A pass that draws in CSS pixels says so.
  */
 
-import { FIRE_WARMTH_UNITS, KINDS, PLAIN, Pose } from "./frontier.js";
+import { FIRE_FUEL, FIRE_WARMTH_UNITS, KINDS, PLAIN, Pose } from "./frontier.js";
 import { Labels } from "./labels.js";
 import { Night } from "./night.js";
 import { hash2 } from "./noise.js";
@@ -381,8 +381,8 @@ export class Scene {
   /** @param {Look} look @param {number} nowMs */
   #flame({ entity, x, y }, nowMs) {
     const { ctx, camera } = this;
-    const fuel = entity.is.Stock?.amount ?? 100;
-    const size = camera.scale * (0.55 + Math.min(1, fuel / 100) * 0.55);
+    const fuel = entity.is.Stock?.amount ?? FIRE_FUEL;
+    const size = camera.scale * (0.55 + Math.min(1, fuel / FIRE_FUEL) * 0.55);
     const t = this.calm ? 0 : nowMs / 130 + entity.handle;
     for (const [colour, scale, speed] of FLAMES) {
       const lean = Math.sin(t * speed) * 0.22 * size;

@@ -16,6 +16,11 @@ export const Tone = Object.freeze({ PLAIN: 0, STRUCK: 1, DEAD: 2 });
 const FILTERS = ["none", "brightness(1.9) saturate(.4)", "grayscale(.8) brightness(.75)"];
 /** Pixels of turned pictures that are kept, four bytes each. */
 const PIXELS_MAX = 24e6;
+/**
+ * Past this many pixels per unit nothing but struck and dead looks is kept turned: the pictures would take too much
+ * memory, and screens that fine come with a graphics card, to which a turned picture is as cheap as any.
+ */
+const TURNED_SCALE_MAX = 26;
 /** The time a frame has for new ones: where one turned nearly so is there, and where none is. */
 const BETTER_MS_PER_FRAME = 2;
 const MISSING_MS_PER_FRAME = 8;
@@ -106,6 +111,7 @@ export class Sprites {
    * @param {number} look @param {number} second @param {number} angle radians @param {number} tone of Tone
    */
   turned(look, second, angle, tone) {
+    if (this.scale > TURNED_SCALE_MAX && tone === Tone.PLAIN) return null;
     const step = ((Math.round((angle / FULL_TURN) * HEADINGS) % HEADINGS) + HEADINGS) % HEADINGS;
     const base = ((look * SECONDS_MAX + second) * 3 + tone) * HEADINGS;
     const found = this.turnedOnes.get(base + step);
