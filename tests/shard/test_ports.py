@@ -5,6 +5,7 @@ from server.host.clock import LoopClock
 from server.shard.machine import Machine
 from server.shard.ports import (
     Bus,
+    CheckpointStore,
     Clock,
     JournalStore,
     commands_topic,
@@ -12,7 +13,10 @@ from server.shard.ports import (
     keyframes_topic,
     receipts_topic,
 )
+from server.store.checkpoint_files import FileCheckpoints
 from server.store.memory import MemoryJournal
+from server.store.memory_checkpoints import MemoryCheckpoints
+from server.store.sqlite import SqliteJournal
 from tests.support.clock import VirtualClock
 from tests.support.pasture import pasture
 
@@ -23,9 +27,10 @@ def public(port):
 
 def test_every_adapter_has_what_its_port_asks_for():
     adapters = [(Clock, LoopClock()), (Clock, VirtualClock()), (JournalStore, MemoryJournal()), (Bus, MemoryBus())]
-    for port, adapter in [*adapters, (Machine, pasture())]:
+    stores = [(JournalStore, SqliteJournal), (CheckpointStore, FileCheckpoints), (CheckpointStore, MemoryCheckpoints)]
+    for port, adapter in [*adapters, *stores, (Machine, pasture())]:
         assert public(port)
-        assert public(port) <= set(dir(adapter)), type(adapter).__name__
+        assert public(port) <= set(dir(adapter)), adapter
 
 
 def test_no_two_topics_meet():
