@@ -37,7 +37,7 @@ WORLD_UNITS = 256
 Visit = Callable[..., Page]
 
 
-Serve = Callable[[Game], Hand]
+Serve = Callable[..., Hand]
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a world of a game, as small as that of `server_url`."""
     hands: list[Hand] = []
 
-    def start(game: Game) -> Hand:
+    def start(game: Game, files: Path | None = None) -> Hand:
         place = {"server.port": 0, "server.data_dir": tmp_path}
         small = {"world.width": WORLD_UNITS, "world.height": WORLD_UNITS, **place}
-        hand = Hand(load(overrides=small, environment={}), game)
+        hand = Hand(load(overrides=small, environment={}), game, files)
         hands.append(hand)
         return hand.__enter__()
 
@@ -114,7 +114,11 @@ def visit(browser: Browser, server_url: str, trouble: list[str], serve: Serve) -
         if message.type in ("error", "warning"):
             trouble.append(f"{message.type}: {message.text}")
 
-    def open_page(path: str = "/?play=1&name=Visitor", url: str = server_url, **options: object) -> Page:
+    def open_page(
+        path: str = "/?play=1&name=Visitor",
+        url: str = server_url,
+        **options: object,
+    ) -> Page:
         context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]  # Playwright's own
         contexts.append(context)
         page = context.new_page()

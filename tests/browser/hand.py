@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Self
 
 import uvloop
@@ -19,8 +20,10 @@ from server.sim import Game, World
 class Hand:
     """A world on a thread of its own, and a hand that reaches into it between two ticks."""
 
-    def __init__(self, settings: Settings, game: Game) -> None:
+    def __init__(self, settings: Settings, game: Game, files: Path | None = None) -> None:
+        """`files`: a directory that the server shows under /files/, beside its own."""
         self.settings = settings
+        self.files = files
         self.game = game
         self.url = ""
         self._wishes: queue.SimpleQueue[tuple[Callable[[World], Any], Future[Any]]] = queue.SimpleQueue()
@@ -58,6 +61,8 @@ class Hand:
 
     async def _serve(self) -> None:
         async with Everstep(self.settings, self.game) as app:
+            if self.files is not None:
+                app.http._roots = {"/files/": self.files, **app.http._roots}
             app.host.before_tick.append(lambda: self._grant(app.machine.world))
             self.url = app.url.rstrip("/")
             self._up.set()

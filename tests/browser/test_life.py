@@ -10,12 +10,12 @@ from playwright.sync_api import Page, expect
 from games.frontier import GAME
 from games.frontier.components import AVATAR, Bag, Health, Name, Position
 from games.frontier.constants import FIRE_APART_UNITS, FIRE_STONE, FIRE_WOOD, RESPAWN_AFTER_S, RESPAWN_AT_THE_LATEST_S
-from server.sim import Game, World
+from server.sim import World
 from tests.browser.hand import Hand
 from tests.browser.page import live, until
 
 # Fixtures of conftest.py: a world to reach into, and a visitor.
-Serve = Callable[[Game], Hand]
+Serve = Callable[..., Hand]
 Visit = Callable[..., Page]
 
 RATE_HZ = 20

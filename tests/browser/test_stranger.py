@@ -1,4 +1,4 @@
-"""A game that the page was not made for: the tutorial's own, as its text promises."""
+"""The tutorial's game: on the page that was not made for it, and on the page of the client's README."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.hand import Hand
 from tests.browser.page import live, until
 
 # Fixtures of conftest.py: a world to reach into, and a visitor.
-Serve = Callable[[Game], Hand]
+Serve = Callable[..., Hand]
 Visit = Callable[..., Page]
 
 
@@ -26,6 +26,13 @@ def hares(root: Path, tmp_path: Path) -> Game:
     file = tmp_path / "hares.py"
     file.write_text("\n\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)), encoding="utf-8")
     return load_game(str(file))
+
+
+def bring_hares(world: World, hand: Hand) -> None:
+    """Three hares to where the first player is."""
+    place = world[hand.column("Position")]
+    player, hare = (world.rows_of(kind) for kind in hand.game.archetypes)
+    place.x[hare[:3]], place.y[hare[:3]] = place.x[player[0]], place.y[player[0]]
 
 
 def test_the_tutorials_game_shows_and_is_played(hares: Game, serve: Serve, visit: Visit) -> None:
@@ -48,12 +55,34 @@ def test_the_tutorials_game_shows_and_is_played(hares: Game, serve: Serve, visit
     until(page, f"(everstep.client.me.look.at.x - {x}) * {sign} > 4")
     page.keyboard.up(key)
 
-    def bring_hares(world: World) -> None:
-        place = world[hand.column("Position")]
-        player, hare = (world.rows_of(kind) for kind in hares.archetypes)
-        place.x[hare[:3]], place.y[hare[:3]] = place.x[player[0]], place.y[player[0]]
-
-    hand.change(bring_hares)
+    hand.change(lambda world: bring_hares(world, hand))
     expect(page.get_by_role("log")).to_contain_text("Caught: who you, points")
     expect(own).not_to_contain_text("points0")
+    assert page.evaluate("everstep.client.check()")["equal"] is True
+
+
+def test_the_readmes_own_page_plays_it(root: Path, tmp_path: Path, hares: Game, serve: Serve, visit: Visit) -> None:
+    readme = (root / "clients" / "js" / "README.md").read_text(encoding="utf-8")
+    (document,) = re.findall(r"^```html\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    (script,) = (
+        code for code in re.findall(r"^```js\n(.*?)^```", readme, re.DOTALL | re.MULTILINE) if "Caught" in code
+    )
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "hares.html").write_text(document, encoding="utf-8")
+    # Out of its module, for the test to look at.
+    (files / "hares.js").write_text(script + "\nwindow.everstep = { client };\n", encoding="utf-8")
+    hand = serve(hares, files)
+    page = visit("/files/hares.html", hand.url)
+    live(page)
+    x = page.evaluate("everstep.client.me.is.Position.x")
+    key, sign = ("d", 1) if x < 128 else ("a", -1)
+    page.keyboard.down(key)
+    until(page, f"(everstep.client.me.is.Position.x - {x}) * {sign} > 4")
+    page.keyboard.up(key)
+
+    hand.change(lambda world: bring_hares(world, hand))
+    expect(page).to_have_title(re.compile(r"^Ada has \d+$"))
+    # Its rule of movement is the server's, to the wire's step and back.
+    until(page, "everstep.client.stats().correction < 0.05")
     assert page.evaluate("everstep.client.check()")["equal"] is True
