@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import functools
 import gc
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +26,20 @@ from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
 from server.gateway.socket import GameSocket
+from server.host.checkpoints import Checkpoints
 from server.host.clock import LoopClock
 from server.host.host import HostOptions, ShardHost
+from server.host.recovery import Recovered, recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
-from server.shard.ports import JournalStore
+from server.shard.ports import CheckpointStore, JournalStore
 from server.sim.game import Game
+from server.store.checkpoint_files import FileCheckpoints
+from server.store.keys import kept_key
 from server.store.memory import MemoryJournal
+from server.store.sqlite import SqliteJournal
 
 _log = structlog.get_logger(__name__)
 
@@ -44,10 +51,62 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _GC_THRESHOLDS: Final = (5_000, 50, 100)
 
 
+def region_machine(settings: Settings, game: Game) -> RegionMachine:
+    """The region that the settings describe, at its first tick."""
+    world = settings.world
+    return RegionMachine(
+        game,
+        RegionSpec(world.region_id, world.x, world.y, world.width, world.height, world.entities_max),
+        seed=world.seed,
+        tick_rate_hz=world.tick_rate_hz,
+        digest_every_ticks=world.digest_every_ticks,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a world that outlives its process stands on."""
+
+    recovered: Recovered[RegionMachine]
+    journal: JournalStore
+    checkpoints: CheckpointStore
+    # Signs resume tokens, before and after a restart.
+    resume_key: str
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
+    """The world that the settings name: brought back from where it is kept, served, and kept again at the end.
+
+    Raises StoreError, RecoveryError, ShardError: what is kept is then as it was.
+    """
+    if settings.store.kind == "memory":
+        async with Everstep(settings, game) as app:
+            yield app
+        return
+    directory, clock = settings.server.data_dir, LoopClock()
+    async with contextlib.AsyncExitStack() as stack:
+        retain_ticks = round(settings.store.retention_s * settings.world.tick_rate_hz)
+        journal = await SqliteJournal.open(directory, retain_ticks=retain_ticks)
+        stack.push_async_callback(journal.close)
+        checkpoints = FileCheckpoints(directory)
+        stack.push_async_callback(checkpoints.close)
+        recovered = await recover(functools.partial(region_machine, settings, game), journal, checkpoints, clock)
+        report = recovered.report
+        if not report.fresh:
+            _log.info(
+                "recovered", tick=report.tick, replayed=report.ticks_replayed, took_s=report.load_s + report.replay_s
+            )
+        kept = Kept(recovered, journal, checkpoints, kept_key(directory, "resume"))
+        yield await stack.enter_async_context(Everstep(settings, game, kept=kept))
+
+
 class Everstep:
     """A world in this process: `async with Everstep(settings, game) as app: app.url`."""
 
-    def __init__(self, settings: Settings, game: Game, *, journal: JournalStore | None = None) -> None:
+    def __init__(
+        self, settings: Settings, game: Game, *, journal: JournalStore | None = None, kept: Kept | None = None
+    ) -> None:
         world, view, gateway = settings.world, settings.view, settings.gateway
         self.settings = settings
         self.game = game
@@ -56,17 +115,11 @@ class Everstep:
         quiet_s = view.quiet_ticks_max / world.tick_rate_hz
         self.health = Health(self.clock.now_s, tick_stall_s=5.0, frame_stall_s=10.0 + quiet_s)
         self.bus = MemoryBus()
-        self.region = RegionSpec(world.region_id, world.x, world.y, world.width, world.height, world.entities_max)
-        self.machine = RegionMachine(
-            game,
-            self.region,
-            seed=world.seed,
-            tick_rate_hz=world.tick_rate_hz,
-            digest_every_ticks=world.digest_every_ticks,
-        )
+        self.machine = kept.recovered.machine if kept else region_machine(settings, game)
+        self.region = self.machine.region
         self.host = ShardHost(
             self.machine,
-            journal or MemoryJournal(),
+            kept.journal if kept else journal or MemoryJournal(),
             self.bus,
             self.clock,
             HostOptions(
@@ -76,10 +129,27 @@ class Everstep:
                 commands_per_tick_max=world.commands_per_tick_max,
                 durability=settings.host.durability,
                 simulation=game.version,
+                digest_every_ticks=world.digest_every_ticks,
+                journal_backlog_max=settings.store.journal_backlog_max,
             ),
             self.metrics,
             self.health,
+            claim=kept.recovered.claim if kept else None,
         )
+        self.checkpoints = (
+            Checkpoints(
+                self.host,
+                kept.journal,
+                kept.checkpoints,
+                self.clock,
+                self.metrics,
+                every_s=settings.store.checkpoint_every_s,
+                kept=settings.store.checkpoints_kept,
+            )
+            if kept
+            else None
+        )
+        self._upgraded = kept is not None and kept.recovered.report.upgraded
         auth = settings.auth
         self.gateway = Gateway(
             game.schema,
@@ -91,7 +161,7 @@ class Everstep:
                 guests=auth.guests,
                 jwt_secret=auth.jwt_secret.get_secret_value(),
                 jwt_algorithms=auth.jwt_algorithms,
-                resume_secret=auth.resume_secret.get_secret_value(),
+                resume_secret=auth.resume_secret.get_secret_value() or (kept.resume_key if kept else ""),
             ),
             GatewayOptions(
                 **gateway.model_dump(),
@@ -119,6 +189,9 @@ class Everstep:
     # -- life ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if self.checkpoints is not None and self._upgraded:
+            # Nothing may follow what another version wrote: this one begins with a checkpoint of its own.
+            await self.checkpoints.take()
         self.host.show()
         settings = self.settings.server
         self._server = await serve(
@@ -156,9 +229,14 @@ class Everstep:
             self._server.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), self.settings.server.shutdown_grace_s)
+        failed = any(task.done() and not task.cancelled() for task in self._tasks)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.checkpoints is not None:
+            if not failed:
+                await self.checkpoints.take()
+            await self.checkpoints.close()
         self.host.close()
         self.gateway.stream.close()
         self._watching.close()
