@@ -1,4 +1,4 @@
-"""The command line: `everstep run | bots | schema`."""
+"""The command line: `everstep run | bots | schema | replay | inspect | backup | restore`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib.util
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,9 @@ from config.errors import ConfigError
 from config.settings import Settings, load
 from protocol.errors import SchemaError
 from server.app import Everstep
+from server.commands import backup as backups
+from server.commands import replay as replays
+from server.commands.kept import Kept, opened, told
 from server.observe import logs
 from server.sim.errors import SimError
 from server.sim.game import Game
@@ -38,6 +42,9 @@ cli.add_typer(store_cli)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML; see config/everstep.toml.")]
 GameOption = Annotated[str, typer.Option("--game", help="Python module or file that has a GAME.", metavar="MODULE")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Directory of everything kept on disk.")]
+ShardOption = Annotated[int | None, typer.Option("--shard", help="Number of the shard; not needed where there is one.")]
+ToOption = Annotated[int | None, typer.Option("--to", min=0, help="Tick to stop at; the last one unless told.")]
 LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 
 
@@ -152,6 +159,115 @@ def schema(
     loaded = load_game(game)
     tree = {**loaded.schema.to_wire(), "digest": loaded.schema.digest}
     typer.echo(orjson.dumps(tree, option=orjson.OPT_INDENT_2))
+
+
+@cli.command()
+def replay(
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    to: ToOption = None,
+    *,
+    digest: Annotated[bool, typer.Option("--digest", help="Print tick and digest of every tick.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write the entities at that tick there, as JSON lines.")] = None,
+) -> None:
+    """Replay what is kept, check it against its digests, and tell what it came to. The server may run meanwhile."""
+    _over_kept(config, game, data, lambda kept: replays.replay(kept, shard, to, every_digest=digest, export=export))
+
+
+inspect = typer.Typer(no_args_is_help=True, help="Look at what is kept. The server may run meanwhile.")
+cli.add_typer(inspect, name="inspect")
+
+
+@inspect.command("journal")
+def inspect_journal(
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    *,
+    records: Annotated[bool, typer.Option("--records", help="A line for every record.")] = False,
+) -> None:
+    """What the journal holds."""
+    _over_kept(config, game, data, lambda kept: replays.inspect_journal(kept, shard, records=records))
+
+
+@inspect.command("checkpoints")
+def inspect_checkpoints(
+    config: ConfigOption = None, game: GameOption = "games.frontier", data: DataOption = None
+) -> None:
+    """Every checkpoint, read and judged."""
+    _over_kept(config, game, data, replays.inspect_checkpoints)
+
+
+@inspect.command("entity")
+def inspect_entity(
+    handle: Annotated[int, typer.Argument(help="The entity's handle on the wire.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    to: ToOption = None,
+) -> None:
+    """All that an entity was at a tick."""
+    _over_kept(config, game, data, lambda kept: replays.inspect_entity(kept, shard, to, handle))
+
+
+@inspect.command("inputs")
+def inspect_inputs(
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    player: Annotated[str | None, typer.Option(help="The player's account.")] = None,
+    session: Annotated[int | None, typer.Option(help="One session's number.")] = None,
+) -> None:
+    """All that a player did, tick by tick, as far back as the journal goes."""
+    _over_kept(config, game, data, lambda kept: replays.inspect_inputs(kept, shard, player, session))
+
+
+@cli.command()
+def backup(
+    to: Annotated[Path, typer.Argument(help="A new directory.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+) -> None:
+    """Copy what is kept while the server runs, and prove the copy by replaying it."""
+    settings = _settings(config, {"server.data_dir": data})
+    listed = told(backups.backup(settings.server.data_dir, to, load_game(game), settings))
+    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
+
+
+@cli.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A directory that `everstep backup` made.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    to: ToOption = None,
+) -> None:
+    """Make a new data directory of a backup, as of its last tick or of an earlier one, and prove it by replaying it."""
+    settings = _settings(config, {"server.data_dir": data})
+    listed = told(backups.restore(source, settings.server.data_dir, load_game(game), settings, to))
+    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
+
+
+def _over_kept(
+    config: Path | None, game: str, data: Path | None, work: Callable[[Kept], Coroutine[Any, Any, None]]
+) -> None:
+    """Do something with a data directory that is open for reading."""
+    settings = _settings(config, {"server.data_dir": data})
+    # Standard output is for what was asked.
+    logs.configure("warning", "console" if sys.stderr.isatty() else "json")
+    loaded = load_game(game)
+
+    async def over() -> None:
+        async with opened(settings.server.data_dir, loaded, settings) as kept:
+            await work(kept)
+
+    told(over())
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from server.shard.checkpoint import Manifest, decode
 from server.shard.errors import BatchError, CheckpointDamaged, JournalDamaged
 from server.shard.journal import JournalRecord
 from server.shard.machine import NOTHING, Capture, Machine, TickInput, differences
-from server.shard.ports import CheckpointStore, Claim, Clock, JournalStore
+from server.shard.ports import CheckpointStore, Claim, Clock, JournalReader, JournalStore
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ async def recover(
 
 async def rebuild(
     make: Callable[[], M],
-    journal: JournalStore,
+    journal: JournalReader,
     checkpoints: CheckpointStore,
     clock: Clock,
     *,
@@ -133,7 +133,7 @@ async def rebuild(
 
 
 async def _begin(
-    make: Callable[[], M], journal: JournalStore, checkpoints: CheckpointStore, to_tick: int | None
+    make: Callable[[], M], journal: JournalReader, checkpoints: CheckpointStore, to_tick: int | None
 ) -> tuple[M, Report]:
     """A machine at the best checkpoint, or a fresh one."""
     machine = make()

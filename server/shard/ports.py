@@ -41,6 +41,16 @@ class Span:
     records: int
 
 
+class JournalReader(Protocol):
+    """What a recovery or a replay reads."""
+
+    def read(self, shard: int, after_tick: int) -> AsyncIterator[JournalRecord]:
+        """See JournalStore."""
+
+    async def spans(self) -> dict[int, Span]:
+        """See JournalStore."""
+
+
 class JournalStore(Protocol):
     """Where records become durable, in order of `append`, each shard written by one writer at a time.
 

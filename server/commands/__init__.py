@@ -1,0 +1,1 @@
+"""Commands over what a server keeps: replay, inspect, backup, restore. server/cli.py names them."""

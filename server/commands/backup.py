@@ -1,0 +1,147 @@
+"""`everstep backup` and `everstep restore`: a copy of a data directory, taken beside the server, proven by a replay.
+
+A backup is a directory like a data directory, and `backup.json` that names the tick and the digest of every
+shard in it: what a replay of the copy came to. The journal is copied first, then the checkpoints: none
+of those needs a record that was trimmed meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from config.settings import Settings
+from server.commands.kept import opened
+from server.host.errors import NoWayBack
+from server.sim.game import Game
+from server.store.checkpoint_files import DIRECTORY_NAME
+from server.store.directory import DirectoryLock, sync_directory
+from server.store.errors import StoreDamaged, StoreError
+from server.store.sqlite_file import FILE_NAME
+from server.store.sqlite_reader import SqliteReader
+
+LIST_NAME: Final = "backup.json"
+# Pages copied at a time: the server's own writes come in between.
+_PAGES: Final = 256
+
+# "shards": by number, the tick and the digest that each replays to. Any: JSON.
+Listed = dict[str, dict[str, Any]]
+
+
+async def backup(data: Path, to: Path, game: Game, settings: Settings) -> Listed:
+    """Copy `data` to the new directory `to` while its server runs, replay the copy, and list what it came to.
+
+    Raises StoreError where `to` has something in it, and whatever the replay of the copy does.
+    """
+    _make_empty(to)
+    _copy_journal(data, to)
+    _copy_files(data, to)
+    listed = {"shards": await replayed(to, game, settings)}
+    _write_synced(to / LIST_NAME, orjson.dumps(listed, option=orjson.OPT_INDENT_2))
+    sync_directory(to)
+    return listed
+
+
+async def restore(source: Path, data: Path, game: Game, settings: Settings, to_tick: int | None) -> Listed:
+    """Make `data`, which must be new, of a backup: as of its last tick, or of an earlier one that it reaches.
+
+    Replayed to its digest before it is called good. Raises StoreError, StoreDamaged where it comes to another
+    digest than the backup did.
+    """
+    _make_empty(data)
+    if not (source / LIST_NAME).is_file():
+        raise StoreError(f"{source} is no backup: there is no {LIST_NAME}")
+    listed = orjson.loads((source / LIST_NAME).read_bytes())["shards"]
+    lock = DirectoryLock(data)
+    try:
+        _copy_journal(source, data)
+        _copy_files(source, data)
+        if to_tick is not None:
+            _cut(data, to_tick)
+        found = await replayed(data, game, settings)
+        if missing := sorted(set(listed) - set(found)):
+            raise NoWayBack(f"{source} does not reach back to tick {to_tick} of shard {', '.join(missing)}")
+        if to_tick is None and found != listed:
+            raise StoreDamaged(f"{source} was backed up as {listed}, and its copy replays to {found}")
+        sync_directory(data)
+    except BaseException:
+        # Nobody is to start a server on it.
+        shutil.rmtree(data)
+        raise
+    finally:
+        lock.release()
+    return {"shards": found}
+
+
+async def replayed(data: Path, game: Game, settings: Settings) -> dict[str, Any]:  # Any: JSON
+    """What every shard in a data directory replays to, by number."""
+    found = {}
+    async with opened(data, game, settings) as kept:
+        for shard in await kept.shards():
+            machine, report = await kept.at(shard, None)
+            if report.passed_over:
+                raise StoreDamaged(f"a checkpoint of {data} is damaged: {'; '.join(report.passed_over)}")
+            found[str(shard)] = {"tick": machine.tick, "digest": f"{machine.digest():016x}"}
+    return found
+
+
+def _copy_journal(source: Path, to: Path) -> None:
+    reader = SqliteReader(source)
+    try:
+        with contextlib.closing(sqlite3.connect(to / FILE_NAME)) as copy:
+            reader.database.backup(copy, pages=_PAGES)
+            copy.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:
+        raise StoreDamaged(f"{source / FILE_NAME} can't be copied: {error}") from error
+    finally:
+        reader.close()
+    _sync(to / FILE_NAME)
+
+
+def _copy_files(source: Path, to: Path) -> None:
+    (to / DIRECTORY_NAME).mkdir(exist_ok=True)
+    # Keys too: what they signed would be void in the copy.
+    for path in [*sorted((source / DIRECTORY_NAME).glob("*.checkpoint")), *sorted(source.glob("*.key"))]:
+        copy = to / path.relative_to(source)
+        # The server may remove an old checkpoint under our hands; the newer ones are what counts.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(path, copy)
+            _sync(copy)
+    sync_directory(to / DIRECTORY_NAME)
+
+
+def _cut(data: Path, to_tick: int) -> None:
+    """Take away what came after a tick."""
+    with contextlib.closing(sqlite3.connect(data / FILE_NAME)) as database, database:
+        database.execute("DELETE FROM journal WHERE tick > ?", (to_tick,))
+        database.execute(
+            "UPDATE shards SET tick = COALESCE((SELECT MAX(tick) FROM journal WHERE journal.shard = shards.shard), 0)"
+        )
+    for path in (data / DIRECTORY_NAME).glob("*.checkpoint"):
+        if int(path.stem.partition("-")[2]) > to_tick:
+            path.unlink()
+
+
+def _make_empty(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise StoreError(f"{directory} is not empty")
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
