@@ -29,6 +29,8 @@ Client = AsyncMongoClient[Document]
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S: Final = 5.0
+# A server that does not even take a connection, or a replica set without a primary, is noticed sooner.
+_REACH_TIMEOUT_MS: Final = 5000
 # The first and the longest pause before a server that did not answer is asked again.
 _PAUSE_MIN_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
@@ -78,9 +80,9 @@ def connect(uri: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Client:
             uri,
             appname="everstep",
             retryWrites=False,
-            connectTimeoutMS=timeout_ms,
+            connectTimeoutMS=min(timeout_ms, _REACH_TIMEOUT_MS),
+            serverSelectionTimeoutMS=min(timeout_ms, _REACH_TIMEOUT_MS),
             socketTimeoutMS=timeout_ms,
-            serverSelectionTimeoutMS=timeout_ms,
         )
     except (PyMongoError, ValueError) as error:
         # Not the URI itself: it may hold a password.
