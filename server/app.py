@@ -74,6 +74,11 @@ class Kept:
     resume_key: str
 
 
+def data_directory(settings: Settings, game: Game) -> Path:
+    """Where this game's world is kept: each game has its own below the data directory."""
+    return settings.server.data_dir / game.name
+
+
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
     """The world that the settings name: brought back from where it is kept, served, and kept again at the end.
@@ -84,7 +89,7 @@ async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
         async with Everstep(settings, game) as app:
             yield app
         return
-    directory, clock = settings.server.data_dir, LoopClock()
+    directory, clock = data_directory(settings, game), LoopClock()
     async with contextlib.AsyncExitStack() as stack:
         retain_ticks = round(settings.store.retention_s * settings.world.tick_rate_hz)
         journal = await SqliteJournal.open(directory, retain_ticks=retain_ticks)

@@ -20,13 +20,17 @@ import uvloop
 from config.errors import ConfigError
 from config.settings import Settings, load
 from protocol.errors import SchemaError
-from server.app import Everstep
+from server.app import data_directory
+from server.app import opened as opened_world
 from server.commands import backup as backups
 from server.commands import replay as replays
 from server.commands.kept import Kept, opened, told
+from server.host.errors import RecoveryError
 from server.observe import logs
+from server.shard.errors import ShardError
 from server.sim.errors import SimError
 from server.sim.game import Game
+from server.store.errors import StoreError
 from server.store_cli import store_cli
 
 _log = structlog.get_logger("server.cli")
@@ -101,6 +105,11 @@ def run(
     except SimError as error:
         typer.echo(f"everstep: {game} can't run with these settings: {error}", err=True)
         raise typer.Exit(2) from None
+    except (StoreError, RecoveryError, ShardError) as error:
+        directory = data_directory(settings, loaded)
+        typer.echo(f"everstep: the world kept in {directory} can't go on: {error}", err=True)
+        typer.echo("It is as it was. To begin another beside it: --data with another directory.", err=True)
+        raise typer.Exit(3) from None
     except OSError as error:
         typer.echo(f"everstep: can't listen on {settings.server.host}:{settings.server.port}: {error}", err=True)
         raise typer.Exit(1) from None
@@ -111,7 +120,7 @@ async def _serve(settings: Settings, game: Game, game_name: str, bots: int) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with Everstep(settings, game) as app:
+    async with opened_world(settings, game) as app:
         typer.echo(f"{game.name} is running: open {app.url}")
         _log.info("started", game=game.name, url=app.url, entities=app.machine.world.count, bots=bots)
         crowd = _start_bots(app.ws_url, game_name, bots) if bots else None
@@ -236,7 +245,8 @@ def backup(
 ) -> None:
     """Copy what is kept while the server runs, and prove the copy by replaying it."""
     settings = _settings(config, {"server.data_dir": data})
-    listed = told(backups.backup(settings.server.data_dir, to, load_game(game), settings))
+    loaded = load_game(game)
+    listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
 
 
@@ -250,7 +260,8 @@ def restore(
 ) -> None:
     """Make a new data directory of a backup, as of its last tick or of an earlier one, and prove it by replaying it."""
     settings = _settings(config, {"server.data_dir": data})
-    listed = told(backups.restore(source, settings.server.data_dir, load_game(game), settings, to))
+    loaded = load_game(game)
+    listed = told(backups.restore(source, data_directory(settings, loaded), loaded, settings, to))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
 
 
@@ -264,7 +275,7 @@ def _over_kept(
     loaded = load_game(game)
 
     async def over() -> None:
-        async with opened(settings.server.data_dir, loaded, settings) as kept:
+        async with opened(data_directory(settings, loaded), loaded, settings) as kept:
             await work(kept)
 
     told(over())

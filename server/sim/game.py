@@ -14,6 +14,7 @@ to it at once, as arrays; it may use nothing but its two arguments and constants
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -225,13 +226,11 @@ class Game:
     migrations: Sequence[Migration] = ()
 
     def __post_init__(self) -> None:
-        x, y = (self.position.columns.get(n) for n in "xy")
-        if x is None or y is None or x.wire is None or y.wire is None or (x.wire.axis, y.wire.axis) != ("x", "y"):
-            raise DeclarationError(f"{self.position.__name__} needs columns x and y on the wire, with their axis")
-        if x.wire != type(x.wire)(y.wire.type, y.wire.scale, y.wire.offset, "x", y.wire.size):
-            raise DeclarationError(f"{self.position.__name__}: x and y must have the same wire type and scale")
-        if x.wire.type not in ("u16", "u32"):
-            raise DeclarationError(f"{self.position.__name__}: a place travels as u16 or u32 from the region's corner")
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", self.name):
+            raise DeclarationError(
+                f"a game is called by small letters, digits, _ and -, not {self.name!r}: files bear it"
+            )
+        self._check_position()
         names = [s.__name__ for s in self.systems]
         if len(set(names)) != len(names):
             raise DeclarationError(f"two systems share a name, and so their randomness: {names}")
@@ -252,6 +251,15 @@ class Game:
             for a in d.args:
                 if keyword.iskeyword(a.name) or a.name in _TAKEN:
                     raise DeclarationError(f"{d.__name__}: an argument can't be called {a.name!r}")
+
+    def _check_position(self) -> None:
+        x, y = (self.position.columns.get(n) for n in "xy")
+        if x is None or y is None or x.wire is None or y.wire is None or (x.wire.axis, y.wire.axis) != ("x", "y"):
+            raise DeclarationError(f"{self.position.__name__} needs columns x and y on the wire, with their axis")
+        if x.wire != type(x.wire)(y.wire.type, y.wire.scale, y.wire.offset, "x", y.wire.size):
+            raise DeclarationError(f"{self.position.__name__}: x and y must have the same wire type and scale")
+        if x.wire.type not in ("u16", "u32"):
+            raise DeclarationError(f"{self.position.__name__}: a place travels as u16 or u32 from the region's corner")
 
     @cached_property
     def components(self) -> tuple[type[Component], ...]:
