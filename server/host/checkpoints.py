@@ -62,8 +62,9 @@ class Checkpoints:
         self.tick: int | None = None
         self._waiting: _Taken | None = None
         self._task: asyncio.Task[bool] | None = None
-        # The memory of the last one, to be written over.
-        self._spare: Capture | None = None
+        # The memory of the last one, to be written over. The first is asked for here, while no tick waits: the system
+        # takes several times as long to hand out memory as copying into it takes.
+        self._spare: Capture | None = host.machine.capture()
         host.digest_wanted = self._due
         host.on_digest.append(self._on_digest)
         host.after_durable.append(self._write_if_durable)
