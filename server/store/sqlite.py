@@ -14,15 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import structlog
+
 from server.shard.journal import JournalRecord
 from server.shard.ports import Claim, Span
 from server.shard.tail import Tail
 from server.store.directory import DirectoryLock
-from server.store.errors import StoreClosed
+from server.store.errors import StoreClosed, StoreFailed
 from server.store.sqlite_file import JournalFile
 from server.store.sqlite_writer import Entry, Writer
 from server.store.writers import Writers
 
+_log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 # Records fetched at a time: a few megabytes, and a few turns of the loop per second of replay.
@@ -37,7 +40,8 @@ class SqliteJournal:
         self._retain_ticks = retain_ticks
         self._loop = asyncio.get_running_loop()
         self._writers = Writers()
-        self._writer = Writer(self._on_commit)
+        self._writer = Writer(self._on_commit, self._on_failure)
+        self._failure: StoreFailed | None = None
         self._backlog = 0
         self._closed = False
 
@@ -49,9 +53,13 @@ class SqliteJournal:
         Raises StoreInUse, StoreDamaged, StoreFailed.
         """
         lock = DirectoryLock(directory)
+        journal = cls(lock, retain_ticks)
         try:
-            journal = cls(lock, retain_ticks)
-            await asyncio.wrap_future(journal._writer.start(directory))
+            await asyncio.shield(asyncio.wrap_future(journal._writer.start(directory)))
+        except asyncio.CancelledError:
+            # The thread opens the file all the same.
+            journal._writer.stop(lock.release)
+            raise
         except BaseException:
             lock.release()
             raise
@@ -80,8 +88,8 @@ class SqliteJournal:
 
     @property
     def failure(self) -> Exception | None:
-        """See JournalStore."""
-        return self._writer.failure
+        """See JournalStore. From when it is seen nothing at all is reported: what was durable has been."""
+        return self._failure
 
     @property
     def commits(self) -> int:
@@ -99,6 +107,8 @@ class SqliteJournal:
                 if record is not None:
                     yield record
             if len(rows) < _READ_ROWS:
+                if tail.cut is not None:
+                    _log.warning("journal ends in a torn record", shard=shard, reason=tail.cut)
                 return
             after_tick = rows[-1][0]
 
@@ -114,14 +124,14 @@ class SqliteJournal:
             self._check()
 
     async def close(self) -> None:
-        """See JournalStore. Once closed it can be closed again, which does nothing."""
+        """See JournalStore. Once closed it can be closed again, which does nothing.
+
+        Whoever is cancelled while it waits leaves the thread to finish, and the directory to be freed after.
+        """
         if self._closed:
             return
         self._closed = True
-        try:
-            await asyncio.wrap_future(self._writer.stop())
-        finally:
-            self._lock.release()
+        await asyncio.shield(asyncio.wrap_future(self._writer.stop(self._lock.release)))
 
     # -- the writer's thread -----------------------------------------------------
 
@@ -134,6 +144,14 @@ class SqliteJournal:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._tell, group)
 
+    def _on_failure(self, failure: StoreFailed) -> None:
+        # By the same way as the groups, so behind those that were durable before.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._set_failure, failure)
+
+    def _set_failure(self, failure: StoreFailed) -> None:
+        self._failure = failure
+
     def _tell(self, group: Sequence[Entry]) -> None:
         for record, on_durable in group:
             self._backlog -= 1
@@ -145,8 +163,8 @@ class SqliteJournal:
                 )
 
     def _check(self) -> None:
-        if self._writer.failure is not None:
-            raise self._writer.failure
+        if self._failure is not None:
+            raise self._failure
         self._check_open()
 
     def _check_open(self) -> None:

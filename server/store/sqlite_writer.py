@@ -44,14 +44,18 @@ class _Job:
 
 
 class Writer:
-    """Runs until `stop`. `tell`: called on the thread with the entries of a group once they are durable, in order.
+    """Runs until `stop`.
+
+    Called on its thread: `tell` with the entries of a group once they are durable, in order; `tell_failure` once, with
+    the first failure.
 
     The first write that fails sets `failure`. Nothing is written after it: the medium may have kept
     the group or not, and what came after would stand on it.
     """
 
-    def __init__(self, tell: Callable[[Sequence[Entry]], None]) -> None:
+    def __init__(self, tell: Callable[[Sequence[Entry]], None], tell_failure: Callable[[StoreFailed], None]) -> None:
         self._tell = tell
+        self._tell_failure = tell_failure
         self._queue: SimpleQueue[Entry | _Job | None] = SimpleQueue()
         self._uncopied_bytes = 0
         self.failure: StoreFailed | None = None
@@ -75,9 +79,16 @@ class Writer:
         self._queue.put(job)
         return job.done
 
-    def stop(self) -> Future[None]:
-        """Write what was put, copy the log, close the file and end the thread."""
-        done = self.submit(lambda file: file.close())
+    def stop(self, then: Callable[[], None]) -> Future[None]:
+        """Write what was put, copy the log, close the file, do `then`, and end the thread."""
+
+        def close(file: JournalFile) -> None:
+            try:
+                file.close()
+            finally:
+                then()
+
+        done = self.submit(close)
         self._queue.put(None)
         return done
 
@@ -157,4 +168,5 @@ class Writer:
         if self.failure is None:
             self.failure = failure
             _log.error("journal failed", what=what, reason=describe(error))
+            self._tell_failure(failure)
         return self.failure

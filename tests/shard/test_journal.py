@@ -16,6 +16,18 @@ HEARTBEAT = JournalRecord(3, 12_365, 7, 2, b"", 12_345, 99)
 NOUGHT = JournalRecord(0, 0, 0, 0, b"", 0)
 
 
+# RECORD as format 1 was released: what reads that format reads these bytes.
+RELEASED = bytes.fromhex(
+    "45564a3101000100030000000200000039300000000000000700000000000000343000000000000001000000000000801700000044f3f5a0"
+    "7768617420746865207469636b2077617320676976656eca7a71f908eafac8"
+)
+
+
+def test_what_was_released_is_read_and_written_for_ever():
+    assert JournalRecord.decode(RELEASED) == RECORD
+    assert RECORD.encode() == RELEASED
+
+
 @given(RECORDS)
 def test_a_record_reads_back_as_it_was(record):
     assert JournalRecord.decode(record.encode()) == record

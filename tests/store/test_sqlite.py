@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+import threading
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from server.shard.errors import JournalDamaged
 from server.shard.ports import Claim, Span
 from server.store.directory import DirectoryLock
-from server.store.errors import StoreDamaged, StoreFailed
+from server.store.errors import StoreDamaged, StoreFailed, StoreInUse
 from server.store.sqlite import SqliteJournal
 from server.store.sqlite_file import FILE_NAME, ROWS_MAX, JournalFile
 from tests.store.contract import JournalContract, chain, durable, opened, read, record
@@ -195,3 +197,40 @@ async def test_closing_twice_and_after_its_failure_frees_the_directory(tmp_path)
     assert isinstance(journal.failure, StoreFailed)
     async with opened(medium) as journal:
         assert await journal.claim(1) == Claim(2, 0)
+
+
+async def test_a_close_that_is_cancelled_frees_the_directory_only_when_all_is_written(tmp_path):
+    medium = SqliteMedium(tmp_path)
+    journal = await medium.open()
+    await journal.claim(1)
+    go = threading.Event()
+    busy = asyncio.create_task(on_thread(journal, lambda file: go.wait()))
+    await asyncio.sleep(0)
+    journal.append(record(1, 0), lambda: None)
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(StoreInUse):
+        await medium.open()
+    go.set()
+    await busy
+    await asyncio.to_thread(join, "journal")
+    async with opened(medium) as journal:
+        assert await journal.claim(1) == Claim(2, 1)
+
+
+def join(name):
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join()
+
+
+async def test_a_torn_end_is_logged(tmp_path):
+    medium = SqliteMedium(tmp_path)
+    await medium.put(1, 1, record(1, 0).encode()[:-1])
+    async with opened(medium) as journal:
+        with capture_logs() as logs:
+            assert await read(journal) == []
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("journal ends in a torn record", "warning")]

@@ -16,7 +16,10 @@ class Thread:
 
     def __init__(self, directory):
         self.groups = []
-        self.writer = Writer(lambda group: self.groups.append([record.tick for record, _ in group]))
+        self.failures = []
+        self.writer = Writer(
+            lambda group: self.groups.append([record.tick for record, _ in group]), self.failures.append
+        )
         self.writer.start(directory).result()
 
     def hold(self):
@@ -34,7 +37,7 @@ class Thread:
 def thread(tmp_path):
     thread = Thread(tmp_path)
     yield thread
-    thread.writer.stop().result()
+    thread.writer.stop(lambda: None).result()
 
 
 def test_what_gathers_while_the_disk_is_busy_is_one_commit(thread):
@@ -69,6 +72,7 @@ def test_after_the_first_failure_nothing_is_written_and_the_failure_stays(thread
         thread.writer.submit(lambda file: thread.writer.written("trim", lambda: file.trim(1, 1, 0))).result()
     assert refusal.value is first
     assert thread.groups == [[1]]
+    assert thread.failures == [first]
     assert thread.writer.submit(lambda file: len(file.read(1, 0, 10))).result() == 1, "what there is can be read"
 
 
@@ -90,7 +94,7 @@ def test_a_job_that_writes_in_vain_is_a_failure_and_one_that_is_refused_is_not(t
 def test_what_is_put_before_the_end_is_written_before_the_end(tmp_path):
     thread = Thread(tmp_path)
     thread.put(range(1, 1000))
-    thread.writer.stop().result()
+    thread.writer.stop(lambda: None).result()
     assert [tick for group in thread.groups for tick in group] == list(range(1, 1000))
     file = JournalFile.open(tmp_path)
     assert len(file.read(1, 0, 2000)) == 999
