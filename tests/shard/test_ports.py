@@ -16,6 +16,8 @@ from server.shard.ports import (
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
+from server.store.mongo import MongoJournal
+from server.store.mongo_checkpoints import MongoCheckpoints
 from server.store.sqlite import SqliteJournal
 from tests.support.clock import VirtualClock
 from tests.support.pasture import pasture
@@ -28,6 +30,7 @@ def public(port):
 def test_every_adapter_has_what_its_port_asks_for():
     adapters = [(Clock, LoopClock()), (Clock, VirtualClock()), (JournalStore, MemoryJournal()), (Bus, MemoryBus())]
     stores = [(JournalStore, SqliteJournal), (CheckpointStore, FileCheckpoints), (CheckpointStore, MemoryCheckpoints)]
+    stores += [(JournalStore, MongoJournal), (CheckpointStore, MongoCheckpoints)]
     for port, adapter in [*adapters, *stores, (Machine, pasture())]:
         assert public(port)
         assert public(port) <= set(dir(adapter)), adapter
