@@ -7,12 +7,13 @@
     def shoot(world, tick):
         x, y = HISTORY.at(world, shots.seen_tick, targets)
 
-The past lies in a component like any other: the world snapshots, restores and digests it,
+The past lies in a component like any other: the world captures, adopts and digests it,
 clears it with its entity, and a History itself holds nothing but its declaration. So a row's next life begins
 without a past and never shows where its predecessor was.
 
-It costs every row of the region 8 bytes per tick kept, in memory and in snapshots, whether its
-archetype has the trail or not: keep the ticks few (16 are 0.8 s at 20 Hz).
+It costs every row of the region 8 bytes per tick kept in memory, whether its archetype has the trail or
+not, and every checkpoint as much for those that have it, or for all where more than half do. Copying that is
+what a tick waits for: keep the ticks few (16 are 0.8 s at 20 Hz), and give the trail to those who can be shot.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ can, back:
 
     GAME = Game(..., version=4, migrations=(Migration(old=3, new=4, forward=to_4, back=to_3),))
 
+The version that goes back has to know the way: ship the step, with its `back`, in the older version's next release too.
+
 What a migration does is checked as a whole: its result must have exactly the columns and archetypes that the
 game of that version declares. A migration names only what changed; everything else is carried over.
 """

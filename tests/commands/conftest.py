@@ -18,7 +18,7 @@ def settings():
 @pytest.fixture
 async def life(tmp_path):
     """A life of 120 ticks, with checkpoints at 40 and 90, that goes on."""
-    data = tmp_path / "data"
+    data = tmp_path / "data" / "pasture"
     journal, checkpoints = await SqliteJournal.open(data), FileCheckpoints(data)
     async with Life(journal=journal, checkpoints=checkpoints) as life:
         await live(life, 120, checkpoint_at=(40, 90))
@@ -31,4 +31,4 @@ async def life(tmp_path):
 
 @pytest.fixture
 def data(life, tmp_path):
-    return tmp_path / "data"
+    return tmp_path / "data" / "pasture"

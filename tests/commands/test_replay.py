@@ -119,8 +119,22 @@ def test_a_refusal_is_one_line(tmp_path, settings, capsys):
 
 
 async def test_the_commands_are_there_by_their_names(life, data, root):
-    for words in (["replay"], ["inspect", "journal"], ["inspect", "checkpoints"], ["backup", str(data / "copy")]):
-        command = [sys.executable, "-m", "server", *words, "--data", str(data), "--game", "tests.support.pasture"]
+    for words in (
+        ["replay"],
+        ["inspect", "journal"],
+        ["inspect", "checkpoints"],
+        ["backup", str(data.parent / "copy")],
+    ):
+        command = [
+            sys.executable,
+            "-m",
+            "server",
+            *words,
+            "--data",
+            str(data.parent),
+            "--game",
+            "tests.support.pasture",
+        ]
         done = await asyncio.to_thread(subprocess.run, command, cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("{")

@@ -16,6 +16,7 @@ from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.errors import CaptureRefused
+from server.shard.machine import NOTHING
 from server.shard.ports import commands_topic
 from server.sim import U8, Archetype, Component, Migration, column, fingerprint
 from server.store.errors import Fenced
@@ -290,6 +291,35 @@ async def test_an_upgrade_begins_with_the_checkpoint_of_a_clean_end():
     async with second.next() as third:
         assert third.report.migrated_from is None
         assert third.machine.digest() == second.digests[third.machine.tick]
+
+
+def back_to_3(saved):
+    saved.remove_component("Hungry")
+    saved.rename_archetype("boulder", "stone")
+
+
+def version_that_knows_the_way_back():
+    return pasture(game=replace(GAME, migrations=(Migration(3, 4, to_4, back=back_to_3),)))
+
+
+async def test_a_clean_end_leads_back_too_to_a_version_that_knows_the_way():
+    async with Life() as first:
+        await stopped(first)
+    async with first.next(make=next_version) as second:
+        assert await second.checkpoints.take()
+        await live(second, 20)
+        assert await second.checkpoints.take()
+    async with second.next(make=version_that_knows_the_way_back) as third:
+        assert third.report.migrated_from == 4
+        assert third.machine.world.count == second.machine.world.count
+        at = third.machine.tick
+        await live(third, 20)
+    async with third.next() as fourth:
+        # The third left no checkpoint of its own: the same way back once more, its journal, and a tick for the upgrade.
+        assert fourth.report.checkpoint_tick == at - 1
+        assert fourth.machine.tick == third.machine.tick + 1
+        third.machine.replay(NOTHING)
+        assert fourth.machine.digest() == third.machine.digest()
 
 
 async def test_a_journal_of_another_version_is_not_replayed():
