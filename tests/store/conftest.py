@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from bench.mongo_server import MongoServer, MongoUnavailable
-from tests.support.mongo_database import Database
+from tests.support.mongo_database import Database, collect_sockets
 from tests.support.mongo_proxy import MongoProxy
 
 # The contract's assertions explain themselves as a test module's do.
@@ -41,3 +41,4 @@ async def proxy(mongo_server) -> AsyncIterator[MongoProxy]:
     """A way to that server that can be made a bad one."""
     async with MongoProxy(mongo_server.port) as made:
         yield made
+    collect_sockets()
