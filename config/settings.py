@@ -243,7 +243,7 @@ class StoreSettings(Section):
         "process ends.",
     )
     checkpoint_every_s: float = Field(
-        default=30.0,
+        default=10.0,
         gt=0,
         le=86_400,
         description="Seconds between two checkpoints: the most that a recovery has to replay, and then some.",
