@@ -154,7 +154,8 @@ class Everstep:
             if kept
             else None
         )
-        self._upgraded = kept is not None and kept.recovered.report.upgraded
+        report = kept.recovered.report if kept else None
+        self._begins = report is not None and (report.fresh or report.upgraded)
         auth = settings.auth
         self.gateway = Gateway(
             game.schema,
@@ -194,8 +195,9 @@ class Everstep:
     # -- life ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self.checkpoints is not None and self._upgraded:
-            # Nothing may follow what another version wrote: this one begins with a checkpoint of its own.
+        if self.checkpoints is not None and self._begins:
+            # Nothing may follow what another version wrote, so this one begins with a checkpoint of its own. And a
+            # new world says in one what it is: started again with another seed, say, it is refused by name.
             await self.checkpoints.take()
         self.host.show()
         settings = self.settings.server
