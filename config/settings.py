@@ -186,6 +186,15 @@ class GatewaySettings(Section):
     frame_bytes_max: int = Field(
         default=4096, ge=64, le=4096, description="Bytes of one message from a client; a longer one closes it."
     )
+    receive_bytes_per_s: float = Field(
+        default=16_384.0, ge=64, le=1_000_000_000, description="Bytes a client may send per second in the long run."
+    )
+    receive_burst_bytes: int = Field(
+        default=32_768,
+        ge=8192,
+        le=1_000_000_000,
+        description="Bytes a client may send at once after a silence; one who sends more is closed unheard.",
+    )
     inputs_per_s: float = Field(
         default=40.0, gt=0, le=10_000, description="Inputs a client may send per second in the long run."
     )
@@ -237,11 +246,15 @@ class HostSettings(Section):
 class StoreSettings(Section):
     """Where the world is kept, and how much of its past."""
 
-    kind: Literal["sqlite", "memory"] = Field(
+    kind: Literal["sqlite", "mongodb", "memory"] = Field(
         default="sqlite",
-        description='Where journal and checkpoints are kept: "sqlite" in the data directory, "memory" until the '
-        "process ends.",
+        description='Where journal and checkpoints are kept: "sqlite" in the data directory, "mongodb" in a database '
+        'laid out by `everstep store init`, "memory" until the process ends.',
     )
+    mongodb_uri: SecretStr = Field(
+        default=SecretStr("mongodb://127.0.0.1:27017"), description="Address of the database, for mongodb."
+    )
+    mongodb_database: str = Field(default="everstep", min_length=1, max_length=63, description="Its name in MongoDB.")
     checkpoint_every_s: float = Field(
         default=10.0,
         gt=0,

@@ -25,6 +25,7 @@ from server.bus.memory import MemoryBus
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
+from server.gateway.session import TokenBucket
 from server.gateway.socket import GameSocket
 from server.host.checkpoints import Checkpoints
 from server.host.clock import LoopClock
@@ -37,6 +38,7 @@ from server.regions.machine import RegionMachine
 from server.shard.ports import CheckpointStore, JournalStore
 from server.sim.game import Game
 from server.store.checkpoint_files import FileCheckpoints
+from server.store.errors import StoreError
 from server.store.keys import kept_key
 from server.store.memory import MemoryJournal
 from server.store.sqlite import SqliteJournal
@@ -91,11 +93,7 @@ async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
         return
     directory, clock = data_directory(settings, game), LoopClock()
     async with contextlib.AsyncExitStack() as stack:
-        retain_ticks = round(settings.store.retention_s * settings.world.tick_rate_hz)
-        journal = await SqliteJournal.open(directory, retain_ticks=retain_ticks)
-        stack.push_async_callback(journal.close)
-        checkpoints = FileCheckpoints(directory)
-        stack.push_async_callback(checkpoints.close)
+        journal, checkpoints = await stack.enter_async_context(_stores(settings, directory))
         recovered = await recover(functools.partial(region_machine, settings, game), journal, checkpoints, clock)
         report = recovered.report
         if not report.fresh:
@@ -104,6 +102,29 @@ async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
             )
         kept = Kept(recovered, journal, checkpoints, kept_key(directory, "resume"))
         yield await stack.enter_async_context(Everstep(settings, game, kept=kept))
+
+
+@contextlib.asynccontextmanager
+async def _stores(settings: Settings, directory: Path) -> AsyncIterator[tuple[JournalStore, CheckpointStore]]:
+    """Journal and checkpoints as `store.kind` has them, closed in the end: what was journalled is durable then."""
+    store = settings.store
+    retain_ticks = round(store.retention_s * settings.world.tick_rate_hz)
+    if store.kind == "mongodb":
+        # A world on one machine needs no driver, and may not have it.
+        try:
+            from server.store.mongo_open import mongo_stores  # noqa: PLC0415
+        except ImportError as error:
+            raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
+        uri = store.mongodb_uri.get_secret_value()
+        async with mongo_stores(uri, store.mongodb_database, retain_ticks=retain_ticks) as stores:
+            yield stores
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        journal = await SqliteJournal.open(directory, retain_ticks=retain_ticks)
+        stack.push_async_callback(journal.close)
+        checkpoints = FileCheckpoints(directory)
+        stack.push_async_callback(checkpoints.close)
+        yield journal, checkpoints
 
 
 class Everstep:
@@ -173,14 +194,14 @@ class Everstep:
                 **gateway.model_dump(),
                 quiet_ticks_max=view.quiet_ticks_max,
                 tick_rate_hz=world.tick_rate_hz,
-                # What the link holds must find room in the inbox beside what waits there.
+                # Never more at once than an empty inbox has room for.
                 link_max=max(1, world.inbox_max // 2),
             ),
             self.metrics,
             self.health,
         )
         # Commands of this process reach the inbox just before the tick that takes them.
-        self.host.before_tick.append(self.gateway.link.flush)
+        self.host.before_tick.append(lambda: self.gateway.link.flush(self.host.inbox.room))
         self.http = Http(
             self.metrics,
             self.health,
@@ -277,7 +298,9 @@ class Everstep:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GameSocket)
-        connection.open(self.settings.gateway.send_buffer_bytes)
+        limits = self.settings.gateway
+        receiving = TokenBucket(limits.receive_bytes_per_s, limits.receive_burst_bytes, connection.loop.time())
+        connection.open(limits.send_buffer_bytes, receiving)
         await connection.wait_closed()
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:

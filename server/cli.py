@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +36,9 @@ from server.store.errors import StoreError
 from server.store_cli import store_cli
 
 _log = structlog.get_logger("server.cli")
+
+# Stores, logs, the loop's own.
+_FILES_BESIDE_CONNECTIONS = 64
 
 cli = typer.Typer(
     name="everstep",
@@ -100,6 +105,7 @@ def run(
     )
     logs.configure(settings.log.level, settings.log.format)
     loaded = load_game(game)
+    _allow_connections(settings.gateway.connections_max)
     try:
         uvloop.run(_serve(settings, loaded, game, bots))
     except SimError as error:
@@ -113,6 +119,19 @@ def run(
     except OSError as error:
         typer.echo(f"everstep: can't listen on {settings.server.host}:{settings.server.port}: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _allow_connections(connections_max: int) -> None:
+    """Let the process have as many files as connections are wanted, or say that it can't."""
+    wanted = connections_max + _FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning("fewer files than connections", files_max=allowed, connections_max=connections_max)
 
 
 async def _serve(settings: Settings, game: Game, game_name: str, bots: int) -> None:

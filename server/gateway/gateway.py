@@ -17,6 +17,7 @@ from protocol.codec import (
     encode_bye,
     encode_error,
     encode_pong,
+    encode_receipt,
     encode_welcome,
 )
 from protocol.commands import CommandReader
@@ -24,7 +25,7 @@ from protocol.errors import CloseCode, ErrorCode, ProtocolError, RateExceeded
 from protocol.limits import VERSION
 from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, RegionInfo, SessionLimits, Welcome
 from protocol.schema import Schema
-from server.gateway.auth import Authenticator
+from server.gateway.auth import Authenticator, Player
 from server.gateway.errors import ResumeFailed, Unauthorised
 from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
@@ -57,6 +58,8 @@ class GatewayOptions:
     handshake_timeout_s: float
     idle_timeout_s: float
     frame_bytes_max: int
+    receive_bytes_per_s: float
+    receive_burst_bytes: int
     inputs_per_s: float
     inputs_burst: int
     flood_strikes_max: int
@@ -145,11 +148,13 @@ class Gateway:
         self._addresses[socket.address] += 1
         bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
         socket.session = Session(secrets.randbits(_SESSION_BITS) or 1, socket, bucket, now_s)
-        exempt = options.loopback_exempt and socket.address in ("127.0.0.1", "::1", "local")
         if len(self.sockets) > options.connections_max:
             self._end(socket, CloseCode.FULL, "no room: too many connections")
-        elif self._addresses[socket.address] > options.connections_per_address_max and not exempt:
+        elif self._addresses[socket.address] > options.connections_per_address_max and not self._exempt(socket):
             self._end(socket, CloseCode.ADDRESS_LIMIT, "too many connections from your address")
+
+    def _exempt(self, socket: GameSocket) -> bool:
+        return self._options.loopback_exempt and socket.address in ("127.0.0.1", "::1", "local")
 
     def received(self, socket: GameSocket, message: bytes) -> None:
         """A message. Whatever it is, it has no effect on anybody else."""
@@ -184,6 +189,11 @@ class Gateway:
     def received_text(self, socket: GameSocket) -> None:
         """A text frame: the protocol has none."""
         self._end(socket, CloseCode.UNSUPPORTED, "binary frames only")
+
+    def flooded(self, socket: GameSocket) -> None:
+        """A connection sent more bytes than anyone may."""
+        self._dropped["bytes"] += 1
+        self._end(socket, CloseCode.FLOOD, "more bytes came than a client may send")
 
     def lost(self, socket: GameSocket) -> None:
         """A connection broke or was closed."""
@@ -220,6 +230,9 @@ class Gateway:
         if message.seq <= session.seq_in:
             # A repetition after a resume: it is, or will be, processed.
             self._dropped["duplicate"] += 1
+            if message.command in self._reliable and message.seq <= session.recovered and session.socket is not None:
+                # What a world that started again has in its state came from its journal: it is durable.
+                session.socket.write(websocket_frame(encode_receipt(message.seq)))
             return
         if self.link.full:
             # Before its number counts as seen: the client may send it again.
@@ -283,9 +296,23 @@ class Gateway:
             # An account is in the world once: whoever comes last with its token plays it.
             self._attach(socket, session, present, now_s)
             return
+        self._admit(socket, session, player, hello)
+
+    def _admit(self, socket: GameSocket, session: Session, player: Player, hello: Hello) -> None:
+        """A new session, if there is room for one."""
+        if len(self.sessions) >= self._options.connections_max:
+            self._end(socket, CloseCode.FULL, "no room: too many sessions")
+            return
+        # Those who wait for their player count: hanging up is no way to a second avatar.
+        if not self._exempt(socket):
+            of_address = sum(s.address == socket.address for s in self.sessions.values())
+            if of_address >= self._options.connections_per_address_max:
+                self._end(socket, CloseCode.ADDRESS_LIMIT, "too many sessions of your address")
+                return
         session.player = player.id
+        session.address = socket.address
         session.name = _clean_name(player.name or hello.name or f"guest-{session.id % 0x10000:04x}")
-        session.on(Happening.ADMITTED, now_s)
+        session.on(Happening.ADMITTED, self._clock.now_s())
         self.sessions[session.id] = session
         self._by_player[player.id] = session
         self.link.add(JOIN, session.id, 0, (session.player.encode(), session.name.encode()))
@@ -342,6 +369,7 @@ class Gateway:
                 session = self.sessions[session_id] = Session(session_id, None, bucket, now_s)
                 session.state = SessionState.RESUMING
                 session.handle = row
+                session.recovered = seq
                 session.player, session.name = text(player), text(name)
                 self._by_player[session.player] = session
                 self._presence(session, here=False)

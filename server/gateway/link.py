@@ -10,6 +10,7 @@ import numpy as np
 from protocol.schema import CommandSchema
 from server.shard.machine import encode_batches
 from server.shard.ports import Bus, commands_topic
+from server.sim.game import FIRST_COMMAND
 
 
 class Link:
@@ -36,11 +37,20 @@ class Link:
         """Whether no input should be added. The engine's own commands still may: sessions bound their number."""
         return self._held >= self._commands_max
 
-    def flush(self) -> None:
-        """Publish what waits."""
-        batches = {kind: np.array(rows, self._dtypes[kind]) for kind, rows in self._waiting.items() if rows}
+    def flush(self, room: int | None = None) -> None:
+        """Publish what waits. `room`: commands of the game that the region can take; if there are more, they all wait.
+
+        A batch that the region refused would be lost after its numbers counted as seen.
+        """
+        game = sum(len(rows) for kind, rows in self._waiting.items() if kind >= FIRST_COMMAND)
+        whole = room is None or game <= room
+        batches = {
+            kind: np.array(rows, self._dtypes[kind])
+            for kind, rows in self._waiting.items()
+            if rows and (whole or kind < FIRST_COMMAND)
+        }
         if batches:
-            self._held = 0
-            for kind in batches:
+            for kind, records in batches.items():
+                self._held -= records.size
                 self._waiting[kind].clear()
             self._bus.publish(self._topic, encode_batches(batches))

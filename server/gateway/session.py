@@ -103,16 +103,16 @@ class TokenBucket:
         self._tokens = float(burst)
         self._stamp_s = now_s
 
-    def take(self, now_s: float) -> bool:
-        """Take a token; False where there is none."""
+    def take(self, now_s: float, amount: float = 1.0) -> bool:
+        """Take a token, or so many; False, and none is taken, where there are fewer."""
         tokens = self._tokens + (now_s - self._stamp_s) * self._per_s
         self._stamp_s = now_s
         if tokens > self._burst:
             tokens = self._burst
-        if tokens < 1.0:
+        if tokens < amount:
             self._tokens = tokens
             return False
-        self._tokens = tokens - 1.0
+        self._tokens = tokens - amount
         return True
 
 
@@ -120,9 +120,9 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "bucket", "centre", "check", "connection", "durable", "fresh", "handle", "heard_s", "id", "index",
-        "malformed", "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due", "seq_in",
-        "since_s", "socket", "state", "strikes",
+        "acked", "address", "bucket", "centre", "check", "connection", "durable", "fresh", "handle", "heard_s",
+        "id", "index", "malformed", "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due",
+        "recovered", "seq_in", "since_s", "socket", "state", "strikes",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -139,10 +139,14 @@ class Session:
         self.nonce = 0
         self.nonce_before = 0
         self.player = ""
+        # Where it came from when it was admitted.
+        self.address = ""
         self.name = ""
         # Highest sequence number accepted, and highest that the world has processed.
         self.seq_in = 0
         self.acked = 0
+        # What the world had processed of it when this gateway first heard of it: all of that is durable.
+        self.recovered = 0
         # Its entity, and the cell whose surroundings it sees; -1 before BOUND.
         self.handle = -1
         self.centre = -1

@@ -17,6 +17,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
 
+from server.gateway.session import TokenBucket
+
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiler where it was installed
@@ -24,6 +26,8 @@ except ImportError:  # no compiler where it was installed
 
 _BINARY_FIN: Final = 0x80 | Opcode.BINARY
 _MASKED: Final = 0x80
+# Fragments of one message: empty ones would cost the sender nothing and never be too many bytes.
+_FRAGMENTS_MAX: Final = 64
 # Called 20 times a second for every client: one look-up less.
 _write = os.write
 # Where a request's head ends.
@@ -46,6 +50,9 @@ class Listener(Protocol):
     def received_text(self, socket: GameSocket) -> None:
         """A text message, which the protocol has no use for."""
 
+    def flooded(self, socket: GameSocket) -> None:
+        """More bytes than a connection may send. They were not looked at, and nothing more is read."""
+
     def lost(self, socket: GameSocket) -> None:
         """The connection is gone. Comes once, whatever the cause."""
 
@@ -64,6 +71,8 @@ class GameSocket(ServerConnection):
         self._early: list[bytes] = []
         self._fragments: list[bytes] = []
         self._fd = -1
+        # How many bytes it may send; anything before `open`, where the library's own limits hold.
+        self._receiving: TokenBucket | None = None
         self._size_max: int = protocol.max_message_size if protocol.max_message_size is not None else 125
         self._closing: asyncio.Task[None] | None = None
         self.session: Any = None
@@ -71,8 +80,9 @@ class GameSocket(ServerConnection):
 
     # -- life --------------------------------------------------------------------
 
-    def open(self, send_buffer_bytes: int) -> None:
-        """The handshake is done. Messages that came on its heels are delivered now."""
+    def open(self, send_buffer_bytes: int, receiving: TokenBucket | None = None) -> None:
+        """The handshake is done. Messages that came on its heels are delivered now. `receiving`: bytes it may send."""
+        self._receiving = receiving
         if self.transport.is_closing():
             # Hung up meanwhile: nobody hears of this connection, neither its beginning nor its end.
             return
@@ -163,7 +173,13 @@ class GameSocket(ServerConnection):
     # -- in ----------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes came."""
+        """asyncio: bytes came.
+
+        They are counted before anything looks at them: parsing what nobody may send would cost everyone their tick.
+        """
+        if self._receiving is not None and not self._receiving.take(self.loop.time(), len(data)):
+            self._cut()
+            return
         if not self._opened:
             self._tail = (self._tail + data)[-len(_HEAD_END) :]
         at = 0
@@ -184,6 +200,15 @@ class GameSocket(ServerConnection):
         if at < len(data):
             super().data_received(data[at:] if at else data)
 
+    def _cut(self) -> None:
+        """It sends more than anyone may: nothing more is read of it."""
+        if self._closing is not None:
+            self.transport.abort()
+            return
+        self._between_frames = False
+        self.transport.pause_reading()
+        self._listener.flooded(self)
+
     def process_event(self, event: Event) -> None:
         """websockets: a frame was parsed."""
         if not isinstance(event, Frame) or event.opcode not in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
@@ -198,6 +223,9 @@ class GameSocket(ServerConnection):
             return
         # The library holds the sum of a message's fragments to max_size.
         self._fragments.append(bytes(event.data))
+        if len(self._fragments) > _FRAGMENTS_MAX:
+            self._cut()
+            return
         if event.fin:
             message = b"".join(self._fragments)
             self._fragments.clear()

@@ -51,6 +51,11 @@ class Inbox:
             self.dropped["inbox_full"] += n
         return fits
 
+    @property
+    def room(self) -> int:
+        """Commands of the game that would be taken now."""
+        return max(0, self._commands_max - self.depth)
+
     def take(self, high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]]) -> TickInput:
         """This tick's input. `high_water`: Machine.high_water."""
         if not self._waiting:

@@ -122,21 +122,32 @@ def test_wrong_words_get_a_clear_message_and_code_2(root: Path, words: tuple[str
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_in_use_gets_a_clear_message_and_code_1(root: Path):
+def test_a_port_in_use_gets_a_clear_message_and_code_1(root: Path, tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = everstep(root, "run", "--game", "tests.gateway.glade", "--port", str(port))
+        done = everstep(root, "run", "--game", "tests.gateway.glade", "--port", str(port), "--data", str(tmp_path))
     assert done.returncode == 1, done.stderr
     assert f"can't listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_prints_the_url_and_stops_at_a_signal_with_code_0(root: Path, number: signal.Signals):
+def test_run_prints_the_url_and_stops_at_a_signal_with_code_0(root: Path, tmp_path: Path, number: signal.Signals):
     with subprocess.Popen(
-        [sys.executable, "-m", "server", "run", "--game", "tests.gateway.glade", "--port", "0"],
+        [
+            sys.executable,
+            "-m",
+            "server",
+            "run",
+            "--game",
+            "tests.gateway.glade",
+            "--port",
+            "0",
+            "--data",
+            str(tmp_path),
+        ],
         cwd=root,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

@@ -72,3 +72,16 @@ def test_a_full_link_says_so_until_it_is_flushed():
     link.flush()
     assert not link.full
     assert len(decode_batches(published[0], SHAPES)[LEAVE]) == 3
+
+
+def test_more_than_the_region_has_room_for_waits_and_the_engines_own_do_not():
+    link, published = listening()
+    for seq in (1, 2, 3):
+        link.add(WALK, 7, seq, (0.0, 1.0))
+    link.add(LEAVE, 9, 0)
+    link.flush(2)
+    assert set(decode_batches(published[0], SHAPES)) == {LEAVE}
+    link.flush(3)
+    assert len(decode_batches(published[1], SHAPES)[WALK]) == 3
+    link.flush(0)
+    assert len(published) == 2
