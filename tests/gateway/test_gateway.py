@@ -694,7 +694,11 @@ async def test_welcome_comes_though_a_websocket_ping_came_with_the_hello(app: Ev
 async def test_an_error_of_the_servers_own_closes_that_connection_alone(app: Everstep, monkeypatch: pytest.MonkeyPatch):
     beside = await witness(app)
     ada = await Visitor.join(app)
-    monkeypatch.setitem(app.gateway.link._waiting, ADD, None)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(app.gateway.link, "add", broken)
     await ada.input(ADD, 1)
     assert (await ada.until_closed()).code == CloseCode.INTERNAL
     monkeypatch.undo()
