@@ -43,7 +43,9 @@ class Respawn(Command):
 
 
 class Build(Command):
-    """Light a fire here, for wood and stone; or feed the fire one stands at, for wood."""
+    """Light a fire here, for wood and stone; or feed the fire one stands at, for wood. It costs, so it is confirmed."""
+
+    reliable = True
 
 
 class Goods(IntEnum):

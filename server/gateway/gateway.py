@@ -164,7 +164,7 @@ class Gateway:
         try:
             decoded = decode_client(message)
             session.may_say(decoded)
-            # Token first: a flood is not to cost more than counting it.
+            # Before anything is done for it. What makes no sense was refused above, and has a limit of its own.
             if not session.bucket.take(now_s):
                 raise RateExceeded("too many messages")
             match decoded:
@@ -202,7 +202,7 @@ class Gateway:
         if not self._addresses[socket.address]:
             del self._addresses[socket.address]
         if not socket.ending:
-            self._metrics.disconnects_total.labels("client").inc()
+            self._metrics.disconnects_total.labels(socket.fault or "client").inc()
         session: Session = socket.session
         if session.socket is not socket:
             return
@@ -235,7 +235,7 @@ class Gateway:
                 session.socket.write(websocket_frame(encode_receipt(message.seq)))
             return
         if self.link.full:
-            # Before its number counts as seen: the client may send it again.
+            # Before its number counts as seen: the client may send it again, until it sends a higher one.
             self._dropped["link_full"] += 1
             if session.socket is not None:
                 busy = encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", message.seq)

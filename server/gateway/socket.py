@@ -28,6 +28,7 @@ _BINARY_FIN: Final = 0x80 | Opcode.BINARY
 _MASKED: Final = 0x80
 # Fragments of one message: empty ones would cost the sender nothing and never be too many bytes.
 _FRAGMENTS_MAX: Final = 64
+_FAULTS: Final = {1002: "protocol_error", 1007: "protocol_error", 1009: "too_big"}
 # Called 20 times a second for every client: one look-up less.
 _write = os.write
 # Where a request's head ends.
@@ -120,6 +121,14 @@ class GameSocket(ServerConnection):
                 await self.close(code, reason)
         except TimeoutError:
             self.transport.abort()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the library closed it, if it did: what came was no WebSocket, or too long a frame."""
+        sent = self.protocol.close_sent
+        if sent is None or self.protocol.close_rcvd_then_sent:
+            return None
+        return _FAULTS.get(sent.code)
 
     @property
     def ending(self) -> bool:

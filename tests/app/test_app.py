@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.codec import encode_ping
+from protocol.messages import Delta, Pong
 from server.app import Everstep
 from tests.gateway.glade import ADD, GAME, REGION, settings
 from tests.gateway.visitor import PATIENCE_S, Visitor, serving
@@ -177,3 +179,40 @@ async def test_a_server_that_stops_frees_its_port_and_leaves_no_task():
         assert again.port == port
     await asyncio.sleep(0)
     assert {t for t in asyncio.all_tasks() - before if not t.done()} == set()
+
+
+async def test_frames_that_leave_keep_the_server_alive_and_frames_that_do_not_do_not():
+    async with serving(settings(), GAME) as app:
+        ada = await Visitor.join(app)
+        await ada.until(Delta)
+        app.gateway.sweep()
+        now_s = app.clock.now_s
+        app.health._clock = lambda: now_s() + 3600.0
+        # The tick that comes next, and the frame that leaves with it, are signs of life at that hour.
+        await ada.until(Delta)
+        await ada.until(Delta)
+        app.gateway.sweep()
+        assert app.health.judge().alive
+        # Ticks go on; no frame leaves.
+        app.gateway.stream._write_all = lambda change, frame: None
+        app.health._clock = lambda: now_s() + 7200.0
+        ticked = asyncio.Event()
+        app.host.after_tick.append(lambda _times, _took_s: ticked.set())
+        await asyncio.wait_for(ticked.wait(), 10)
+        app.gateway.sweep()
+        verdict = app.health.judge()
+        assert not verdict.alive
+        assert "no frame left" in verdict.reasons[0]
+
+
+async def test_pong_tells_how_long_ago_the_tick_was():
+    async with serving(settings(), GAME) as app:
+        ada = await Visitor.join(app)
+        for task in app._tasks:
+            task.cancel()
+        await asyncio.gather(*app._tasks, return_exceptions=True)
+        app.gateway.stream.frame_s -= 2.0
+        await ada.send(encode_ping(1))
+        pong = await ada.until(Pong)
+        assert pong.micros >= 2_000_000
+        assert pong.tick == app.machine.tick
