@@ -124,6 +124,7 @@ class ShardHost:
             if max(self._journal.backlog, len(self._held)) >= self._options.journal_backlog_max:
                 # The store falls behind: time waits for it, and no input is lost.
                 self._observe_time()
+                self._health.holds(self.machine.shard, "its store falls behind")
                 await self._clock.sleep_until(self._clock.now_s() + 0.001)
                 continue
             self.tick_once()

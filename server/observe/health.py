@@ -37,6 +37,8 @@ class Health:
         self._frame_stall_s = frame_stall_s
         # region -> (newest tick, when it advanced last, in seconds); tick -1: none yet.
         self._regions: dict[int, tuple[int, float]] = {}
+        # region -> why it does not tick, though it could.
+        self._held: dict[int, str] = {}
         self._readers = 0
         # When a frame left last, or when the first reader came, whichever is later.
         self._frame_s = clock()
@@ -49,12 +51,22 @@ class Health:
     def forget(self, region: int) -> None:
         """`region` is no longer run here."""
         self._regions.pop(region, None)
+        self._held.pop(region, None)
 
     def ticked(self, region: int, tick: int) -> None:
         """`region` finished `tick`. A number that does not rise is no sign of life."""
         newest, _ = self._regions.get(region, (-1, 0.0))
+        self._held.pop(region, None)
         if tick > newest:
             self._regions[region] = (tick, self._clock())
+
+    def holds(self, region: int, reason: str) -> None:
+        """`region` waits for something it stands on, and knows it: alive, and no place for new clients."""
+        tick, _ = self._regions.get(region, (-1, 0.0))
+        self._regions[region] = (tick, self._clock())
+        # No frame leaves either, and rightly.
+        self._frame_s = self._clock()
+        self._held[region] = reason
 
     def readers(self, count: int) -> None:
         """How many clients could take a frame now.
@@ -85,6 +97,7 @@ class Health:
                 dead.append(f"region {region} stands at tick {tick} for {still_s:.1f} s")
             elif tick < 0:
                 waiting.append(f"region {region} has not ticked yet")
+        waiting += [f"region {region} waits: {reason}" for region, reason in self._held.items()]
         silent_s = now_s - self._frame_s
         if self._readers > 0 and silent_s > self._frame_stall_s:
             dead.append(f"no frame left for {silent_s:.1f} s though {self._readers} clients could take one")

@@ -111,3 +111,18 @@ def test_a_stopping_server_is_alive_but_takes_nobody(health: Health):
     assert verdict.alive
     assert not verdict.ready
     assert verdict.reasons == ("the server is stopping",)
+
+
+def test_a_world_that_waits_for_its_store_is_alive_and_takes_nobody(health: Health, clock: Clock):
+    health.readers(3)
+    for _ in range(60):
+        clock.now_s += 1.0
+        health.holds(1, "its store falls behind")
+    verdict = health.judge()
+    assert (verdict.alive, verdict.ready) == (True, False)
+    assert verdict.reasons == ("region 1 waits: its store falls behind",)
+    # The next tick ends the wait; and who stops saying that it waits is as dead as before.
+    health.ticked(1, 1)
+    assert health.judge().ready
+    clock.now_s += 60.0
+    assert not health.judge().alive
