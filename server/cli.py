@@ -130,7 +130,7 @@ def _allow_connections(connections_max: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
+    if allowed < connections_max:
         _log.warning("fewer files than connections", files_max=allowed, connections_max=connections_max)
 
 
