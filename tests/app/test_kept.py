@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from bench.mongo_server import MongoServer, MongoUnavailable
 from clients.python.view import Views
 from config.settings import load
 from protocol.codec import decode_server, encode_hello, encode_input
@@ -29,10 +33,10 @@ class Process:
         self.ws_url = ws_url
 
     @classmethod
-    async def start(cls, root: Path, data: Path) -> Process:
+    async def start(cls, root: Path, data: Path, environment: dict[str, str]) -> Process:
         words = ["run", "--game", "tests.gateway.glade", "--port", "0", "--data", str(data), "--log-level", "error"]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server", *words, cwd=root, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", "server", *words, cwd=root, env=environment, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
@@ -90,15 +94,37 @@ class Payer:
         return int(view.value(handle, "Body.sum")) if handle in view else -1
 
 
-async def test_killed_again_and_again_it_loses_no_confirmed_command_and_doubles_none(root: Path, tmp_path: Path):
+@pytest.fixture(params=["sqlite", "mongodb"])
+def environment(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a server is told of where its world is kept."""
+    told = {**os.environ, "EVERSTEP_STORE__KIND": request.param}
+    if request.param == "sqlite":
+        yield told
+        return
+    try:
+        server = MongoServer(tmp_path / "database")
+        server.start()
+    except MongoUnavailable as error:
+        pytest.skip(str(error))
+    try:
+        told |= {"EVERSTEP_STORE__MONGODB_URI": server.uri, "EVERSTEP_STORE__MONGODB_DATABASE": "world"}
+        subprocess.run([sys.executable, "-m", "server", "store", "init"], cwd=root, env=told, check=True)
+        yield told
+    finally:
+        server.kill()
+
+
+async def test_killed_again_and_again_it_loses_no_confirmed_command_and_doubles_none(
+    root: Path, tmp_path: Path, environment: dict[str, str]
+):
     ada = Payer()
     for _ in range(4):
-        server = await Process.start(root, tmp_path)
+        server = await Process.start(root, tmp_path, environment)
         async with connect(server.ws_url, compression=None) as wire:
             await ada.join(wire)
             await ada.pay(wire, 30)
             await server.end(signal.SIGKILL)
-    server = await Process.start(root, tmp_path)
+    server = await Process.start(root, tmp_path, environment)
     async with connect(server.ws_url, compression=None) as wire:
         welcome = await ada.join(wire)
         assert welcome.resumed
