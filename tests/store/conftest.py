@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from bench.mongo_proxy import MongoProxy
 from bench.mongo_server import MongoServer, MongoUnavailable
 from tests.support.mongo_database import Database, collect_sockets
-from tests.support.mongo_proxy import MongoProxy
 
 # The contract's assertions explain themselves as a test module's do.
 pytest.register_assert_rewrite("tests.store.contract")

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from bench.mongo_proxy import Fault
 from bench.mongo_server import MongoServer, MongoUnavailable
 from server.shard.errors import JournalDamaged
 from server.shard.ports import Claim
@@ -13,7 +14,6 @@ from server.store.errors import Fenced, StoreFailed
 from server.store.mongo_layout import shard_key
 from tests.store.contract import JournalContract, chain, durable, opened, read, record
 from tests.support.mongo_database import Database
-from tests.support.mongo_proxy import Fault
 
 SHARD = shard_key(1)
 USERS_SERVER = os.environ.get("EVERSTEP_TEST_MONGODB_URI")

@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
+from bench.mongo_proxy import Fault
 from server.shard.checkpoint import CHUNK_BYTES_MAX, Chunk
 from server.store.errors import Fenced, StoreClosed, StoreFailed
 from tests.store.checkpoint_contract import CheckpointContract, capture_of, checkpoint, ticks
-from tests.support.mongo_proxy import Fault
 
 
 class TestMongoCheckpoints(CheckpointContract):

@@ -20,7 +20,7 @@ import xxhash
 from bson import MaxKey, MinKey
 from pymongo import AsyncMongoClient
 
-from tests.support.mongo_wire import Document, command_of, expects_reply, read_message, reply_to
+from bench.mongo_wire import Document, command_of, expects_reply, read_message, reply_to
 
 BAD_VALUE: Final = 2
 UNAUTHORIZED_ZONE: Final = 9

@@ -7,7 +7,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from tests.support.mongo_wire import command_name, read_message
+from bench.mongo_wire import command_name, read_message
 
 
 class Fault(Enum):
@@ -54,6 +54,7 @@ class MongoProxy:
 
     @property
     def uri(self) -> str:
+        """Where it listens."""
         # Polling: a proxy of questions and answers has no place for a server that goes on talking.
         assert self._listener is not None
         return f"mongodb://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/?directConnection=true&serverMonitoringMode=poll"
