@@ -1,0 +1,69 @@
+"""What listens to one Redis server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+# What a server that is away, or half gone, makes the driver raise.
+FAULTS: Final = (RedisError, OSError, TimeoutError)
+
+
+class Ear:
+    """Hears the channels of one server.
+
+    `heard`: told (kind, channel, payload) of each "message", and of each "subscribe" and "unsubscribe" that the server
+    confirms. `silence_s`: seconds without a word after which the server is asked whether it is there. `sharded`: the
+    channels are those of a Redis Cluster.
+    """
+
+    def __init__(
+        self, server: Redis, heard: Callable[[str, str, bytes], Awaitable[None]], silence_s: float, *, sharded: bool
+    ) -> None:
+        self._server = server
+        self._heard = heard
+        self._silence_s = silence_s
+        self._sharded = sharded
+        self._pubsub: PubSub = server.pubsub()
+
+    async def subscribe(self, channel: str) -> None:
+        """Ask for it; `heard` is told when the server has. Raises FAULTS."""
+        await (self._pubsub.ssubscribe(channel) if self._sharded else self._pubsub.subscribe(channel))
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Ask for no more of it. Raises FAULTS."""
+        await (self._pubsub.sunsubscribe(channel) if self._sharded else self._pubsub.unsubscribe(channel))
+
+    async def run(self) -> None:
+        """Listen until that fails. Raises FAULTS; TimeoutError where the server is gone without a word."""
+        asked = False
+        while True:
+            message = await self._pubsub.get_message(timeout=self._silence_s)
+            if message is not None:
+                asked = False
+                # Cluster's kinds are "smessage", "ssubscribe", "sunsubscribe".
+                kind = message["type"].removeprefix("s") if self._sharded else message["type"]
+                if message["channel"] is not None:
+                    await self._heard(kind, message["channel"].decode(), message["data"])
+            elif asked:
+                raise TimeoutError("Redis does not answer")
+            else:
+                asked = True
+                await self._pubsub.ping()
+
+    async def close(self) -> None:
+        """Hang up."""
+        with contextlib.suppress(*FAULTS):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # as the driver declares it
+        await closed(self._server)
+
+
+async def closed(client: Redis | RedisCluster) -> None:
+    """Close the client, whatever state its server is in."""
+    with contextlib.suppress(*FAULTS):
+        await client.aclose()

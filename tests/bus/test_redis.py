@@ -1,0 +1,145 @@
+"""The bus between processes, on a real Redis: what it promises, and what its fall does."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from server.bus.redis import RedisBus, RedisOptions
+from tests.bus.contract import BusContract, Heard
+
+
+class Servers:
+    """A medium: each bus has connections of its own."""
+
+    def __init__(self, server, connect):
+        self._server, self._connect = server, connect
+        self._buses = []
+
+    async def bus(self):
+        self._buses.append(await self._connect(self._server))
+        return self._buses[-1]
+
+    async def settled(self):
+        async with asyncio.timeout(10):
+            for bus in self._buses:
+                await bus.settled()
+
+
+class TestRedisBus(BusContract):
+    @pytest.fixture
+    def medium(self, any_server, connect):
+        return Servers(any_server, connect)
+
+
+async def until(condition):
+    """Let others run until it holds."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  # counters and flags announce nothing
+            await asyncio.sleep(0.005)
+
+
+async def test_worlds_with_prefixes_of_their_own_share_a_server(server, connect):
+    here, there = await connect(server), await connect(server, prefix="other:")
+    mine, theirs = Heard(), Heard()
+    here.subscribe("a", mine)
+    there.subscribe("a", theirs)
+    await here.settled()
+    await there.settled()
+    here.publish("a", b"mine")
+    there.publish("a", b"theirs")
+    assert (await mine.until(1), await theirs.until(1)) == ([b"mine"], [b"theirs"])
+
+
+async def test_a_killed_redis_stops_nobody_and_hears_of_all_subscriptions_when_it_is_back(server, connect):
+    here, there = await connect(server), await connect(server)
+    heard, later, back = Heard(), Heard(), []
+    there.subscribe("a", heard)
+    there.on_reconnected.append(lambda: back.append(there.reconnects))
+    await there.settled()
+    here.publish("a", b"before")
+    await heard.until(1)
+
+    server.kill()
+    await until(lambda: not there.connected)
+    # Made while nobody is there to hear of it.
+    there.subscribe("b", later)
+    here.publish("a", b"lost")
+    await until(lambda: here.dropped["failed"] + here.dropped["away"] >= 1)
+    for _ in range(1000):
+        here.publish("a", b"lost as well")
+
+    server.start()
+    async with asyncio.timeout(20):
+        await there.settled()
+    assert back
+    # What speaks comes back at a moment of its own: whoever needs an answer asks again.
+    async with asyncio.timeout(20):
+        while not later.payloads:
+            here.publish("b", b"after")
+            await asyncio.sleep(0.01)
+    here.publish("a", b"end")
+    assert (await heard.until(2))[-1] == b"end"
+    assert b"lost" not in heard.payloads
+
+
+async def test_a_redis_that_is_not_there_yet_is_waited_for(server, connect):
+    server.kill()
+    bus, heard = await connect(server), Heard()
+    bus.subscribe("a", heard)
+    bus.publish("a", b"early")
+    await until(lambda: bus.dropped["failed"] == 1)
+    assert not bus.connected
+    server.start()
+    async with asyncio.timeout(20):
+        await bus.settled()
+        while not heard.payloads:
+            bus.publish("a", b"late")
+            await asyncio.sleep(0.01)
+    assert set(heard.payloads) == {b"late"}
+
+
+async def test_a_redis_that_hangs_is_noticed_by_both_halves(server, connect):
+    bus, heard = await connect(server, timeout_s=0.2, silence_s=0.1), Heard()
+    bus.subscribe("a", heard)
+    await bus.settled()
+    server.pause()
+    bus.publish("a", b"into the void")
+    await until(lambda: not bus.connected and bus.dropped["failed"] == 1)
+    server.resume()
+    async with asyncio.timeout(20):
+        await bus.settled()
+
+
+async def test_a_connection_cut_by_the_server_is_made_again(server, connect):
+    bus, heard = await connect(server), Heard()
+    bus.subscribe("a", heard)
+    await bus.settled()
+    async with Redis.from_url(server.url) as operator:
+        await operator.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: bus.reconnects == 1)
+    async with asyncio.timeout(20):
+        await bus.settled()
+    bus.publish("a", b"again")
+    assert await heard.until(1) == [b"again"]
+
+
+async def test_a_full_queue_drops_the_newest_and_counts_them(server, connect):
+    bus, heard = await connect(server, outgoing_bytes_max=100), Heard()
+    bus.subscribe("a", heard)
+    await bus.settled()
+    # No turn of the loop between them: nothing can leave.
+    for n in range(10):
+        bus.publish("a", b"%d" % n * 30)
+    assert await heard.until(3) == [b"0" * 30, b"1" * 30, b"2" * 30]
+    assert bus.dropped == {"full": 7}
+
+
+async def test_what_was_published_last_still_leaves_when_the_bus_is_closed(server, connect):
+    there, heard = await connect(server), Heard()
+    there.subscribe("a", heard)
+    await there.settled()
+    async with RedisBus(RedisOptions(server.url), there._speaking._random) as here:
+        for n in range(1000):
+            here.publish("a", b"%d" % n)
+    assert await heard.until(1000) == [b"%d" % n for n in range(1000)]
