@@ -30,6 +30,14 @@ KNOWN: Final = np.dtype(
     [("session", "<u8"), ("row", "<u4"), ("seq", "<u4"), ("player", f"S{PLAYER_BYTES}"), ("name", f"S{NAME_BYTES}")]
 )
 
+# Who went over a border this tick, and to which region. Its row is in `left` too. `session`: who plays it, 0 for
+# nobody. `id`: the entity's number, which it keeps; see World.id_of.
+DEPARTED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("session", "<u8"), ("destination", "<u4")])
+
+# Who came in from another region this tick. Its row is in `entered` too, and its session in `bound`. A region that was
+# full sends back whom it can't take: such a one arrives, from there, in the region it had departed from.
+ARRIVED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("source", "<u4")])
+
 HandleRows = NDArray[np.uint32]
 
 
@@ -43,11 +51,19 @@ class RegionSpec:
     width: float
     height: float
     entities_max: int
+    # How far past its edges places still travel on the wire: who walks over a border is shown there until the next
+    # region has it.
+    margin: float = 0.0
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1)."""
         return (self.x, self.y, self.x + self.width, self.y + self.height)
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """(x, y), world units, that places on the wire are counted from."""
+        return (self.x - self.margin, self.y - self.margin)
 
     @property
     def handle(self) -> str:
@@ -92,6 +108,9 @@ class Frame:
     digest: int | None = None
     # Records of KNOWN, in a keyframe.
     sessions: Records | None = None
+    # Records of DEPARTED, by row, and of ARRIVED, in the order they came in.
+    departed: Records = field(default_factory=lambda: np.zeros(0, DEPARTED))
+    arrived: Records = field(default_factory=lambda: np.zeros(0, ARRIVED))
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
@@ -110,6 +129,8 @@ class Frame:
                 [[e.sessions, e.place, e.message] for e in self.events],
                 self.digest,
                 None if self.sessions is None else self.sessions.tobytes(),
+                self.departed.tobytes(),
+                self.arrived.tobytes(),
             ]
         )
         return encoded
@@ -118,9 +139,10 @@ class Frame:
     def decode(cls, data: bytes, schema: Schema) -> Frame:
         """Read what `encode` wrote; arrays are views of `data`. Raises BatchError."""
         try:
-            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, digest, sessions = (
+            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, *rest = (
                 msgpack.unpackb(data, use_list=False)
             )
+            digest, sessions, departed, arrived = rest
             frame = cls(
                 region=region,
                 tick=tick,
@@ -138,6 +160,8 @@ class Frame:
                 events=[FrameEvent(*e) for e in events],
                 digest=digest,
                 sessions=None if sessions is None else np.frombuffer(sessions, KNOWN),
+                departed=np.frombuffer(departed, DEPARTED),
+                arrived=np.frombuffer(arrived, ARRIVED),
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error
@@ -149,11 +173,12 @@ class Frame:
 class Quantiser:
     """One column's way to its raw number: floor((value - offset - origin) / scale + 1/2), held to the type's range.
 
-    NaN becomes the lowest raw number, on every CPU alike. An f32 is not rounded to whole steps.
+    `origins`: (x, y) that a column with an axis is counted from. NaN becomes the lowest raw number, on every CPU
+    alike. An f32 is not rounded to whole steps.
     """
 
-    def __init__(self, wire: Wire, source: np.dtype[Any], bounds: tuple[float, float, float, float]) -> None:
-        origin = {"": 0.0, "x": bounds[0], "y": bounds[1]}[wire.axis]
+    def __init__(self, wire: Wire, source: np.dtype[Any], origins: tuple[float, float]) -> None:
+        origin = {"": 0.0, "x": origins[0], "y": origins[1]}[wire.axis]
         self.dtype: np.dtype[Any] = np.dtype(wire.dtype)
         plain = wire.scale == 1.0 and wire.offset + origin == 0
         integers = source.kind in "iu" and self.dtype.kind in "iu"
@@ -200,17 +225,21 @@ class Quantiser:
 
 
 class FrameBuilder:
-    """Finds what changed since the last call. Holds the last tick's raw columns: a cache, no state."""
+    """Finds what changed since the last call. Holds the last tick's raw columns: a cache, no state.
 
-    def __init__(self, game: Game, world: World) -> None:
+    `margin`: RegionSpec.margin. Raises DeclarationError where the wire can't reach across the region and its margins.
+    """
+
+    def __init__(self, game: Game, world: World, margin: float = 0.0) -> None:
         self._world = world
         self._schema = game.schema
-        _check_reach(game, world)
+        _check_reach(game, world, margin)
+        origins = (world.bounds[0] - margin, world.bounds[1] - margin)
         # Per replicated component: class, archetypes that carry it on the wire, and (column name, quantiser) in order.
         self._plan: list[tuple[type[Component], Bool, list[tuple[str, Quantiser]]]] = []
         for component in game.replicated:
             quantisers = [
-                (name, Quantiser(spec.wire, spec.dtype, world.bounds))
+                (name, Quantiser(spec.wire, spec.dtype, origins))
                 for name, spec in component.columns.items()
                 if spec.wire
             ]
@@ -302,16 +331,17 @@ def _bits(raw: NDArray[Any]) -> NDArray[Any]:
     return raw.view(np.uint32) if raw.dtype.kind == "f" else raw
 
 
-def _check_reach(game: Game, world: World) -> None:
-    """Raises DeclarationError where positions of the region's far corner would not fit the wire."""
+def _check_reach(game: Game, world: World, margin: float) -> None:
+    """Raises DeclarationError where places in the region's far corner, or its margin, would not fit the wire."""
     wire = game.position.columns["x"].wire
     assert wire is not None, "Game has checked that"
     x0, y0, x1, y1 = world.bounds
     reach = (np.iinfo(wire.dtype).max + 1) * wire.scale + wire.offset
-    if max(x1 - x0, y1 - y0) > reach:
+    if max(x1 - x0, y1 - y0) + 2 * margin > reach:
+        beside = f" and a margin of {margin:g}" if margin else ""
         raise DeclarationError(
             f"{game.position.__name__} as {wire.type} in steps of {wire.scale:g} reaches {reach:g} units; "
-            f"the region has {x1 - x0:g} by {y1 - y0:g}: take a coarser step, u32, or a smaller region"
+            f"the region has {x1 - x0:g} by {y1 - y0:g}{beside}: take a coarser step, u32, or a smaller region"
         )
 
 

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from protocol.schema import Wire
-from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, Quantiser, RegionSpec, replicated_digest
+from server.regions.frame import (
+    ARRIVED,
+    BOUND,
+    DEPARTED,
+    Frame,
+    FrameBuilder,
+    FrameEvent,
+    Quantiser,
+    RegionSpec,
+    replicated_digest,
+)
 from server.shard.errors import BatchError
 from server.shard.machine import NOTHING, PROCESSED
 from server.sim import F32, Archetype, Component, DeclarationError, column
@@ -70,7 +80,7 @@ class Streamed:
                 for id_, component in enumerate(GAME.replicated):
                     if component in kind.components:
                         parts = [
-                            Quantiser(c.wire, c.dtype, REGION.bounds)(getattr(self.world[component], n)[[row]])
+                            Quantiser(c.wire, c.dtype, REGION.origin)(getattr(self.world[component], n)[[row]])
                             for n, c in component.columns.items()
                             if c.wire
                         ]
@@ -235,6 +245,21 @@ def test_a_region_whose_far_corner_the_wire_cannot_reach_is_refused():
     FrameBuilder(GAME, GAME.world(4, (0.0, 0.0, 1024.0, 1024.0)))
     with pytest.raises(DeclarationError, match="reaches 1024 units"):
         FrameBuilder(GAME, GAME.world(4, (0.0, 0.0, 1024.0, 1025.0)))
+    FrameBuilder(GAME, GAME.world(4, (0.0, 0.0, 992.0, 992.0)), margin=16.0)
+    with pytest.raises(DeclarationError, match=r"1008 by 992 and a margin of 16:"):
+        FrameBuilder(GAME, GAME.world(4, (0.0, 0.0, 1008.0, 992.0)), margin=16.0)
+
+
+def test_a_margin_lets_places_past_the_border_travel():
+    world = GAME.world(8, (100.0, 200.0, 300.0, 400.0))
+    rows = world.spawn(STONE, 5)
+    xs = world[Position].x[rows] = np.array([84.0, 100.0, 300.0, 316.0, 0.0], np.float32)
+    ys = world[Position].y[rows] = np.array([200.0, 184.0, 416.0, 400.0, 0.0], np.float32)
+    builder = FrameBuilder(GAME, world, margin=16.0)
+    sent = builder.whole()[2][0][1]
+    ox, oy = RegionSpec(1, 100.0, 200.0, 200.0, 200.0, 8, 16.0).origin
+    assert (sent["x"] / 64 + ox).tolist() == [*xs[:4].tolist(), ox], "what is farther out is shown at the edge"
+    assert (sent["y"] / 64 + oy).tolist() == [*ys[:4].tolist(), oy]
 
 
 @pytest.mark.parametrize(("entities_max", "handle"), [(1, "u16"), (65_536, "u16"), (65_537, "u32")])
@@ -294,6 +319,8 @@ def example():
         acks=np.array([(7, 2**32 - 1)], PROCESSED),
         events=[FrameEvent((7, 8), None, b"m"), FrameEvent((), (5, 6), b"n"), FrameEvent((), None, b"")],
         digest=2**64 - 1,
+        departed=np.array([(2, 2**64 - 1, 2**63, 6), (9, 1, 0, 65_535)], DEPARTED),
+        arrived=np.array([(3, 2**63 + 1, 5)], ARRIVED),
     )
 
 
@@ -304,7 +331,7 @@ def test_a_frame_reads_back_as_it_was():
     assert back.encode() == data
     assert (back.region, back.tick, back.key, back.digest) == (4, 77, False, 2**64 - 1)
     assert (back.refused, back.events) == (frame.refused, frame.events)
-    for name in ("left", "entered", "archetypes", "bound", "acks"):
+    for name in ("left", "entered", "archetypes", "bound", "acks", "departed", "arrived"):
         assert getattr(back, name).tolist() == getattr(frame, name).tolist(), name
     assert {c: (r.tolist(), v.tolist()) for c, (r, v) in back.changes.items()} == {
         0: ([3, 5], [(1, 2), (65_535, 0)]),

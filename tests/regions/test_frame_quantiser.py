@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from protocol.schema import NUMBER_TYPES, Wire
 from server.regions.frame import Quantiser
 
-BOUNDS = (-64.0, 32.0, 192.0, 288.0)
+ORIGINS = (-64.0, 32.0)
 INTEGERS = {"u8": (0, 255), "i8": (-128, 127), "u16": (0, 65_535), "i16": (-(2**15), 2**15 - 1)}
 INTEGERS |= {"u32": (0, 2**32 - 1), "i32": (-(2**31), 2**31 - 1)}
 NUMBERS = ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 
 
 def quantise(wire, source, values):
-    raw = Quantiser(wire, np.dtype(source), BOUNDS)(np.array(values, source))
+    raw = Quantiser(wire, np.dtype(source), ORIGINS)(np.array(values, source))
     assert raw.dtype == np.dtype(wire.dtype)
     return raw
 
@@ -41,7 +41,7 @@ def wide(wire, source):
 
 def reference(value, wire, work):
     """The docstring's formula, one value at a time, in the floats that the engine works in."""
-    origin = {"": 0.0, "x": BOUNDS[0], "y": BOUNDS[1]}[wire.axis]
+    origin = {"": 0.0, "x": ORIGINS[0], "y": ORIGINS[1]}[wire.axis]
     low, high = bounds_of(wire.type)
     value = float(work(value))
     if math.isnan(value):
@@ -84,7 +84,7 @@ def test_plain_integers_are_exact_and_held_to_the_range(type_, source, data):
 )
 def test_a_value_comes_back_within_half_a_step(type_, source, scale, axis, data):
     wire = Wire(type_, scale, 0.0, axis)
-    origin = {"": 0.0, "x": BOUNDS[0], "y": BOUNDS[1]}[axis]
+    origin = {"": 0.0, "x": ORIGINS[0], "y": ORIGINS[1]}[axis]
     low, high = INTEGERS[type_]
     width = 32 if source == "f4" else 64
     # The ends of the range in the column's own type, rounded inwards.
@@ -121,7 +121,7 @@ def test_what_lies_outside_is_held_to_the_range_and_nan_is_lowest(type_, source)
 def test_a_nan_that_signals_is_a_nan_like_any_other(wire):
     signalling = np.array([0x7F81_0000, 0xFF81_0000], np.uint32).view(np.float32)
     plain = quantise(wire, "f4", [math.nan, math.nan])
-    assert Quantiser(wire, signalling.dtype, BOUNDS)(signalling).tolist() == plain.tolist()
+    assert Quantiser(wire, signalling.dtype, ORIGINS)(signalling).tolist() == plain.tolist()
 
 
 @given(st.lists(st.floats(width=32), max_size=20), st.sampled_from((1.0, 0.5)), st.sampled_from((0.0, 8.0)))
@@ -173,7 +173,7 @@ def test_text_goes_as_its_bytes():
 @pytest.mark.parametrize("source", NUMBERS)
 def test_the_result_is_never_the_column_itself(type_, source):
     column = np.ones(3, source)
-    raw = Quantiser(Wire(type_), column.dtype, BOUNDS)(column)
+    raw = Quantiser(Wire(type_), column.dtype, ORIGINS)(column)
     assert not np.shares_memory(raw, column)
     column[:] = 0
     assert raw.tolist() == [1, 1, 1]

@@ -1,0 +1,136 @@
+"""The atlas against a plain search through its rectangles."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.regions.atlas import Atlas
+from server.regions.frame import RegionSpec
+from server.sim import DeclarationError
+
+# A world cut unevenly: a quarter of it into four again.
+UNEVEN = Atlas(
+    [
+        RegionSpec(7, 0.0, 0.0, 50.0, 50.0, 100, 8.0),
+        RegionSpec(8, 50.0, 0.0, 50.0, 50.0, 100, 8.0),
+        RegionSpec(9, 0.0, 50.0, 50.0, 50.0, 100, 8.0),
+        *[
+            RegionSpec(20 + 2 * j + i, 50.0 + 25.0 * i, 50.0 + 25.0 * j, 25.0, 25.0, 100, 8.0)
+            for j in (0, 1)
+            for i in (0, 1)
+        ],
+    ],
+    hysteresis_units=2.0,
+)
+ALONE = Atlas([RegionSpec(3, -10.0, -20.0, 40.0, 40.0, 100)])
+GRID = Atlas.grid(RegionSpec(5, -30.0, 10.0, 90.0, 40.0, 64, 4.0), columns=3, rows=2)
+ATLASES = pytest.mark.parametrize("atlas", [UNEVEN, ALONE, GRID], ids=["uneven", "alone", "grid"])
+# Edges, and a float's width beside them.
+PLACES = st.one_of(
+    st.floats(-60.0, 160.0),
+    st.sampled_from([0.0, 25.0, 30.0, 50.0, 75.0, 100.0, -30.0, 10.0]).flatmap(
+        lambda edge: st.sampled_from([edge, np.nextafter(edge, -1e9), np.nextafter(edge, 1e9)])
+    ),
+)
+
+
+def owner(atlas, x, y):
+    x0, y0, x1, y1 = atlas.limits
+    x, y = min(max(x, x0), np.nextafter(x1, x0)), min(max(y, y0), np.nextafter(y1, y0))
+    found = [r.id for r in atlas.regions if r.bounds[0] <= x < r.bounds[2] and r.bounds[1] <= y < r.bounds[3]]
+    assert len(found) == 1
+    return found[0]
+
+
+@ATLASES
+@given(places=st.lists(st.tuples(PLACES, PLACES), max_size=20))
+def test_every_place_belongs_to_one_region(atlas, places):
+    x, y = np.array(places, np.float64).reshape(-1, 2).T
+    assert atlas.region_at(x, y).tolist() == [owner(atlas, *place) for place in places]
+
+
+@ATLASES
+@given(circles=st.lists(st.tuples(PLACES, PLACES, st.floats(0, 80)), max_size=8))
+def test_a_circle_touches_whom_it_could_reach(atlas, circles):
+    x, y, radius = np.array(circles, np.float64).reshape(-1, 3).T
+    want = []
+    slack = atlas.hysteresis_units if len(atlas) > 1 else 0.0
+    for n, (cx, cy, r) in enumerate(circles):
+        for region in atlas.regions:
+            x0, y0, x1, y1 = region.bounds
+            dx, dy = max(x0 - cx, cx - x1, 0.0), max(y0 - cy, cy - y1, 0.0)
+            if dx * dx + dy * dy <= (r + slack) * (r + slack) or region.id == owner(atlas, cx, cy):
+                want.append((n, region.id))
+    circle, region = atlas.touching(x, y, radius)
+    assert list(zip(circle.tolist(), region.tolist(), strict=True)) == want
+
+
+def test_one_radius_serves_many_circles():
+    circle, region = GRID.touching(np.array([-25.0, 29.0]), np.array([12.0, 12.0]), 3.0)
+    assert list(zip(circle.tolist(), region.tolist(), strict=True)) == [(0, 5), (1, 6), (1, 7)]
+
+
+def test_a_rectangle_overlaps_what_it_shares_more_than_an_edge_with():
+    assert UNEVEN.overlapping((0.0, 0.0, 50.0, 50.0)).tolist() == [7]
+    assert UNEVEN.overlapping((-9.0, -9.0, 0.0, 0.0)).tolist() == []
+    assert UNEVEN.overlapping((49.0, 49.0, 51.0, 51.0)).tolist() == [7, 8, 9, 20]
+    assert UNEVEN.overlapping((-999.0, 60.0, 999.0, 61.0)).tolist() == [9, 20, 21]
+
+
+def test_a_grid_is_numbered_row_after_row_and_keeps_the_whole():
+    assert [r.id for r in GRID.regions] == [5, 6, 7, 8, 9, 10]
+    assert GRID[9] == RegionSpec(9, 0.0, 30.0, 30.0, 20.0, 64, 4.0)
+    assert GRID.limits == (-30.0, 10.0, 60.0, 50.0)
+    assert len(GRID) == 6
+    assert 10 in GRID
+    assert 11 not in GRID
+    with pytest.raises(KeyError):
+        GRID[11]
+
+
+def test_an_undivided_world_has_no_margin():
+    whole = RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 4.0)
+    assert Atlas.grid(whole, columns=1, rows=1).regions == (RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 0.0),)
+
+
+def test_the_digest_tells_atlases_apart():
+    whole = RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 4.0)
+
+    def digest(first=whole, columns=2, **options):
+        return Atlas.grid(first, columns=columns, rows=2, **options).digest()
+
+    others = [
+        digest(columns=3),
+        digest(RegionSpec(6, 0.0, 0.0, 90.0, 40.0, 64, 4.0)),
+        digest(RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 65, 4.0)),
+        digest(RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 5.0)),
+        digest(hysteresis_units=1.0),
+        digest(forward_ticks=601),
+        Atlas(Atlas.grid(whole, columns=2, rows=2).regions, version=2).digest(),
+    ]
+    assert len({digest(), *others}) == 8
+    assert digest() == digest()
+
+
+@pytest.mark.parametrize(
+    ("rectangles", "why"),
+    [
+        ([], "has regions"),
+        ([(1, 0, 0, 10, 10), (1, 10, 0, 10, 10)], "a number of its own"),
+        ([(1, 0, 0, 10, 10), (2, 9, 0, 10, 10)], "regions 2 and 1 overlap"),
+        ([(1, 0, 0, 10, 10), (2, 11, 0, 10, 10)], r"nobody has the place \(10, 0\)"),
+        ([(1, 0, 0, 10, 10), (2, 10, 0, 10, 9)], r"nobody has the place \(10, 9\)"),
+        ([(1, 0, 0, 10, 0), (2, 10, 0, 10, 9)], "region 1 has no extent"),
+        ([(1, 0, 0, 10, 10), (65_536, 10, 0, 10, 10)], "numbered up to 65535"),
+    ],
+)
+def test_regions_that_do_not_tile_the_world_are_refused(rectangles, why):
+    regions = [RegionSpec(n, float(x), float(y), float(w), float(h), 9, 8.0) for n, x, y, w, h in rectangles]
+    with pytest.raises(DeclarationError, match=why):
+        Atlas(regions)
+
+
+def test_a_margin_that_does_not_hold_the_hysteresis_is_refused():
+    with pytest.raises(DeclarationError, match="margin of 1 units"):
+        Atlas.grid(RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 1.0), columns=2, rows=1, hysteresis_units=2.0)
