@@ -11,6 +11,7 @@ from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
 from bench import peer as peer_bench
+from bench import replay as replay_bench
 from bench.figures import hand_over, median_of
 from bench.processes import Line, WorkerError
 from bench.progress import console, show
@@ -102,6 +103,22 @@ def entities(
     if len(digests) > 1:
         console.print(f"[red]the same ticks gave different worlds: {sorted(digests)}")
     raise typer.Exit(1 if len(digests) > 1 else 0)
+
+
+@app.command()
+def replay(
+    players: Annotated[int, typer.Option(min=1, help="Bots that play.")] = 200,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of play, once all are in.")] = 30.0,
+    edge: Annotated[
+        float, typer.Option(min=64, help="Edge of the world, in units; 1,024 has 5,000 creatures.")
+    ] = 1024.0,
+    data: Annotated[Path | None, typer.Option(help="Keep the recording here, and use the one that is here.")] = None,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """The sample game, recorded as it is played and then replayed: how much faster."""
+    done = replay_bench.run(replay_bench.ReplayOptions(players, seconds, edge, data))
+    _finish(f"replay, {players} players", done.figures, [Plot("A tick", _named([done.tick_ms]))], json, report)
 
 
 @app.command()

@@ -13,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ class Worker:
     def __init__(self, name: str, arguments: Line, core: int) -> None:
         self.name = name
         command = ["node", name] if name.endswith(".js") else [sys.executable, "-m", name]
+        # Of the monotonic clock, which all processes of a machine share.
+        self.started_s = time.monotonic()
         with _on(core):
             self._process = subprocess.Popen(  # noqa: S603  # our own programs
                 [*command, json.dumps(arguments)],
@@ -84,6 +87,11 @@ class Worker:
                 raise WorkerError(f"{self.name}: {line['why']}")
             also(line)
         raise WorkerError(f"{self.name} ended (status {self._process.wait()}) before it said {event!r}")
+
+    def kill(self) -> None:
+        """End it as a power cut would (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
 
     def cpu_s(self) -> float:
         """Processor seconds it has used so far, user and system, all threads."""

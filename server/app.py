@@ -175,7 +175,8 @@ class Everstep:
             if kept
             else None
         )
-        report = kept.recovered.report if kept else None
+        # What recovery found; None where nothing is kept.
+        self.report = report = kept.recovered.report if kept else None
         self._begins = report is not None and (report.fresh or report.upgraded)
         auth = settings.auth
         self.gateway = Gateway(
