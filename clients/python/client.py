@@ -77,7 +77,7 @@ async def connect(
 ) -> Client:
     """Join the world at `url` (ws://host:port/ws); returns once WELCOME and the first KEYFRAME are there.
 
-    `inputs_max`: inputs that may wait for their ACK. `messages_max`: messages that may wait to be
+    `inputs_max`: inputs that may wait for their ACK, or RECEIPT. `messages_max`: messages that may wait to be
     read; the oldest go first. `return_within_s`: how long to try to come back after a break.
     Raises Unreachable, Refused, and ProtocolErrors for an answer that is none.
     """

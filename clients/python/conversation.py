@@ -13,7 +13,7 @@ from clients.python.errors import BacklogFull
 from clients.python.view import Views
 from protocol.codec import CommandReader, decode_server, encode_hello, encode_input
 from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, UnknownMessage
-from protocol.messages import Ack, Bye, Error, Input, Pong, ServerMessage, ViewDigest, Welcome
+from protocol.messages import Ack, Bye, Error, Input, Pong, Receipt, ServerMessage, ViewDigest, Welcome
 from protocol.schema import CommandSchema
 
 
@@ -38,8 +38,10 @@ class Conversation:
         self._token = token
         self._resume = resume
         self._inputs_max = inputs_max
-        # Inputs that have no ACK yet, by number; a resumed session sends them again.
+        # Inputs that have no ACK yet, and reliable ones that have no RECEIPT, by number; a resumed session sends them
+        # again. An ACK alone is no promise: a server that dies takes back what was not durable.
         self._pending: dict[int, bytes] = {}
+        self._reliable: set[int] = set()
         self._commands: dict[str, CommandSchema] = {}
         self._reader: CommandReader
 
@@ -64,8 +66,10 @@ class Conversation:
         values = [args[n] for n in names]
         self._reader.read(Input(self.seq + 1, known.id, values))
         if len(self._pending) >= self._inputs_max:
-            raise BacklogFull(f"{self._inputs_max} inputs wait for their ACK")
+            raise BacklogFull(f"{self._inputs_max} inputs wait for their ACK or RECEIPT")
         self.seq += 1
+        if known.reliable:
+            self._reliable.add(self.seq)
         frame = self._pending[self.seq] = encode_input(self.seq, known.id, values)
         if self.joined:
             self.outbox.append(frame)
@@ -81,7 +85,7 @@ class Conversation:
             case Welcome():
                 self._welcomed(message, now_s)
             case Error(code, _, seq):
-                self._pending.pop(seq or 0, None)
+                self._forget(seq or 0)
                 if code == ErrorCode.RESUME_FAILED:
                     self._resume = None
                     self._hello()
@@ -107,7 +111,9 @@ class Conversation:
         match message:
             case Ack(seq):
                 self.acked = seq
-                self._pending = {sent: frame for sent, frame in self._pending.items() if sent > seq}
+                self._acked(seq)
+            case Receipt(seq):
+                self._forget(seq)
             case Pong(client_time):
                 self.clock.pong(message, now_s - client_time / 1000, now_s)
             case _:
@@ -125,9 +131,17 @@ class Conversation:
         if message.resumed:
             # One that took a session over by its token alone goes on above what is processed.
             self.seq = max(self.seq, message.ack)
-            self._pending = {seq: frame for seq, frame in self._pending.items() if seq > message.ack}
+            self._acked(message.ack)
             self.outbox.extend(self._pending.values())
         else:
             # What was sent to an older session is void.
             self.seq = 0
             self._pending.clear()
+            self._reliable.clear()
+
+    def _acked(self, seq: int) -> None:
+        self._pending = {n: frame for n, frame in self._pending.items() if n > seq or n in self._reliable}
+
+    def _forget(self, seq: int) -> None:
+        self._pending.pop(seq, None)
+        self._reliable.discard(seq)

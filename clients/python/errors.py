@@ -32,4 +32,4 @@ class Refused(Ended):
 
 
 class BacklogFull(ClientError):
-    """More inputs wait for their ACK than `inputs_max`."""
+    """More inputs wait for their ACK, or RECEIPT, than `inputs_max`."""

@@ -204,11 +204,11 @@ async def test_unread_messages_are_bounded_and_counted(pasture: Everstep) -> Non
 async def test_inputs_without_ack_are_bounded(pasture: Everstep) -> None:
     async with await connect(pasture.ws_url, inputs_max=3) as client:
         for _ in range(3):
-            client.send("Step")
+            client.send("Say", text="a")
         with pytest.raises(BacklogFull):
-            client.send("Step")
+            client.send("Say", text="a")
         await client.until(lambda: client.acked == 3)
-        assert client.send("Step") == 4
+        assert client.send("Say", text="a") == 4
 
 
 async def test_the_clock_follows_the_server(pasture: Everstep) -> None:

@@ -58,12 +58,12 @@ def test_a_refused_command_takes_no_number(talk: Conversation, name, args, error
 
 def test_inputs_without_ack_are_bounded(talk: Conversation) -> None:
     for _ in range(4):
-        talk.command("Say", {"text": "a"})
+        talk.command("Move", {"dx": 0, "dy": 0})
     with pytest.raises(BacklogFull):
-        talk.command("Say", {"text": "a"})
+        talk.command("Move", {"dx": 0, "dy": 0})
     talk.receive(codec.encode_ack(3), 0.0)
     assert talk.acked == 3
-    assert talk.command("Say", {"text": "a"}) == 5
+    assert talk.command("Move", {"dx": 0, "dy": 0}) == 5
 
 
 def test_a_refused_input_waits_no_longer(talk: Conversation) -> None:
@@ -74,8 +74,8 @@ def test_a_refused_input_waits_no_longer(talk: Conversation) -> None:
 
 
 def test_a_resumed_session_sends_again_what_has_no_ack(talk: Conversation) -> None:
-    for text in "abc":
-        talk.command("Say", {"text": text})
+    for _ in range(3):
+        talk.command("Move", {"dx": 0, "dy": 0})
     talk.receive(codec.encode_ack(1), 0.0)
     sent(talk)
     talk.begin()
@@ -83,13 +83,32 @@ def test_a_resumed_session_sends_again_what_has_no_ack(talk: Conversation) -> No
     assert talk.command("Say", {"text": "d"}) == 4
     assert sent(talk) == [Hello(1, None, WELCOME.resume, "Ada")]
     talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=2, resume="next")), 1.0)
-    assert sent(talk) == [Input(3, 17, ["c"]), Input(4, 17, ["d"])]
+    assert sent(talk) == [Input(3, 16, [0, 0]), Input(4, 17, ["d"])]
     assert talk.command("Say", {"text": "e"}) == 5
     # The old view is gone, and the next break uses the new token.
     assert len(talk.view[1]) == 0
     sent(talk)
     talk.begin()
     assert sent(talk) == [Hello(1, None, "next", "Ada")]
+
+
+def test_a_reliable_command_waits_for_its_receipt(talk: Conversation) -> None:
+    for text in "abc":
+        talk.command("Say", {"text": text})
+    talk.command("Move", {"dx": 0, "dy": 0})
+    talk.receive(codec.encode_ack(4), 0.0)
+    talk.receive(codec.encode_receipt(2), 0.0)
+    # The server died, and what had no receipt may have died with it.
+    talk.begin()
+    sent(talk)
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=2)), 1.0)
+    assert sent(talk) == [Input(1, 17, ["a"]), Input(3, 17, ["c"])]
+    talk.receive(codec.encode_receipt(1), 0.0)
+    talk.receive(codec.encode_error(11, "no", 3), 0.0)
+    talk.begin()
+    sent(talk)
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=3)), 1.0)
+    assert sent(talk) == []
 
 
 def test_a_failed_resume_begins_a_new_session(talk: Conversation) -> None:
