@@ -18,13 +18,15 @@ from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.sessions import Sessions
-from server.shard.errors import CaptureRefused
+from server.shard.errors import CaptureRefused, MailError
 from server.shard.machine import (
+    DROP_LETTER,
     JOIN,
     LEAVE,
     NOTHING,
     PRESENCE,
     PROCESSED,
+    REPLAY_LETTER,
     Capture,
     Effects,
     Records,
@@ -34,6 +36,7 @@ from server.shard.machine import (
     differences,
     empty_records,
 )
+from server.shard.mail import REFUSAL, Letter, Post, unwrap_refusal
 from server.sim.component import Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
@@ -71,6 +74,7 @@ class RegionMachine:
         self._tick = 0
         self.world = game.world(region.entities_max, region.bounds)
         self.sessions = Sessions()
+        self.post = Post(region.id)
         setup = self._tick_context({})
         setup.system = "setup"
         game.setup(self.world, setup)
@@ -135,7 +139,7 @@ class RegionMachine:
             events=events,
             digest=digest,
         )
-        return Effects(self._tick, frame.encode(), self._receipts(tick))
+        return Effects(self._tick, frame.encode(), self._receipts(tick), self.post.posted)
 
     def replay(self, inputs: TickInput) -> None:
         """One tick that had its effects before: the same state, without the frame."""
@@ -165,9 +169,10 @@ class RegionMachine:
         ).encode()
 
     def capture(self, spare: Capture | None = None) -> Capture:
-        """World and sessions, copied. `spare`: an earlier capture that nobody reads any more, to be written over."""
+        """World, sessions and mail, copied. `spare`: an earlier capture that nobody reads any more, to write over."""
         arrays = self.world.capture(spare.arrays if spare else None)
         arrays.update(self.sessions.capture())
+        arrays.update(self.post.capture())
         return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
     def adopt(self, capture: Capture) -> None:
@@ -177,14 +182,15 @@ class RegionMachine:
             raise CaptureRefused(
                 f"a state of {capture.game} {capture.simulation}, and this is version {self.game.version}"
             )
-        own = {name: array for name, array in capture.arrays.items() if not name.startswith("@sessions.")}
-        sessions = Sessions()
+        own = {name: a for name, a in capture.arrays.items() if not name.startswith(("@sessions.", "@mail."))}
+        sessions, post = Sessions(), Post(self.region.id)
+        post.adopt(capture.arrays)
         try:
             sessions.adopt(capture.arrays, self.world.capacity)
             self.world.adopt(own)
         except SnapshotError as error:
             raise CaptureRefused(f"not a state of {self.game.name} {self.game.version}: {error}") from error
-        self.sessions = sessions
+        self.sessions, self.post = sessions, post
         self._tick = capture.tick
         self._frames.reset()
         self._unseen = False
@@ -200,8 +206,8 @@ class RegionMachine:
         return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
-        """64 bits over tick, sessions and world."""
-        return self.world.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
+        """64 bits over tick, sessions, mail and world."""
+        return self.world.digest(seed=self.post.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick)))
 
     def _check_origin(self, capture: Capture) -> None:
         if capture.game != self.game.name:
@@ -219,6 +225,9 @@ class RegionMachine:
         """A tick up to its end: what systems saw and emitted, who was bound, who was refused."""
         self._tick += 1
         tick = self._tick_context({})
+        self.post.take(self._tick, inputs.mail, inputs.acks)
+        self._letters(inputs.batches)
+        self._mail(inputs.mail)
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
         self._presence(tick, inputs.batches.get(PRESENCE))
         tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
@@ -229,6 +238,23 @@ class RegionMachine:
         self._leave(tick, inputs.batches.get(LEAVE))
         refused += self._removed()
         return tick, bound, refused
+
+    def _letters(self, batches: Mapping[int, Records]) -> None:
+        """What an operator wants done with dead letters."""
+        for kind, act in ((REPLAY_LETTER, self.post.replay), (DROP_LETTER, self.post.drop)):
+            if (records := batches.get(kind)) is not None:
+                for number in records["number"].tolist():
+                    act(number)
+
+    def _mail(self, letters: tuple[Letter, ...]) -> None:
+        for letter in letters:
+            if letter.kind != REFUSAL:
+                self.post.refuse(letter, f"{self.game.name} {self.game.version} knows no mail of kind {letter.kind}")
+                continue
+            try:
+                self.post.bury(*unwrap_refusal(letter))
+            except MailError as error:
+                self.post.bury(letter, str(error))
 
     def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
         return Tick(self._tick, self.dt, self.seed, batches)

@@ -2,6 +2,7 @@
 
 ShardError
 ├── BatchError              bytes that are not a command batch of this game
+├── MailError               bytes that are no mail
 ├── RecordError             bytes that are not a journal record
 │   ├── RecordTorn          whose end was never written
 │   └── RecordOfTheFuture   of a format this program does not know
@@ -19,6 +20,10 @@ class ShardError(Exception):
 
 class BatchError(ShardError):
     """Bytes that are not a command batch of this game."""
+
+
+class MailError(ShardError):
+    """Bytes that are no letter, no refusal, no packet of them."""
 
 
 class RecordError(ShardError):

@@ -65,7 +65,8 @@ class Inbox:
         self.depth = 0
         batches: dict[int, Records] = {}
         for kind in [k for k in arrived if k in _SYSTEM]:
-            batches[kind] = _newest(_ordered(arrived.pop(kind)))
+            records = _ordered(arrived.pop(kind))
+            batches[kind] = _newest(records) if self._shapes[kind].latest_wins else records
         processed = self._share_out(arrived, batches, high_water) if arrived else NOTHING.processed
         return TickInput(batches, processed)
 

@@ -8,8 +8,9 @@ and carries out the effects after; the machine knows neither journal nor network
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -17,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.schema import Argument, CommandSchema, Schema
-from server.shard.errors import BatchError
+from server.shard.errors import BatchError, MailError
+from server.shard.mail import ACK, NO_ACKS, Acks, Letter, Post, letter_of
 
 # The engine's own commands. They lie in batches like any game's; a client can't send them.
 JOIN: Final = 1
 LEAVE: Final = 2
 PRESENCE: Final = 3
+REPLAY_LETTER: Final = 4
+DROP_LETTER: Final = 5
 
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
@@ -40,6 +44,9 @@ SYSTEM_COMMANDS: Final = (
     CommandSchema(LEAVE, "leave", (), latest_wins=True, reliable=False),
     # Its connection broke (0) or is back (1); of several in a tick the newest counts.
     CommandSchema(PRESENCE, "presence", (Argument("here", "u8"),), latest_wins=True, reliable=False),
+    # An operator has a dead letter sent again, or forgotten; see Post.replay and Post.drop.
+    CommandSchema(REPLAY_LETTER, "replay_letter", (Argument("number", "u32"),), latest_wins=False, reliable=False),
+    CommandSchema(DROP_LETTER, "drop_letter", (Argument("number", "u32"),), latest_wins=False, reliable=False),
 )
 
 # Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.
@@ -60,30 +67,47 @@ class TickInput:
     # Highest sequence number each session has had taken, superseded commands included:
     # (n,) records of PROCESSED, sorted by session.
     processed: Records
+    # By (source, lane, seq), each the next of its stream.
+    mail: tuple[Letter, ...] = ()
+    # How far others have taken what this shard sent: by (peer, lane), one record each.
+    acks: Acks = field(default_factory=lambda: NO_ACKS)
 
     @property
     def empty(self) -> bool:
         """Nothing came: the tick needs no record."""
-        return not self.batches and not self.processed.size
+        return not (self.batches or self.processed.size or self.mail or self.acks.size)
 
     def encode(self) -> bytes:
-        """Canonical bytes: equal inputs have equal bytes."""
-        batches = encode_batches(self.batches)
-        encoded: bytes = msgpack.packb([batches, self.processed.tobytes()])
+        """Canonical bytes: equal inputs have equal bytes. Without mail they are what they were before there was any."""
+        parts: list[object] = [encode_batches(self.batches), self.processed.tobytes()]
+        if self.mail or self.acks.size:
+            parts += [self.mail, self.acks.tobytes()]
+        encoded: bytes = msgpack.packb(parts)
         return encoded
 
     @classmethod
     def decode(cls, data: bytes, shapes: Mapping[int, CommandSchema]) -> TickInput:
         """Read what `encode` wrote. Raises BatchError."""
         try:
-            batches, processed = msgpack.unpackb(data)
-            return cls(decode_batches(batches, shapes), np.frombuffer(processed, PROCESSED))
-        except (ValueError, TypeError) as error:
+            batches, processed, *rest = msgpack.unpackb(data)
+            commands = decode_batches(batches, shapes), np.frombuffer(processed, PROCESSED)
+            if not rest:
+                return cls(*commands)
+            mail, acks = rest
+            return cls(*commands, _ordered(letter_of(parts) for parts in mail), np.frombuffer(acks, ACK))
+        except (ValueError, TypeError, MailError) as error:
             raise BatchError(f"not a tick's input: {error}") from error
 
 
 PROCESSED: Final = np.dtype([("session", "<u8"), ("seq", "<u4")])
 NOTHING: Final = TickInput({}, np.zeros(0, PROCESSED))
+
+
+def _ordered(mail: Iterable[Letter]) -> tuple[Letter, ...]:
+    letters = tuple(mail)
+    if any(a[:4] >= b[:4] for a, b in pairwise(letters)):
+        raise MailError("mail out of order")
+    return letters
 
 
 def encode_batches(batches: Mapping[int, Records]) -> bytes:
@@ -117,6 +141,8 @@ class Effects:
     frame: bytes
     # Reliable commands done: (n,) records of PROCESSED. Leave only once the tick is durable.
     receipts: Records = field(default_factory=lambda: np.zeros(0, PROCESSED))
+    # What this tick sent, each stream in order. Leaves only once the tick is durable.
+    mail: tuple[Letter, ...] = ()
 
 
 # What a state was made under, beside its game: the seed, the region's bounds, the tick rate. Any of them changed,
@@ -162,6 +188,10 @@ class Machine(Protocol):
     @property
     def shapes(self) -> Mapping[int, CommandSchema]:
         """The commands it takes."""
+
+    @property
+    def post(self) -> Post:
+        """Its mail, part of its state; only asked from outside, never told."""
 
     def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         """(n,) int64: last sequence number applied for each session, -1 for a session it does not know."""

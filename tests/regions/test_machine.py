@@ -12,6 +12,7 @@ from server.regions.frame import Frame
 from server.shard.errors import CaptureRefused
 from server.shard.inbox import Inbox
 from server.shard.machine import NOTHING, PROCESSED, TickInput
+from server.shard.mail import REFUSAL, Lane, Letter, unwrap_refusal
 from server.sim import CapacityError
 from tests.support.captures import damaged, frozen
 from tests.support.orders import batch, tick_input
@@ -435,3 +436,58 @@ def test_a_game_that_fails_fails_aloud():
     machine = pasture(game=replace(GAME, systems=(broken,)))
     with pytest.raises(CapacityError):
         machine.step(NOTHING)
+
+
+# -- mail --------------------------------------------------------------------
+
+
+def test_mail_of_an_unknown_kind_goes_back_and_is_a_dead_letter_of_its_sender():
+    machine = pasture()
+    letter = Letter(9, REGION.id, Lane.NORMAL, 1, 60_000, 3, b"cargo")
+    (refusal,) = machine.step(replace(NOTHING, mail=(letter,))).mail
+    assert (refusal.kind, refusal.destination) == (REFUSAL, 9)
+    assert unwrap_refusal(refusal)[0] == letter
+    assert machine.post.dead == ()
+
+    sender = pasture()
+    assert sender.post.send(9, Lane.NORMAL, 60_000, b"cargo")
+    (sent,) = sender.post.posted
+    other = pasture()
+    other.post.shard = 9
+    (back,) = other.step(replace(NOTHING, mail=(sent,))).mail
+    assert sender.step(replace(NOTHING, mail=(back,))).mail == ()
+    (dead,) = sender.post.dead
+    assert dead.letter == sent
+    assert dead.reason == f"{GAME.name} {GAME.version} knows no mail of kind 60000"
+
+
+def test_a_refusal_that_makes_no_sense_is_kept_and_not_answered():
+    machine = pasture()
+    letter = Letter(9, REGION.id, Lane.NORMAL, 1, REFUSAL, 3, b"rubbish")
+    assert machine.step(replace(NOTHING, mail=(letter,))).mail == ()
+    assert [dead.letter for dead in machine.post.dead] == [letter]
+
+
+def test_an_operators_word_on_dead_letters_is_input_like_any_other():
+    machine = pasture()
+    for n in (1, 2, 3):
+        machine.post.bury(Letter(REGION.id, 9, Lane.NORMAL, n, 60_000, 3, b"%d" % n), "no")
+    orders = [("drop_letter", 0, 1, 1), ("drop_letter", 0, 2, 3), ("replay_letter", 0, 3, 2)]
+    (sent,) = machine.step(tick_input(machine, *orders)).mail
+    assert (sent.destination, sent.payload) == (9, b"2")
+    assert machine.post.dead == ()
+
+
+def test_mail_is_state():
+    machine, silent = pasture(), pasture()
+    machine.post.send(9, Lane.BULK, 60_000, b"cargo")
+    assert machine.digest() != silent.digest()
+    capture = machine.capture()
+    silent.adopt(capture)
+    assert silent.digest() == machine.digest()
+    assert silent.post.unacked() == machine.post.unacked()
+    for what, arrays in damaged({n: a for n, a in capture.arrays.items() if n.startswith("@mail.")})[:-1]:
+        whole = {n: a for n, a in capture.arrays.items() if not n.startswith("@mail.")}
+        with pytest.raises(CaptureRefused):
+            silent.adopt(replace(capture, arrays={**whole, **arrays}))
+        assert silent.digest() == machine.digest(), what

@@ -1,5 +1,8 @@
 """A tick's input as bytes: canonical, and read back or refused."""
 
+from dataclasses import replace
+
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +21,7 @@ from server.shard.machine import (
     empty_records,
     encode_batches,
 )
+from server.shard.mail import ACK, Lane, Letter
 from tests.support.pasture import GAME
 
 BUY = CommandSchema(17, "buy", (Argument("what", "u8"), Argument("f", "f32")), latest_wins=False, reliable=True)
@@ -57,13 +61,50 @@ def test_equal_inputs_have_equal_bytes_whatever_order_they_were_made_in():
     assert one.encode() != TickInput({17: buys}, NOTHING.processed).encode()
 
 
+MAIL = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(list(Lane)), st.integers(1, 9), st.integers(1, 99), st.binary()),
+    max_size=5,
+    unique_by=lambda letter: letter[:3],
+)
+
+
+@given(BUYS, MAIL, st.lists(st.tuples(st.integers(0, 3), st.sampled_from(list(Lane)), st.integers(0, 9)), max_size=3))
+def test_an_input_with_mail_reads_back_as_it_was(buys, mail, acks):
+    letters = tuple(sorted(Letter(a, 7, int(lane), n, kind, 5, payload) for a, lane, n, kind, payload in mail))
+    inputs = replace(made(buys, [], []), mail=letters, acks=np.array(acks, ACK))
+    data = inputs.encode()
+    back = TickInput.decode(data, SHAPES)
+    assert back.encode() == data
+    assert back.mail == letters
+    assert back.acks.tolist() == inputs.acks.tolist()
+    assert back.empty == inputs.empty == (not (buys or mail or acks))
+
+
+def test_an_input_without_mail_has_the_bytes_it_had_before_there_was_mail():
+    data = made([(1, 2, 3, 0.5)], [], [(1, 2)]).encode()
+    assert msgpack.unpackb(data) == [
+        encode_batches({17: np.array([(1, 2, 3, 0.5)], BUY.dtype)}),
+        np.array([(1, 2)], PROCESSED).tobytes(),
+    ]
+
+
+def test_mail_out_of_order_or_doubled_is_refused():
+    one, two = Letter(3, 7, 0, 1, 16, 5, b""), Letter(3, 7, 0, 2, 16, 5, b"")
+    assert TickInput.decode(replace(NOTHING, mail=(one, two)).encode(), SHAPES).mail == (one, two)
+    for letters in ((two, one), (one, one)):
+        with pytest.raises(BatchError):
+            TickInput.decode(replace(NOTHING, mail=letters).encode(), SHAPES)
+
+
 def test_superseded_commands_alone_make_a_tick_that_is_journalled():
     assert NOTHING.empty
     assert not made([], [], [(1, 4)]).empty
 
 
 def test_every_truncation_of_an_input_is_refused():
-    data = made([(1, 2, 3, 0.5)], [(1, 3, b"hi")], [(1, 3)]).encode()
+    whole = made([(1, 2, 3, 0.5)], [(1, 3, b"hi")], [(1, 3)])
+    letters = (Letter(3, 7, 0, 1, 16, 5, b"cargo"), Letter(4, 7, 0, 1, 16, 5, b""))
+    data = replace(whole, mail=letters, acks=np.array([(1, 2, 3)], ACK)).encode()
     for size in range(len(data)):
         with pytest.raises(BatchError):
             TickInput.decode(data[:size], SHAPES)
@@ -73,7 +114,8 @@ def test_every_truncation_of_an_input_is_refused():
 
 @given(st.binary(max_size=60), st.integers(0, 500))
 def test_damaged_inputs_are_refused_or_canonical(noise, at):
-    data = made([(1, 2, 3, 0.5)], [(1, 3, b"hi"), (2, 1, b"")], [(1, 3), (2, 1)]).encode()
+    whole = made([(1, 2, 3, 0.5)], [(1, 3, b"hi"), (2, 1, b"")], [(1, 3), (2, 1)])
+    data = replace(whole, mail=(Letter(3, 7, 0, 1, 16, 5, b"cargo"),), acks=np.array([(1, 2, 3)], ACK)).encode()
     at %= len(data)
     for damaged in (noise, data[:at] + noise + data[at + len(noise) :]):
         try:
@@ -91,7 +133,10 @@ def test_no_batch_is_a_batch_without_commands():
 
 def test_a_region_takes_the_engines_commands_and_the_games():
     shapes = command_shapes(GAME.schema)
-    assert [shape.name for shape in shapes.values()] == ["join", "leave", "presence", "Move", "Buy", "Cull", "Say"]
+    assert [shape.name for shape in shapes.values()] == [
+        *("join", "leave", "presence", "replay_letter", "drop_letter"),
+        *("Move", "Buy", "Cull", "Say"),
+    ]
     assert all(kind == shape.id for kind, shape in shapes.items())
     assert empty_records(shapes[JOIN]).dtype.names == ("session", "seq", "player", "name")
     assert empty_records(shapes[JOIN]).size == 0
