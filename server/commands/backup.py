@@ -1,8 +1,8 @@
 """`everstep backup` and `everstep restore`: a copy of a data directory, taken beside the server, proven by a replay.
 
 A backup is a directory like a data directory, and `backup.json` that names the tick and the digest of every
-shard in it: what a replay of the copy came to. The journal is copied first, then the checkpoints: none
-of those needs a record that was trimmed meanwhile.
+shard in it: what a replay of the copy came to. The checkpoints are copied first, then the journal as it is just after,
+so that it holds all that they were made of; and again, should it have been trimmed beyond them meanwhile.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from config.settings import Settings
 from server.commands.kept import opened
 from server.host.errors import NoWayBack
 from server.sim.game import Game
-from server.store.checkpoint_files import DIRECTORY_NAME
+from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
 from server.store.directory import DirectoryLock, sync_directory
 from server.store.errors import StoreDamaged, StoreError
 from server.store.sqlite_file import FILE_NAME
 from server.store.sqlite_reader import SqliteReader
 
 LIST_NAME: Final = "backup.json"
-# Pages copied at a time: the server's own writes come in between.
+# Pages copied at a time, and the pause between: the disk is the server's first.
 _PAGES: Final = 256
+_PAUSE_S: Final = 0.001
 
 # "shards": by number, the tick and the digest that each replays to. Any: JSON.
 Listed = dict[str, dict[str, Any]]
@@ -40,8 +41,7 @@ async def backup(data: Path, to: Path, game: Game, settings: Settings) -> Listed
     Raises StoreError where `to` has something in it, and whatever the replay of the copy does.
     """
     _make_empty(to)
-    _copy_journal(data, to)
-    _copy_files(data, to)
+    await _copy(data, to)
     listed = {"shards": await replayed(to, game, settings)}
     _write_synced(to / LIST_NAME, orjson.dumps(listed, option=orjson.OPT_INDENT_2))
     sync_directory(to)
@@ -60,10 +60,9 @@ async def restore(source: Path, data: Path, game: Game, settings: Settings, to_t
     listed = orjson.loads((source / LIST_NAME).read_bytes())["shards"]
     lock = DirectoryLock(data)
     try:
-        _copy_journal(source, data)
-        _copy_files(source, data)
+        await _copy(source, data)
         if to_tick is not None:
-            _cut(data, to_tick)
+            await _cut(data, to_tick)
         found = await replayed(data, game, settings)
         if missing := sorted(set(listed) - set(found)):
             raise NoWayBack(f"{source} does not reach back to tick {to_tick} of shard {', '.join(missing)}")
@@ -91,17 +90,31 @@ async def replayed(data: Path, game: Game, settings: Settings) -> dict[str, Any]
     return found
 
 
-def _copy_journal(source: Path, to: Path) -> None:
+async def _copy(source: Path, to: Path) -> None:
     reader = SqliteReader(source)
     try:
+        while True:
+            _copy_files(source, to)
+            # What is read from here on is the journal as it is now, whatever the server adds to it or takes away.
+            reader.database.execute("BEGIN")
+            spans = await reader.spans()
+            if all(_newest(to, shard) >= span.after_tick for shard, span in spans.items()):
+                break
+            reader.database.execute("ROLLBACK")
         with contextlib.closing(sqlite3.connect(to / FILE_NAME)) as copy:
-            reader.database.backup(copy, pages=_PAGES)
+            reader.database.backup(copy, pages=_PAGES, sleep=_PAUSE_S)
             copy.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
         raise StoreDamaged(f"{source / FILE_NAME} can't be copied: {error}") from error
     finally:
         reader.close()
     _sync(to / FILE_NAME)
+
+
+def _newest(directory: Path, shard: int) -> int:
+    """Tick of the newest checkpoint there; 0, which needs the whole journal, where there is none."""
+    names = (directory / DIRECTORY_NAME).glob(f"{shard}-*.checkpoint")
+    return max((int(path.stem.partition("-")[2]) for path in names), default=0)
 
 
 def _copy_files(source: Path, to: Path) -> None:
@@ -116,16 +129,24 @@ def _copy_files(source: Path, to: Path) -> None:
     sync_directory(to / DIRECTORY_NAME)
 
 
-def _cut(data: Path, to_tick: int) -> None:
+async def _cut(data: Path, to_tick: int) -> None:
     """Take away what came after a tick."""
-    with contextlib.closing(sqlite3.connect(data / FILE_NAME)) as database, database:
-        database.execute("DELETE FROM journal WHERE tick > ?", (to_tick,))
-        database.execute(
-            "UPDATE shards SET tick = COALESCE((SELECT MAX(tick) FROM journal WHERE journal.shard = shards.shard), 0)"
-        )
     for path in (data / DIRECTORY_NAME).glob("*.checkpoint"):
         if int(path.stem.partition("-")[2]) > to_tick:
             path.unlink()
+    checkpoints = FileCheckpoints(data)
+    try:
+        with contextlib.closing(sqlite3.connect(data / FILE_NAME)) as database, database:
+            database.execute("DELETE FROM journal WHERE tick > ?", (to_tick,))
+            for (shard,) in database.execute("SELECT shard FROM shards").fetchall():
+                (last,) = database.execute("SELECT MAX(tick) FROM journal WHERE shard = ?", (shard,)).fetchone()
+                if last is None:
+                    # Trimmed behind the checkpoint, which knows what it was made of.
+                    manifests = await checkpoints.manifests(shard)
+                    last = manifests[0].previous if manifests else 0
+                database.execute("UPDATE shards SET tick = ? WHERE shard = ?", (last, shard))
+    finally:
+        await checkpoints.close()
 
 
 def _make_empty(directory: Path) -> None:

@@ -1,8 +1,9 @@
 """Checkpoints of one shard, beside its ticks.
 
 Between two ticks the state is copied; that is all a tick waits for. Compressing and writing go on elsewhere,
-once every record up to that tick is durable: a checkpoint is never ahead of its journal. Then the
-oldest ones go, and the journal that only they needed.
+once the next tick's record is durable, which carries the state's digest: so a checkpoint is never ahead of its
+journal, and an owner that has lost its shard writes none. Then the oldest ones go, and the journal that only they
+needed.
 
 A checkpoint that can't be written is logged and counted, and tried again next time: the world goes on, on the
 journal alone.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from server.host.host import ShardHost
+from server.host.retention import worth_keeping
 from server.observe.metrics import Metrics
 from server.shard.checkpoint import encode
 from server.shard.machine import Capture
@@ -30,13 +32,19 @@ class _Taken:
 
     capture: Capture
     digest: int
-    # Its last record's tick: nothing is written before that is durable.
-    journalled_tick: int
+    # Its last record's tick.
+    previous: int
+    # It is written once the record of this tick is durable.
+    proof_tick: int
     at_s: float
 
 
 class Checkpoints:
-    """Takes them while the host runs. `every_s`: seconds between two; `kept`: how many stay, at least 2."""
+    """Takes them while the host runs. `every_s`: seconds between two; `kept`: how many stay, at least 2.
+
+    `retain_ticks`: the last ticks to which a replay is to lead, beyond what recovery needs; `retained`: how many more
+    stay for that, about evenly spread.
+    """
 
     def __init__(
         self,
@@ -48,6 +56,8 @@ class Checkpoints:
         *,
         every_s: float,
         kept: int,
+        retain_ticks: int = 0,
+        retained: int = 24,
     ) -> None:
         assert kept >= 2, "with one alone there is nothing to fall back to"
         self._host = host
@@ -57,6 +67,8 @@ class Checkpoints:
         self._metrics = metrics
         self._every_s = every_s
         self._kept = kept
+        self._retain_ticks = retain_ticks
+        self._spacing_ticks = max(1, retain_ticks // retained)
         self._last_s = clock.now_s()
         # Tick of the newest that is durable, once there is one.
         self.tick: int | None = None
@@ -76,12 +88,14 @@ class Checkpoints:
         Waits `timeout_s` at the most for the journal to be durable up to here.
         """
         await self.settle()
-        taken = self._capture(self._host.machine.digest())
+        # No record may follow: an upgrade begins where nothing is to be replayed. So this one has no proof that it is
+        # of the shard's history; what recovery makes of that stands in `rebuild`.
+        taken = self._capture(self._host.machine.digest(), self._host.journalled_tick)
         durable = asyncio.Event()
         self._host.after_durable.append(durable.set)
         try:
             async with asyncio.timeout(timeout_s):
-                while self._host.durable_tick < taken.journalled_tick:
+                while self._host.durable_tick < taken.proof_tick:
                     durable.clear()
                     await durable.wait()
         except TimeoutError:
@@ -112,20 +126,21 @@ class Checkpoints:
 
     def _on_digest(self, digest: int) -> None:
         if self._due():
-            self._waiting = self._capture(digest)
+            # The tick that begins has a record with this very digest.
+            self._waiting = self._capture(digest, self._host.machine.tick + 1)
             self._write_if_durable()
 
-    def _capture(self, digest: int) -> _Taken:
+    def _capture(self, digest: int, proof_tick: int) -> _Taken:
         began_s = self._clock.now_s()
         capture = self._host.machine.capture(self._spare)
         self._spare = None
         self._last_s = self._clock.now_s()
         self._metrics.checkpoint_capture_seconds.observe(self._last_s - began_s)
-        return _Taken(capture, digest, self._host.journalled_tick, self._last_s)
+        return _Taken(capture, digest, self._host.journalled_tick, proof_tick, self._last_s)
 
     def _write_if_durable(self) -> None:
         taken = self._waiting
-        if taken is not None and self._task is None and self._host.durable_tick >= taken.journalled_tick:
+        if taken is not None and self._task is None and self._host.durable_tick >= taken.proof_tick:
             self._waiting = None
             self._task = asyncio.create_task(self._write(taken), name="checkpoint")
             self._task.add_done_callback(lambda _task: setattr(self, "_task", None))
@@ -134,7 +149,12 @@ class Checkpoints:
         shard, tick = self._host.machine.shard, taken.capture.tick
         try:
             manifest, chunks = await asyncio.to_thread(
-                encode, taken.capture, shard=shard, epoch=self._host.epoch, digest=taken.digest
+                encode,
+                taken.capture,
+                shard=shard,
+                epoch=self._host.epoch,
+                previous=taken.previous,
+                digest=taken.digest,
             )
             self._spare = taken.capture
             await self._store.write(manifest, chunks)
@@ -152,12 +172,20 @@ class Checkpoints:
             return True
 
     async def _tidy(self) -> None:
-        """Let go of what no recovery needs: older checkpoints, and the journal behind the oldest that stays."""
-        shard = self._host.machine.shard
-        manifests = await self._store.manifests(shard)
-        kept = manifests[: self._kept]
-        for manifest in manifests[self._kept :]:
-            await self._store.delete(shard, manifest.tick)
+        """Let go of what nobody needs: older checkpoints, and the journal behind the oldest that stays."""
+        shard, durable_tick = self._host.machine.shard, self._host.durable_tick
+        # Whatever another owner wrote comes after our last durable record. Counting checkpoints from beyond it, an
+        # owner that was stopped while idle could trim the other's records behind a state that is not of their history.
+        known = [m for m in await self._store.manifests(shard) if m.tick <= durable_tick]
+        kept = worth_keeping(
+            known,
+            newest=self._kept,
+            horizon_tick=durable_tick - self._retain_ticks,
+            spacing_ticks=self._spacing_ticks,
+        )
+        for manifest in known:
+            if manifest not in kept:
+                await self._store.delete(shard, manifest.tick)
         # Where there is one alone, the way back past it is the whole journal.
         if len(kept) >= 2:
             await self._journal.trim(shard, kept[-1].tick)

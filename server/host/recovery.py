@@ -1,8 +1,12 @@
 """Recovery: the newest checkpoint that is whole, and the journal after it, replayed and checked.
 
-    checkpoints newest first:  whole? adopted? its digest holds?      no: the one before, and a longer replay
+    checkpoints newest first:  of this journal? whole? adopted? its digest holds?    no: the one before, a longer replay
     none of them:              a fresh machine, if the journal reaches back to its first tick
     then every record:         ticks without input in between; the digest that it carries; its input
+
+A checkpoint names the last record that its state was made of, and so does the record that follows. Where the two
+differ the state is of another history: its owner had lost the shard while it was paused, say, and went on through
+ticks without input until it noticed; the next owner's had some. Of two owners' checkpoints the newer's count first.
 
 What a replay makes is compared with every digest the journal has. A state that differs ends recovery loudly: going on
 would be another world than the one that players were shown.
@@ -21,6 +25,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from server.host.errors import NoWayBack, RecoveryDiverged, UpgradeRefused
+from server.host.retention import order
 from server.shard.checkpoint import Manifest, decode
 from server.shard.errors import BatchError, CheckpointDamaged, JournalDamaged
 from server.shard.journal import JournalRecord
@@ -90,7 +95,7 @@ async def recover(
     """
     # First of all: from now on nobody else writes what is about to be read.
     claim = await journal.claim(make().shard, epoch)
-    machine, report = await rebuild(make, journal, checkpoints, clock)
+    machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
     if machine.tick < claim.tick:
         raise NoWayBack(f"the journal of shard {machine.shard} ends at tick {machine.tick}, and knows of {claim.tick}")
     if report.upgraded:
@@ -108,14 +113,16 @@ async def rebuild(
     *,
     to_tick: int | None = None,
     on_tick: Callable[[M], None] | None = None,
+    claimed_tick: int | None = None,
 ) -> tuple[M, Report]:
     """What `recover` does, without becoming the writer: the machine as it was at `to_tick` (None: at the last).
 
-    `on_tick`: called after each tick replayed, and for the state it begins with. Raises as `recover`; NoWayBack also
-    for a tick that no checkpoint reaches, and one that is not journalled yet.
+    `claimed_tick`: of the journal's last record, where it is known from a claim. `on_tick`: called after each tick
+    replayed, and for the state it begins with. Raises as `recover`; NoWayBack also for a tick that no checkpoint
+    reaches, and one that is not journalled yet.
     """
     began_s = clock.now_s()
-    machine, report = await _begin(make, journal, checkpoints, to_tick)
+    machine, report = await _begin(make, journal, checkpoints, to_tick, claimed_tick)
     report.load_s = clock.now_s() - began_s
     if on_tick is not None:
         on_tick(machine)
@@ -133,15 +140,24 @@ async def rebuild(
 
 
 async def _begin(
-    make: Callable[[], M], journal: JournalReader, checkpoints: CheckpointStore, to_tick: int | None
+    make: Callable[[], M],
+    journal: JournalReader,
+    checkpoints: CheckpointStore,
+    to_tick: int | None,
+    claimed_tick: int | None,
 ) -> tuple[M, Report]:
     """A machine at the best checkpoint, or a fresh one."""
     machine = make()
     report = Report(machine.shard)
-    for manifest in await checkpoints.manifests(machine.shard):
+    manifests = sorted(await checkpoints.manifests(machine.shard), key=order, reverse=True)
+    # After them: what a checkpoint was made of is in the journal before it is written.
+    span = (await journal.spans()).get(machine.shard)
+    last_tick = claimed_tick if claimed_tick is not None else span.last_tick if span is not None else None
+    for manifest in manifests:
         if to_tick is not None and manifest.tick > to_tick:
             continue
         try:
+            await _belongs(manifest, journal, last_tick)
             capture = await _load(checkpoints, manifest)
             same = capture.simulation == machine.simulation
             machine.adopt(capture if same else machine.migrated(capture))
@@ -156,7 +172,6 @@ async def _begin(
         report.migrated_from = None if same else capture.simulation
         report.written_elsewhere = list(differences(capture.fingerprint, machine.fingerprint))
         return machine, report
-    span = (await journal.spans()).get(machine.shard)
     if span is not None and span.after_tick > 0:
         raise NoWayBack(
             f"no checkpoint of shard {machine.shard} is whole, and its journal begins after tick {span.after_tick}: "
@@ -165,6 +180,30 @@ async def _begin(
     if span is None and report.passed_over:
         raise NoWayBack(f"no checkpoint of shard {machine.shard} is whole: {'; '.join(report.passed_over)}")
     return machine, report
+
+
+async def _belongs(manifest: Manifest, journal: JournalReader, last_tick: int | None) -> None:
+    """Raise CheckpointDamaged where the journal tells another history, JournalDamaged where it has lost its end.
+
+    `last_tick`: of the journal's last record; None: unknown.
+    """
+    shard, tick, previous = manifest.shard, manifest.tick, manifest.previous
+    follows: int | None = None
+    async for record in journal.read(shard, tick):
+        follows = record.previous
+        break
+    if follows is None and last_tick is not None and last_tick <= tick:
+        follows = last_tick
+    if follows is None or follows == previous:
+        return
+    if follows < previous:
+        raise JournalDamaged(
+            shard, previous, f"the checkpoint of tick {tick} was made of it, and it is not here: {follows} comes before"
+        )
+    raise CheckpointDamaged(
+        "manifest",
+        f"epoch {manifest.epoch} made it without the record of tick {follows}: it had lost the shard by then",
+    )
 
 
 async def _load(checkpoints: CheckpointStore, manifest: Manifest) -> Capture:

@@ -1,9 +1,12 @@
 """Backups taken beside a server that runs, and what they come back as."""
 
+import asyncio
 import json
+import threading
 
 import pytest
 
+import server.commands.backup as backup_module
 from server.commands.backup import LIST_NAME, backup, replayed, restore
 from server.host.errors import NoWayBack
 from server.host.recovery import recover
@@ -54,6 +57,25 @@ async def test_any_tick_that_the_backup_reaches_can_be_restored(life, data, tmp_
     assert f"{recovered.machine.digest():016x}" == found["digest"]
     await checkpoints.close()
     await journal.close()
+
+
+async def test_a_backup_of_a_busy_world_is_whole(life, data, tmp_path, settings, monkeypatch):
+    """It ticks, takes checkpoints and trims while it is copied: between any two files, and between any two pages."""
+    monkeypatch.setattr(backup_module, "_PAGES", 1)
+    done = threading.Event()
+
+    def back_up():
+        try:
+            return asyncio.run(backup(data, tmp_path / "copy", GAME, settings))
+        finally:
+            done.set()
+
+    task = asyncio.create_task(asyncio.to_thread(back_up))
+    while not done.is_set():
+        await live(life, 5)
+        assert await life.checkpoints.take()
+    (shard,) = (await task)["shards"].values()
+    assert shard["digest"] == f"{life.digests[shard['tick']]:016x}"
 
 
 async def test_a_tick_that_the_backup_does_not_reach_is_refused_and_leaves_nothing(life, data, tmp_path, settings):

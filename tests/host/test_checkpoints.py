@@ -1,10 +1,13 @@
 """Checkpoints beside the ticks: when they are taken, when they are written, what goes after them."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
 
+from server.host.errors import NoWayBack
+from server.host.recovery import rebuild
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.support.life import SHARD, Life, live, orders
@@ -49,6 +52,50 @@ async def test_the_journal_goes_behind_the_second_newest():
         assert not [t for t, _ in life.journal._kept[SHARD] if t <= 30]
 
 
+async def test_a_retained_past_keeps_a_thin_row_of_checkpoints_and_every_tick_in_it_can_be_replayed():
+    async with Life(every_s=1.0, retain_ticks=600, retained=6) as life:
+        for _ in range(200):
+            await live(life, 10)
+            await life.checkpoints.settle()
+        ticks = await ticks_of(life)
+        oldest = ticks[-1]
+        assert oldest <= life.host.durable_tick - 600
+        assert (await life.journal.spans())[SHARD].after_tick <= oldest
+        # The newest two, one for each hundred ticks, and the base.
+        assert 6 <= len(ticks) <= 9
+        assert max(late - early for late, early in pairwise(ticks)) <= 100 + 2 * 21
+        for to_tick in (oldest, oldest + 1, oldest + 77, ticks[2] - 1, ticks[0]):
+            machine, report = await rebuild(life.make, life.journal, life.store, life.clock, to_tick=to_tick)
+            assert machine.digest() == life.digests[to_tick]
+            assert report.ticks_replayed <= 142
+        with pytest.raises(NoWayBack):
+            await rebuild(life.make, life.journal, life.store, life.clock, to_tick=oldest - 1)
+
+
+async def test_an_owner_that_was_followed_lets_nothing_go_that_the_next_one_needs():
+    async with Life() as first:
+        await live(first, 41, checkpoint_at=(20, 30))
+        async with first.next() as second:
+            second.tick(("Move", 7, 10**6, 5.0, 5.0))
+            second.tick(("Move", 7, 10**6 + 1, 7.0, 5.0))
+            # Twice it is stopped while idle, knowing of nothing.
+            first.tick()
+            assert await first.checkpoints.take()
+            first.tick()
+            assert await first.checkpoints.take()
+            # Two stay that the next one can begin with, so it can do with one of them damaged.
+            assert await ticks_of(second) == [43, 42, 30, 20]
+            second.store.damage(SHARD, 30, "manifest")
+        async with second.next() as third:
+            assert third.machine.tick == second.machine.tick
+            assert third.machine.digest() == second.digests[third.machine.tick]
+            for _ in range(3):
+                await live(third, 10)
+                assert await third.checkpoints.take()
+            # The next owner's count, and the one before's is gone.
+            assert {m.epoch for m in await third.store.manifests(SHARD)} == {third.recovered.claim.epoch}
+
+
 async def test_more_can_be_kept():
     async with Life(kept=4) as life:
         for _ in range(6):
@@ -59,7 +106,8 @@ async def test_more_can_be_kept():
         assert not [t for t, _ in life.journal._kept[SHARD] if t <= 30]
 
 
-async def test_it_is_not_written_before_the_journal_holds_every_tick_up_to_it():
+async def test_it_is_not_written_before_the_journal_holds_its_digest():
+    """Then it holds every tick up to it, too; and whoever lost the shard gets no record in, so writes no checkpoint."""
     journal = MemoryJournal(hold=True, keep_max=10_000)
     async with Life(journal=journal, every_s=1.0) as life:
         await live(life, 25)
@@ -68,13 +116,15 @@ async def test_it_is_not_written_before_the_journal_holds_every_tick_up_to_it():
         assert await ticks_of(life) == []
         assert life.checkpoints._waiting is not None
         due = life.checkpoints._waiting
-        while life.host.durable_tick < due.journalled_tick:
+        assert due.previous < due.proof_tick == due.capture.tick + 1
+        while life.host.durable_tick < due.proof_tick:
             assert life.checkpoints._task is None
             journal.sync(1)
         await life.checkpoints.settle()
         assert await ticks_of(life) == [due.capture.tick]
         manifest = (await life.store.manifests(SHARD))[0]
         assert manifest.digest == life.digests[manifest.tick]
+        assert manifest.previous == due.previous
 
 
 async def test_a_clean_end_waits_for_the_journal():

@@ -15,9 +15,9 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
-from server.shard.errors import CaptureRefused
+from server.shard.errors import CaptureRefused, JournalDamaged
 from server.shard.machine import NOTHING
-from server.shard.ports import commands_topic
+from server.shard.ports import Claim, commands_topic
 from server.sim import U8, Archetype, Component, Migration, column, fingerprint
 from server.store.errors import Fenced
 from server.store.memory import MemoryJournal
@@ -179,13 +179,92 @@ async def test_with_the_whole_journal_a_damaged_first_checkpoint_does_no_harm():
         assert second.machine.digest() == first.digests[second.machine.tick]
 
 
-async def test_checkpoints_all_damaged_and_no_journal_is_no_new_world():
+async def test_checkpoints_all_damaged_and_the_journal_behind_them_gone_is_no_new_world():
     async with Life() as first:
-        await live(first, 60, checkpoint_at=(40,))
-        first.store.damage(SHARD, 40, "Position.x#0")
+        await live(first, 60, checkpoint_at=(60,))
+        first.store.damage(SHARD, 60, "Position.x#0")
+        await first.journal.trim(SHARD, 60)
     with pytest.raises(NoWayBack, match="Position"):
+        async with first.next():
+            pass
+
+
+async def test_a_checkpoint_of_records_that_the_journal_has_lost_is_no_way_around_the_damage():
+    """Gone on from it, the journal would have a hole that a replay from an older checkpoint takes for idle ticks."""
+    async with Life() as first:
+        await live(first, 60, checkpoint_at=(30, 60))
+        last = first.journal.records(SHARD, 30)[-1]
+        kept = first.journal._kept[SHARD]
+        kept.pop()
+        first.journal._last[SHARD] = Claim(1, last.previous)
+    with pytest.raises(JournalDamaged, match=f"tick {last.tick}: the checkpoint of tick 60 was made of it"):
+        async with first.next():
+            pass
+    # The same where no journal is left at all.
+    with pytest.raises(JournalDamaged, match="is not here: 0 comes before"):
         async with Life(checkpoints=first.store):
             pass
+
+
+# -- owners that follow each other ---------------------------------------------------------------------
+
+
+async def stopped_while_idle(first):
+    """It was paused, and another has followed; it goes on through ticks without input, and is stopped cleanly."""
+    for _ in range(6):
+        first.tick()
+    assert await first.checkpoints.take()
+
+
+async def test_a_checkpoint_of_an_owner_that_had_lost_the_shard_is_passed_over():
+    """It is newer than any other, and knows nothing of what the next owner's players did meanwhile."""
+    async with Life() as first:
+        await live(first, 61, checkpoint_at=(40,))
+        async with first.next() as second:
+            second.tick()
+            second.tick(("Move", 7, 10**6, 5.0, 5.0))
+            await stopped_while_idle(first)
+            for _ in range(2):
+                second.tick()
+            newest = (await second.store.manifests(SHARD))[0]
+            assert newest.tick == 67 > second.machine.tick
+            assert newest.digest != second.machine.digest()
+        async with second.next() as third:
+            assert "epoch 1 made it without the record of tick 63" in third.report.passed_over[0]
+            assert third.report.checkpoint_tick == 40
+            assert third.machine.tick == 63
+            assert third.machine.digest() == second.digests[63]
+        # The same once records follow beyond it, and for whoever replays to a tick there.
+        async with third.next() as fourth:
+            await live(fourth, 20)
+            machine, report = await rebuild(pasture, fourth.journal, fourth.store, fourth.clock, to_tick=70)
+            assert machine.digest() == fourth.digests[70]
+            assert report.passed_over
+        async with fourth.next() as fifth:
+            assert fifth.machine.digest() == fourth.digests[fifth.machine.tick]
+
+
+async def test_a_newer_owners_checkpoint_counts_before_an_older_ones_of_a_later_tick():
+    async with Life() as first:
+        await live(first, 61, checkpoint_at=(40,))
+        async with first.next() as second:
+            second.tick(("Move", 7, 10**6, 5.0, 5.0))
+            assert await second.checkpoints.take()
+            await stopped_while_idle(first)
+        async with second.next() as third:
+            assert (third.report.checkpoint_tick, third.report.passed_over) == (62, [])
+            assert third.machine.digest() == second.machine.digest()
+
+
+async def test_what_a_lost_shards_owner_wrote_of_the_same_history_is_as_good():
+    """The next one had no tick yet: the first of an owner always has a record."""
+    async with Life() as first:
+        await live(first, 61, checkpoint_at=(40,))
+        async with first.next() as second:
+            await stopped_while_idle(first)
+        async with second.next() as third:
+            assert (third.report.checkpoint_tick, third.report.passed_over) == (67, [])
+            assert third.machine.digest() == first.digests[67]
 
 
 async def test_a_journal_that_lost_its_end_is_no_shorter_world():

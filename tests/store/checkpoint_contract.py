@@ -25,7 +25,7 @@ ARRAYS = {
 
 def checkpoint(tick, *, shard=1, epoch=1, arrays=ARRAYS):
     capture = Capture("meadow", 3, tick, {"seed": 1}, {"numpy": "2"}, arrays)
-    return encode(capture, shard=shard, epoch=epoch, digest=tick * 7)
+    return encode(capture, shard=shard, epoch=epoch, previous=tick - 1, digest=tick * 7)
 
 
 async def capture_of(store, manifest):
