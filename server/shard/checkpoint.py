@@ -31,7 +31,7 @@ _RAW_BYTES_MAX: Final = CHUNK_BYTES_MAX - 64 * 1024
 # zstandard's own default: noise floors and positions gain little from more, and pay for it in seconds.
 _LEVEL: Final = 3
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _MAGIC: Final = b"EVC1"
 # magic, format, xxh3 of the body
 _HEAD: Final = struct.Struct("<4sHxxQ")
@@ -72,6 +72,9 @@ class Manifest:
     tick: int
     # The owner that wrote it.
     epoch: int
+    # Tick of the last record that the state was made of, 0 for none. The shard's next record names the same as its
+    # previous one, or this state is not of its history.
+    previous: int
     game: str
     # The game version whose state it is.
     simulation: int
@@ -96,6 +99,7 @@ class Manifest:
                 self.shard,
                 self.tick,
                 self.epoch,
+                self.previous,
                 self.game,
                 self.simulation,
                 dict(self.terms),
@@ -123,12 +127,12 @@ class Manifest:
         if xxhash.xxh3_64_intdigest(body) != digest:
             raise CheckpointDamaged("manifest", "its hash does not hold")
         # The hash held, so this is what `encode` wrote.
-        shard, tick, epoch, game, simulation, terms, fingerprint, state, chunks = msgpack.unpackb(body)
+        shard, tick, epoch, previous, game, simulation, terms, fingerprint, state, chunks = msgpack.unpackb(body)
         infos = tuple(ChunkInfo(n, c, d, tuple(shape), *sizes) for n, c, d, shape, *sizes in chunks)
-        return cls(shard, tick, epoch, game, simulation, terms, fingerprint, state, infos)
+        return cls(shard, tick, epoch, previous, game, simulation, terms, fingerprint, state, infos)
 
 
-def encode(capture: Capture, *, shard: int, epoch: int, digest: int) -> tuple[Manifest, list[Chunk]]:
+def encode(capture: Capture, *, shard: int, epoch: int, previous: int, digest: int) -> tuple[Manifest, list[Chunk]]:
     """A capture as a checkpoint. `digest`: of the state it was taken of. Takes as long as compressing takes."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     infos: list[ChunkInfo] = []
@@ -155,6 +159,7 @@ def encode(capture: Capture, *, shard: int, epoch: int, digest: int) -> tuple[Ma
         shard,
         capture.tick,
         epoch,
+        previous,
         capture.game,
         capture.simulation,
         dict(capture.terms),

@@ -16,7 +16,7 @@ from tests.support.pasture import pasture
 
 
 def written(capture, digest=77):
-    manifest, chunks = encode(capture, shard=4, epoch=9, digest=digest)
+    manifest, chunks = encode(capture, shard=4, epoch=9, previous=70, digest=digest)
     return manifest, {chunk.name: chunk.data for chunk in chunks}
 
 
