@@ -22,12 +22,12 @@ SESSIONS = (7, 2**64 - 1, 12)
 class Life:
     """One process's life over stores that outlive it: comes back, ticks, is killed or stopped."""
 
-    def __init__(self, make=pasture, *, journal=None, checkpoints=None, clock=None, every_s=1e9, kept=2):
+    def __init__(self, make=pasture, *, journal=None, checkpoints=None, clock=None, every_s=1e9, kept=2, **retention):
         self.make = make
         self.journal = journal or MemoryJournal(keep_max=100_000)
         self.store = checkpoints or MemoryCheckpoints()
         self.clock = clock or VirtualClock()
-        self.every_s, self.kept = every_s, kept
+        self.every_s, self.kept, self.retention = every_s, kept, retention
         self.digests = {}
 
     async def __aenter__(self):
@@ -46,7 +46,14 @@ class Life:
             claim=self.recovered.claim,
         )
         self.checkpoints = Checkpoints(
-            self.host, self.journal, self.store, self.clock, self.metrics, every_s=self.every_s, kept=self.kept
+            self.host,
+            self.journal,
+            self.store,
+            self.clock,
+            self.metrics,
+            every_s=self.every_s,
+            kept=self.kept,
+            **self.retention,
         )
         return self
 
@@ -63,7 +70,7 @@ class Life:
     def next(self, **changes):
         """The life after this one."""
         options = {"journal": self.journal.reopened(), "checkpoints": self.store, "clock": self.clock}
-        options |= {"every_s": self.every_s, "kept": self.kept}
+        options |= {"every_s": self.every_s, "kept": self.kept, **self.retention}
         return Life(changes.pop("make", self.make), **{**options, **changes})
 
 
