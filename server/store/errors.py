@@ -7,7 +7,8 @@ StoreError
 ├── StoreDamaged    the store's own file is damaged
 ├── LayoutWrong     the database is not laid out as the store needs it
 ├── Fenced          a record of a writer that another has followed
-└── OutOfSequence   a record that does not follow the one before it
+├── OutOfSequence   a record that does not follow the one before it
+└── LeaseStoreAway  the store of leases can't be asked
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class Fenced(StoreError):
 
 class OutOfSequence(StoreError):
     """A record that does not follow the one before it."""
+
+
+class LeaseStoreAway(StoreError):
+    """The store of leases can't be asked: who holds what is not known."""

@@ -1,0 +1,72 @@
+"""Leases in a real Redis, alone and as a cluster."""
+
+import asyncio
+import uuid
+
+import pytest
+from redis.asyncio import Redis, RedisCluster
+
+from bench.redis_server import RedisServer, RedisUnavailable
+from server.store.errors import LeaseStoreAway
+from server.store.leases_redis import RedisLeases
+from tests.store.leases_contract import LeasesContract
+
+
+@pytest.fixture(scope="module", params=["alone", "cluster"])
+def server(request, tmp_path_factory):
+    try:
+        with RedisServer(tmp_path_factory.mktemp("redis"), cluster=request.param == "cluster") as started:
+            yield started
+    except RedisUnavailable as why:
+        pytest.skip(str(why))
+
+
+class Server:
+    """A medium. Time passes by Redis' own command for it: a key is told to end now."""
+
+    def __init__(self, client, name):
+        self.client = client
+        self.prefix = f"{name}:"
+        self.leases = RedisLeases(client, 60.0, self.prefix)
+
+    async def expire(self):
+        async for key in self.client.scan_iter(f"{self.prefix}lease:*"):
+            await self.client.pexpire(key, 0)
+        for name, value in (await self.client.hgetall(f"{self.prefix}nodes")).items():
+            await self.client.hset(f"{self.prefix}nodes", name, b"0 " + value.partition(b" ")[2])
+
+    async def forget(self):
+        async for key in self.client.scan_iter(f"{self.prefix}*"):
+            await self.client.delete(key)
+
+
+class TestRedisLeases(LeasesContract):
+    @pytest.fixture
+    async def medium(self, server):
+        kind = RedisCluster if server.cluster else Redis
+        async with kind.from_url(server.url) as client:
+            yield Server(client, uuid.uuid4().hex)
+
+
+async def test_what_is_not_renewed_ends_by_itself(server):
+    kind = RedisCluster if server.cluster else Redis
+    async with kind.from_url(server.url) as client:
+        leases = RedisLeases(client, 0.05, "short:")
+        first = await leases.acquire(1, "a", 0)
+        async with asyncio.timeout(10):
+            while (second := await leases.acquire(1, "b", 0)) is None:  # noqa: ASYNC110  # Redis' own clock
+                await asyncio.sleep(0.005)
+        assert second.epoch == first.epoch + 1
+
+
+async def test_a_redis_that_is_away_is_told_as_such(tmp_path):
+    try:
+        with RedisServer(tmp_path) as server:
+            url = server.url
+    except RedisUnavailable as why:
+        pytest.skip(str(why))
+    async with Redis.from_url(url) as client:
+        leases = RedisLeases(client, 1.0)
+        for ask in (leases.acquire(1, "a", 0), leases.holders([1]), leases.nodes(), leases.withdraw("a")):
+            with pytest.raises(LeaseStoreAway):
+                await ask
