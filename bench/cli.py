@@ -16,6 +16,7 @@ from bench.figures import hand_over, median_of
 from bench.processes import Line, WorkerError
 from bench.progress import console, show
 from bench.report import Plot, write
+from bench.stores import Store
 from bench.table import Sheet
 
 app = typer.Typer(help="What a tick, a client and an entity cost. See bench/README.md.", no_args_is_help=True)
@@ -37,6 +38,7 @@ def crowd(
     warm_up: Annotated[
         float | None, typer.Option(min=0, help="Seconds before measuring; 1.5, and 30 with stalled clients.")
     ] = None,
+    store: Annotated[Store, typer.Option(help="Where the server keeps its world.")] = Store.MEMORY,
     json: Json = None,
     report: Report = None,
 ) -> None:
@@ -45,7 +47,7 @@ def crowd(
         raise typer.BadParameter("somebody has to read", param_hint="--stalled")
     if warm_up is None:
         warm_up = crowd_bench.STALLED_WARM_UP_S if stalled else floor_bench.WARM_UP_S
-    options = crowd_bench.CrowdOptions(clients, seconds, sample, stalled, warm_up_s=warm_up)
+    options = crowd_bench.CrowdOptions(clients, seconds, sample, stalled, warm_up_s=warm_up, store=store)
     measure = crowd_bench.run_stalled if stalled else crowd_bench.run
     done = [measure(options) for _ in range(runs)]
     figures = median_of([run.figures for run in done])

@@ -10,6 +10,7 @@ from bench.crowd_game import MOVE, SET_MARK
 from bench.figures import percentile
 from bench.floor import SERVER_CORE, SWARM_CORE, WARM_UP_S, Window, watch
 from bench.processes import Line, Worker
+from bench.stores import Store, kept_in
 from bench.truth import compare
 
 # Ticks between two photographs of every sampled view.
@@ -31,6 +32,7 @@ class CrowdOptions:
     hz: int = 20
     inputs_per_s: float = 5.0
     warm_up_s: float = WARM_UP_S
+    store: Store = Store.MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,17 @@ class CrowdRun:
 def run(options: CrowdOptions) -> CrowdRun:
     """One run. Keys: see bench/README.md."""
     sample = max(1, min(options.sample, options.clients - options.stalled))
-    with tempfile.TemporaryDirectory(prefix="bench") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench") as directory,
+        kept_in(options.store, Path(directory), SWARM_CORE) as kept,
+    ):
         photographs, truth = Path(directory) / "photographs.npz", Path(directory) / "truth.npz"
         told: Line = {
             "clients": options.clients,
             "hz": options.hz,
             "photograph_every_ticks": PHOTOGRAPH_EVERY_TICKS,
             "truth": str(truth),
+            "store": kept,
             # A stalled client is to be held all through the run, not let go.
             "lag_timeout_s": options.seconds + options.warm_up_s + 300.0 if options.stalled else 20.0,
         }
@@ -125,6 +131,8 @@ def _figures(options: CrowdOptions, window: Window, compared: int, wrong: list[s
         "swarm_cpu": swarm["swarm_cpu"],
         "kernel_queued_kib": server["queued_bytes"] / 1024,
         "rss_grown_kib": window.rss_after_kib - window.rss_before_kib,
+        "store": str(options.store),
+        "checkpoints": server["checkpoints"],
         "reasons": [*swarm["reasons"], *wrong[:5]],
     }
 

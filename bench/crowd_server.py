@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from bench.crowd_game import CELL_UNITS, GAME, NEAR_CELLS, Mark, Position, world
 from bench.processes import Line, arguments, failures_told, listen, tell
 from bench.ticks import TickLog
 from config.settings import Settings, load
-from server.app import Everstep
+from server.app import Everstep, opened
 from server.host.pacer import TickTime
 from server.observe.logs import configure
 
@@ -27,8 +28,11 @@ _SO_MEMINFO: Final = 55
 _WMEM_QUEUED: Final = 5
 
 
-def settings_for(clients: int, hz: int, *, lag_timeout_s: float) -> Settings:
-    """The crowd's settings: a view of 5 by 5 cells all at full rate, and room for all from one address."""
+def settings_for(clients: int, hz: int, *, lag_timeout_s: float, store: Mapping[str, Any]) -> Settings:  # Any: checked
+    """The crowd's settings: a view of 5 by 5 cells all at full rate, and room for all from one address.
+
+    `store`: where the world is kept, see bench/stores.py.
+    """
     edge_units = world_units_for(clients)
     return load(
         overrides={
@@ -46,6 +50,7 @@ def settings_for(clients: int, hz: int, *, lag_timeout_s: float) -> Settings:
             "gateway.handshake_timeout_s": 60.0,
             "gateway.lag_timeout_s": lag_timeout_s,
             "log.level": "warning",
+            **store,
         },
         environment={},
     )
@@ -56,6 +61,9 @@ class Notebook:
 
     def __init__(self, app: Everstep, every_ticks: int) -> None:
         self.log = TickLog()
+        # Checkpoints that became durable since the start.
+        self.checkpoints = 0
+        self._checkpoint: int | None = None
         self._app = app
         self._every_ticks = every_ticks
         self._truth: dict[str, Any] = {}  # Any: arrays by name, as np.savez takes them
@@ -64,6 +72,10 @@ class Notebook:
         """After a tick."""
         self.log.note(times.due_s, times.start_s, took_s)
         tick = self._app.machine.tick
+        newest = self._app.checkpoints.tick if self._app.checkpoints else None
+        if newest != self._checkpoint:
+            self._checkpoint = newest
+            self.checkpoints += self.log.on
         if self.log.on and tick % self._every_ticks == 0:
             world = self._app.machine.world
             rows = world.rows(Position)
@@ -99,9 +111,9 @@ def queued_bytes() -> int:
 async def serve(told: Line) -> None:
     """Run until the parent goes."""
     ended = asyncio.Event()
-    settings = settings_for(told["clients"], told["hz"], lag_timeout_s=told["lag_timeout_s"])
+    settings = settings_for(told["clients"], told["hz"], lag_timeout_s=told["lag_timeout_s"], store=told["store"])
     configure(settings.log.level, settings.log.format)
-    async with Everstep(settings, GAME) as app:
+    async with opened(settings, GAME) as app:
         notebook = Notebook(app, told["photograph_every_ticks"])
         app.host.after_tick.append(notebook.note)
 
@@ -110,7 +122,7 @@ async def serve(told: Line) -> None:
                 notebook.log.start()
             elif word == "stop":
                 notebook.save(Path(told["truth"]))
-                tell("ticks", queued_bytes=queued_bytes(), **notebook.log.stop())
+                tell("ticks", queued_bytes=queued_bytes(), checkpoints=notebook.checkpoints, **notebook.log.stop())
             elif word == "end":
                 ended.set()
 

@@ -40,7 +40,7 @@ class Worker:
         command = ["node", name] if name.endswith(".js") else [sys.executable, "-m", name]
         # Of the monotonic clock, which all processes of a machine share.
         self.started_s = time.monotonic()
-        with _on(core):
+        with on_core(core):
             self._process = subprocess.Popen(  # noqa: S603  # our own programs
                 [*command, json.dumps(arguments)],
                 stdin=subprocess.PIPE,
@@ -104,7 +104,7 @@ class Worker:
 
 
 @contextmanager
-def _on(core: int) -> Iterator[None]:
+def on_core(core: int) -> Iterator[None]:
     """Be on a core for as long as a child is started: it inherits the place, with every thread it will have."""
     allowed = os.sched_getaffinity(0)
     pin(core)
