@@ -268,7 +268,15 @@ class StoreSettings(Section):
         default=0.0,
         ge=0,
         le=10_000_000,
-        description="Seconds of game time that the journal is kept beyond what recovery needs, for audits and replays.",
+        description="Seconds of game time that can be replayed, for audits: the journal is kept for as long, and "
+        "checkpoints to begin with. 0: no longer than recovery needs.",
+    )
+    retention_checkpoints: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="Checkpoints that are kept over retention_s, evenly spread: a replay to a tick in it has at most "
+        "retention_s divided by this to go.",
     )
     journal_backlog_max: int = Field(
         default=64,

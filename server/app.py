@@ -108,7 +108,6 @@ async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
 async def _stores(settings: Settings, directory: Path) -> AsyncIterator[tuple[JournalStore, CheckpointStore]]:
     """Journal and checkpoints as `store.kind` has them, closed in the end: what was journalled is durable then."""
     store = settings.store
-    retain_ticks = round(store.retention_s * settings.world.tick_rate_hz)
     if store.kind == "mongodb":
         # A world on one machine needs no driver, and may not have it.
         try:
@@ -116,11 +115,11 @@ async def _stores(settings: Settings, directory: Path) -> AsyncIterator[tuple[Jo
         except ImportError as error:
             raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
         uri = store.mongodb_uri.get_secret_value()
-        async with mongo_stores(uri, store.mongodb_database, retain_ticks=retain_ticks) as stores:
+        async with mongo_stores(uri, store.mongodb_database) as stores:
             yield stores
         return
     async with contextlib.AsyncExitStack() as stack:
-        journal = await SqliteJournal.open(directory, retain_ticks=retain_ticks)
+        journal = await SqliteJournal.open(directory)
         stack.push_async_callback(journal.close)
         checkpoints = FileCheckpoints(directory)
         stack.push_async_callback(checkpoints.close)
@@ -171,6 +170,8 @@ class Everstep:
                 self.metrics,
                 every_s=settings.store.checkpoint_every_s,
                 kept=settings.store.checkpoints_kept,
+                retain_ticks=round(settings.store.retention_s * world.tick_rate_hz),
+                retained=settings.store.retention_checkpoints,
             )
             if kept
             else None

@@ -92,7 +92,7 @@ class JournalStore(Protocol):
         """What is kept, by shard."""
 
     async def trim(self, shard: int, up_to_tick: int) -> None:
-        """Records with a tick of `up_to_tick` and below may go; a store may be told to keep them for longer."""
+        """Records with a tick of `up_to_tick` and below may go."""
 
     async def close(self) -> None:
         """Take no more. What was appended becomes durable first, or `failure` says why not."""

@@ -91,7 +91,6 @@ class _Writer:
 class MongoJournal:
     """A JournalStore. `client`: of `connect`; whoever made it closes it, after this.
 
-    `retain_ticks`: trimming leaves the last so many ticks of each shard, for an audit.
     `close_timeout_s`: how long `close` waits for a server that does not answer.
     """
 
@@ -101,7 +100,6 @@ class MongoJournal:
         database: str,
         *,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
-        retain_ticks: int = 0,
         close_timeout_s: float = 30.0,
     ) -> None:
         collection: AsyncCollection[Document] = client[database][JOURNAL.name]
@@ -110,7 +108,6 @@ class MongoJournal:
         )
         self._sure = collection.with_options(read_concern=ReadConcern("linearizable"))
         self._answer_timeout_ms = round(answer_timeout_s * 800)
-        self._retain_ticks = retain_ticks
         self._close_timeout_s = close_timeout_s
         self._admission = Writers()
         self._writers: dict[int, _Writer] = {}
@@ -330,7 +327,7 @@ class MongoJournal:
         last = await insist(lambda: self._last(key), self._check)
         may_go = {
             "shard": key,
-            "tick": {"$lte": min(up_to_tick, last["tick"] - self._retain_ticks)},
+            "tick": {"$lte": up_to_tick},
             "slot": {"$lt": last["slot"]},
             "seal": None,
         }

@@ -15,7 +15,7 @@ from server.store.mongo_layout import check
 
 @asynccontextmanager
 async def mongo_stores(
-    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S, retain_ticks: int = 0
+    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
 ) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
     """The journal and the checkpoints, closed in the end.
 
@@ -26,7 +26,7 @@ async def mongo_stores(
             await check(client, database)
         except PyMongoError as error:
             raise failed(error) from error
-        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s, retain_ticks=retain_ticks)
+        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s)
         checkpoints = MongoCheckpoints(client, database, answer_timeout_s=answer_timeout_s)
         try:
             yield journal, checkpoints

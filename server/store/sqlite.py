@@ -35,9 +35,8 @@ _READ_ROWS: Final = 256
 class SqliteJournal:
     """A JournalStore. Made by `open`; to be used from that loop's thread alone."""
 
-    def __init__(self, lock: DirectoryLock, retain_ticks: int) -> None:
+    def __init__(self, lock: DirectoryLock) -> None:
         self._lock = lock
-        self._retain_ticks = retain_ticks
         self._loop = asyncio.get_running_loop()
         self._writers = Writers()
         self._writer = Writer(self._on_commit, self._on_failure)
@@ -46,14 +45,13 @@ class SqliteJournal:
         self._closed = False
 
     @classmethod
-    async def open(cls, directory: Path, *, retain_ticks: int = 0) -> Self:
+    async def open(cls, directory: Path) -> Self:
         """Open the journal of a data directory, made where there is none.
 
-        `retain_ticks`: trimming leaves the last so many ticks of each shard, for an audit.
         Raises StoreInUse, StoreDamaged, StoreFailed.
         """
         lock = DirectoryLock(directory)
-        journal = cls(lock, retain_ticks)
+        journal = cls(lock)
         try:
             await asyncio.shield(asyncio.wrap_future(journal._writer.start(directory)))
         except asyncio.CancelledError:
@@ -120,7 +118,7 @@ class SqliteJournal:
     async def trim(self, shard: int, up_to_tick: int) -> None:
         """See JournalStore. In steps, with commits between them."""
         self._check()
-        while await self._write("trim", lambda file: file.trim(shard, up_to_tick, self._retain_ticks)):
+        while await self._write("trim", lambda file: file.trim(shard, up_to_tick)):
             self._check()
 
     async def close(self) -> None:

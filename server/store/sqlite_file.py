@@ -139,15 +139,11 @@ class JournalFile:
             spans[shard] = Span(after_tick, last, records)
         return spans
 
-    def trim(self, shard: int, up_to_tick: int, retain_ticks: int) -> bool:
-        """Remove some records at and below `up_to_tick`, oldest first; True: there are more.
-
-        The last `retain_ticks` ticks before the last record stay.
-        """
+    def trim(self, shard: int, up_to_tick: int) -> bool:
+        """Remove some records at and below `up_to_tick`, oldest first; True: there are more."""
         (last,) = self._db.execute("SELECT MAX(tick) FROM journal WHERE shard = ?", (shard,)).fetchone()
         if last is None:
             return False
-        up_to_tick = min(up_to_tick, last - retain_ticks)
         with self._transaction():
             self._db.execute("UPDATE shards SET tick = MAX(tick, ?) WHERE shard = ?", (last, shard))
             removed = self._db.execute(

@@ -77,17 +77,6 @@ async def test_the_file_does_not_grow_however_long_the_world_lives(tmp_path):
     assert max(sizes[20:]) <= 1.1 * max(sizes[:20])
 
 
-async def test_what_is_retained_for_an_audit_stays_when_it_is_trimmed(tmp_path):
-    journal = await SqliteJournal.open(tmp_path, retain_ticks=1000)
-    await journal.claim(1)
-    await durable(journal, chain(range(10, 5001, 10)))
-    await journal.trim(1, 4990)
-    assert await journal.spans() == {1: Span(4000, 5000, 100)}
-    await journal.trim(1, 2000)
-    assert await journal.spans() == {1: Span(4000, 5000, 100)}
-    await journal.close()
-
-
 async def test_commits_go_on_between_the_steps_of_a_trim(journal):
     await durable(journal, chain(range(1, 2001)))
     told = []

@@ -69,7 +69,7 @@ def test_after_the_first_failure_nothing_is_written_and_the_failure_stays(thread
     assert str(first) == "the journal's commit failed: attempt to write a readonly database (SQLITE_READONLY)"
     thread.put([3], previous=2)
     with pytest.raises(StoreFailed) as refusal:
-        thread.writer.submit(lambda file: thread.writer.written("trim", lambda: file.trim(1, 1, 0))).result()
+        thread.writer.submit(lambda file: thread.writer.written("trim", lambda: file.trim(1, 1))).result()
     assert refusal.value is first
     assert thread.groups == [[1]]
     assert thread.failures == [first]
