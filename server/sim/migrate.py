@@ -170,6 +170,10 @@ class Saved:
         for values in self._columns.values():
             values[rows] = np.zeros((), values.dtype)
         self._own["@free"] = np.concatenate([self._own["@free"], rows])
+        if "@ids.row" in self._own:
+            stays = self._archetype[self._own["@ids.row"]] != NO_ARCHETYPE
+            for name in ("@ids.row", "@ids.id"):
+                self._own[name] = self._own[name][stays]
 
     # -- inside ------------------------------------------------------------------
 
@@ -295,3 +299,29 @@ def migrate(
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise MigrationError(f"{change.__name__} failed: {error!r}") from error
     return saved._fit(components, archetypes)  # noqa: SLF001  # the other half of this module
+
+
+def migrate_entities(
+    arrays: Mapping[str, Values],
+    names: Sequence[str],
+    changes: Sequence[Change],
+    components: Sequence[type[Component]],
+    archetypes: Sequence[Archetype],
+) -> dict[str, Values]:
+    """Entities on their way, as `World.extract` gave them, after these changes; those that a change ended are left out.
+
+    `names`: the archetypes' of the version they are of, in the order of their numbers. Raises MigrationError.
+    """
+    n = len(arrays["@archetype"])
+    world = {
+        "@world": np.array([n, n], np.uint64),
+        "@archetypes": np.array([name.encode() for name in names], np.bytes_),
+        "@free": np.zeros(0, np.int64),
+        **{
+            name: array if len(array) else np.zeros((n, *array.shape[1:]), array.dtype)
+            for name, array in arrays.items()
+        },
+    }
+    made = migrate(world, changes, components, archetypes)
+    lives = made["@archetype"] != NO_ARCHETYPE
+    return {name: array[lives] for name, array in made.items() if name not in ("@world", "@archetypes", "@free")}

@@ -8,6 +8,9 @@ Despawned rows leave every query at once and are cleared by `end_tick`, so that 
 system still holding them this tick does no harm and dead rows are always zero:
 the same world has the same bytes. For the same reason a component's columns are state only where an
 entity has it: what a system writes to other rows is neither kept nor digested.
+
+A row and a reference (`ref`) name an entity in this region. Its number (`id_of`) names it in every region, for life:
+an entity that comes from another region, by `insert`, keeps the one it was born with.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ REST_ROWS: Final = 1024
 # A world's state by name; see `World.capture`.
 Arrays = Mapping[str, NDArray[Any]]
 
+# An entity's number: the region of its birth, 16 bits; the life of the row it was born in, 28 bits; that row, 20 bits.
+_ID_REGION: Final = np.uint64(48)
+_ID_LIFE: Final = np.uint64(20)
+_ID_LIVES: Final = np.uint64((1 << 28) - 1)
+_ID_ROWS: Final = 1 << 20
+
 # Rows by which room for a capture grows, so that a world that grows does not ask for new memory each time.
 _ROOM_ROWS: Final = 4096
 
@@ -38,7 +47,8 @@ _ROOM_ROWS: Final = 4096
 class World:
     """Rows and columns of one region.
 
-    `bounds`: (x0, y0, x1, y1), world units. `capacity`: rows at the most (entities_max).
+    `bounds`: (x0, y0, x1, y1), world units: the region's own part of the world. `limits`: the whole world's; without
+    it the region is the whole. `capacity`: rows at the most (entities_max). `region`: its number.
     """
 
     def __init__(
@@ -47,11 +57,19 @@ class World:
         archetypes: Sequence[Archetype],
         capacity: int,
         bounds: tuple[float, float, float, float],
+        *,
+        limits: tuple[float, float, float, float] | None = None,
+        region: int = 0,
     ) -> None:
         if not 0 < len(archetypes) < NO_ARCHETYPE:
             raise DeclarationError(f"a game has 1 to {NO_ARCHETYPE - 1} archetypes, not {len(archetypes)}")
+        if capacity > _ID_ROWS:
+            raise DeclarationError(f"a region has up to {_ID_ROWS} rows, not {capacity}")
         self.capacity = capacity
         self.bounds = bounds
+        # Who walks past `bounds` goes on into the next region; past `limits` there is nothing.
+        self.limits = limits or bounds
+        self.region = region
         self.archetypes = tuple(archetypes)
         self.components = tuple(components)
         self._columns: dict[type[Component], Component] = {c: c(capacity) for c in components}
@@ -76,6 +94,9 @@ class World:
         self.high_water = 0
         # Freed rows, oldest first.
         self._free: Rows = np.zeros(0, np.int64)
+        # Entities born elsewhere: their rows, ascending, and their numbers.
+        self._foreign_rows: Rows = np.zeros(0, np.int64)
+        self._foreign_ids: U64 = np.zeros(0, np.uint64)
         self._dying: list[Rows] = []
         # Changes with every spawn and despawn; queries are cached under it.
         self.structure = 0
@@ -100,6 +121,23 @@ class World:
 
         Raises CapacityError when fewer than `n` rows are left; then nothing was made.
         """
+        rows = self._allot(n)
+        self.archetype[rows] = self._archetype_ids[archetype]
+        for component in archetype.components:
+            columns = self._columns[component]
+            for name, spec in component.columns.items():
+                if spec.default:
+                    getattr(columns, name)[rows] = spec.default
+        self._changed()
+        return rows
+
+    @property
+    def room(self) -> int:
+        """Entities that can still be made."""
+        return self._free.size + self.capacity - self.high_water
+
+    def _allot(self, n: int) -> Rows:
+        """(n,) rows that begin another life. Raises CapacityError."""
         free = self._free.size
         room = self.capacity - self.high_water
         if n > free + room:
@@ -110,14 +148,7 @@ class World:
         rows = np.concatenate([self._free[:reused], np.arange(self.high_water, self.high_water + fresh)])
         self._free = self._free[reused:]
         self.high_water += fresh
-        self.archetype[rows] = self._archetype_ids[archetype]
         self.generation[rows] += np.uint32(1)
-        for component in archetype.components:
-            columns = self._columns[component]
-            for name, spec in component.columns.items():
-                if spec.default:
-                    getattr(columns, name)[rows] = spec.default
-        self._changed()
         return rows
 
     def despawn(self, rows: Rows) -> None:
@@ -140,6 +171,9 @@ class World:
                 array[rows] = np.zeros((), array.dtype)
         self.owner[rows] = np.uint64(0)
         self._free = np.concatenate([self._free, rows])
+        if self._foreign_rows.size:
+            stays = _find(rows, self._foreign_rows) < 0
+            self._foreign_rows, self._foreign_ids = self._foreign_rows[stays], self._foreign_ids[stays]
 
     def rows(self, *components: type[Component]) -> Rows:
         """Living entities that have all these components: ascending, (n,) int64, read-only."""
@@ -192,6 +226,88 @@ class World:
         good = (rows >= 0) & (rows < self.high_water) & self._has[component][self.archetype[safe]]
         return np.where(good, rows, -1)
 
+    # -- over borders --------------------------------------------------------
+
+    def id_of(self, rows: Rows) -> U64:
+        """(n,) uint64 numbers that name these entities in every region; 0, which names nobody, for a row of -1."""
+        life = self.generation[rows].astype(np.uint64) & _ID_LIVES
+        ids: U64 = np.uint64(self.region) << _ID_REGION | life << _ID_LIFE | rows.astype(np.uint64)
+        if self._foreign_rows.size:
+            at = _find(self._foreign_rows, rows)
+            ids = np.where(at >= 0, self._foreign_ids[at], ids)
+        return np.where(rows >= 0, ids, np.uint64(0))
+
+    def rows_by_id(self, ids: U64) -> Rows:
+        """(n,) int64 rows of these numbers, -1 where that entity is not here."""
+        rows = (ids & np.uint64(_ID_ROWS - 1)).astype(np.int64)
+        native = (ids >> _ID_REGION == np.uint64(self.region)) & (rows < self.high_water)
+        rows[~native] = 0
+        native &= self.generation[rows] & np.uint32(_ID_LIVES) == (ids >> _ID_LIFE & _ID_LIVES).astype(np.uint32)
+        if self._foreign_rows.size:
+            # Whoever lives in such a row goes by another number.
+            native &= _find(self._foreign_rows, rows) < 0
+            order = self._foreign_order()
+            at = _find(self._foreign_ids[order], ids)
+            rows = np.where(at >= 0, self._foreign_rows[order[at]], rows)
+            native |= at >= 0
+        return np.where(native & (self.archetype[rows] != NO_ARCHETYPE), rows, -1)
+
+    def extract(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """All there is to these living entities, (n,) distinct rows, copied; they stay.
+
+        Names: `@archetype`, `@id`, `@owner` and every `Component.field`, (n, ...) each in order of `rows`; zero for an
+        entity that does not have the component, and empty where none has it.
+        """
+        archetype = self.archetype[rows]
+        arrays: dict[str, NDArray[Any]] = {
+            "@archetype": archetype,
+            "@id": self.id_of(rows),
+            "@owner": self.owner[rows],
+        }
+        for component, columns in self._columns.items():
+            having = self._has[component][archetype]
+            for name, array in columns.arrays():
+                values = arrays[f"{component.__name__}.{name}"] = array[rows if having.any() else rows[:0]]
+                if values.size:
+                    values[~having] = np.zeros((), array.dtype)
+        return arrays
+
+    def insert(self, arrays: Arrays) -> Rows:
+        """Make entities of what `extract` gave, in this world or another of the game; returns their rows, (n,) int64.
+
+        Raises CapacityError when they do not all fit and SnapshotError for what `extract` does not give; then
+        nothing was made.
+        """
+        archetype = arrays.get("@archetype", np.zeros(0))
+        n = archetype.size
+        _check(arrays, "@archetype", np.dtype(np.uint8), (n,))
+        _check(arrays, "@id", np.dtype(np.uint64), (n,))
+        _check(arrays, "@owner", np.dtype(np.uint64), (n,))
+        if (archetype >= len(self.archetypes)).any():
+            raise SnapshotError("@archetype: one that this game does not have")
+        if (self.rows_by_id(arrays["@id"]) >= 0).any() or np.unique(arrays["@id"]).size < n:
+            raise SnapshotError("@id: an entity that is here already")
+        columns: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        for component, own in self._columns.items():
+            needed = bool(self._has[component][archetype].any())
+            for name, target in own.arrays():
+                key = f"{component.__name__}.{name}"
+                k = n if needed or len(arrays.get(key, ())) else 0
+                _check(arrays, key, target.dtype, (k, *target.shape[1:]))
+                if needed:
+                    columns.append((target, arrays[key]))
+        rows = self._allot(n)
+        self.archetype[rows] = archetype
+        self.owner[rows] = arrays["@owner"]
+        for target, values in columns:
+            target[rows] = values
+        foreign = np.concatenate([self._foreign_rows, rows])
+        order = np.argsort(foreign, kind="stable")
+        self._foreign_rows = foreign[order]
+        self._foreign_ids = np.concatenate([self._foreign_ids, arrays["@id"]])[order]
+        self._changed()
+        return rows
+
     # -- state ---------------------------------------------------------------
 
     def digest(self, seed: int = 0) -> int:
@@ -234,7 +350,8 @@ class World:
         """Become the world that `capture` was called on. Raises SnapshotError; the world is then unchanged."""
         high_water = self._check_own(arrays)
         carriers: dict[type[Component], Rows | None] = {}
-        known = {"@world", "@archetypes", "@archetype", "@generation", "@owner", "@free"}
+        known = {"@world", "@archetypes", "@archetype", "@generation", "@owner", "@free", "@ids.row", "@ids.id"}
+        foreign_rows, foreign_ids = self._check_foreign(arrays, high_water)
         for component in self._columns:
             name = f"{component.__name__}@rows"
             rows = arrays.get(name)
@@ -265,6 +382,7 @@ class World:
                     target[:] = np.zeros((), target.dtype)
                     target[rows] = values
         self._free = arrays["@free"].astype(np.int64)
+        self._foreign_rows, self._foreign_ids = foreign_rows.copy(), foreign_ids.copy()
         self.high_water = high_water
         self._dying.clear()
         self._changed()
@@ -278,6 +396,9 @@ class World:
         yield "@generation", self.generation[:hw], None
         yield "@owner", self.owner[:hw], None
         yield "@free", self._free, None
+        if self._foreign_rows.size:
+            yield "@ids.row", self._foreign_rows, None
+            yield "@ids.id", self._foreign_ids, None
         for component, columns in self._columns.items():
             rows = self._carriers(component)
             for field, array in columns.arrays():
@@ -310,6 +431,22 @@ class World:
             raise SnapshotError("@free: not the rows that are free")
         return high_water
 
+    def _check_foreign(self, arrays: Arrays, high_water: int) -> tuple[Rows, U64]:
+        """Rows and numbers of a capture's entities born elsewhere. Raises SnapshotError."""
+        rows, ids = arrays.get("@ids.row", np.zeros(0, np.int64)), arrays.get("@ids.id", np.zeros(0, np.uint64))
+        if rows.dtype != np.int64 or ids.dtype != np.uint64 or rows.ndim != 1 or ids.shape != rows.shape:
+            raise SnapshotError("@ids: not rows and their numbers")
+        if not _ascending(rows, high_water) or (arrays["@archetype"][rows] == NO_ARCHETYPE).any():
+            raise SnapshotError("@ids.row: not rows of living entities")
+        return rows, ids
+
+    def _foreign_order(self) -> Rows:
+        """Places in the table of entities born elsewhere, by number."""
+        order = self._cache.get(World._foreign_order)
+        if order is None:
+            order = self._cache[World._foreign_order] = np.argsort(self._foreign_ids, kind="stable")
+        return order
+
     def _select(self, wanted: Bool) -> Rows:
         rows = np.flatnonzero(wanted[self.archetype[: self.high_water]])
         # Shared by all who ask: a system that sorted it in place would change another's query.
@@ -337,6 +474,12 @@ def _check(arrays: Arrays, name: str, dtype: np.dtype[Any], shape: tuple[int, ..
         raise SnapshotError(f"{name} is missing")
     if array.dtype != dtype or array.shape != shape:
         raise SnapshotError(f"{name} is {array.dtype} {array.shape}; here it is {dtype} {shape}")
+
+
+def _find(among: NDArray[Any], wanted: NDArray[Any]) -> Rows:
+    """(n,) int64 places of `wanted` in `among`, which ascends and is not empty; -1 where it is not there."""
+    at = np.minimum(np.searchsorted(among, wanted), among.size - 1)
+    return np.where(among[at] == wanted, at, -1)
 
 
 def _ascending(rows: Rows, below: int) -> bool:

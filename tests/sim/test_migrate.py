@@ -16,7 +16,7 @@ from server.sim import (
     World,
     column,
 )
-from server.sim.migrate import migrate, path
+from server.sim.migrate import migrate, migrate_entities, path
 
 BOUNDS = (0.0, 0.0, 100.0, 100.0)
 
@@ -209,6 +209,45 @@ def test_entities_that_a_migration_ends_leave_their_rows_clean():
     assert world.rows_of(MAN).size == 0
     assert not world.owner.any()
     assert not world[Aim].past.any()
+
+
+def test_the_numbers_of_ended_entities_are_forgotten():
+    elsewhere = World(COMPONENTS, ARCHETYPES, 64, BOUNDS, region=5)
+    world = played()
+    rows = np.array([*elsewhere.spawn(MAN), *elsewhere.spawn(WOLF)])
+    ids = elsewhere.id_of(rows)
+    world.insert(elsewhere.extract(rows))
+    made = migrated(lambda saved: saved.despawn(saved.rows("man")), world=world)
+    assert (made.rows_by_id(ids) >= 0).tolist() == [False, True]
+
+
+# -- entities on their way -----------------------------------------------------------------
+
+
+def test_entities_on_their_way_are_migrated_like_a_world():
+    world = played()
+    wolves, rocks = world.rows_of(WOLF), world.rows_of(ROCK)
+    rows = np.array([rocks[0], wolves[1], rocks[3]])
+    arrays = world.extract(rows)
+    assert not len(arrays["Aim.past"]), "nobody has it"
+
+    def change(saved):
+        saved.rename_field("Health", "hp", "points")
+        saved.add_field("Aim", "steady", np.uint8, default=1)
+        saved.despawn(saved.rows("rock")[-1:])
+
+    health = component("Health", points=column(np.int16), kept=column(np.uint8))
+    aim = component("Aim", past=column(np.float32, shape=(2,)), steady=column(np.uint8))
+    man, rock, wolf = Archetype("man", Place, health, aim), Archetype("rock", Place), Archetype("wolf", Place, health)
+    parts = ((Place, health, aim), (wolf, man, rock))
+    moved = migrate_entities(arrays, ["man", "rock", "wolf"], [change], *parts)
+    made = make(*parts)
+    arrived = made.insert(moved)
+    assert made.is_a(arrived, rock).tolist() == [True, False]
+    assert made.is_a(arrived, wolf).tolist() == [False, True]
+    assert made[health].points[arrived].tolist() == [0, 301]
+    assert made[Place].x[arrived].tolist() == world[Place].x[rows[:2]].tolist()
+    assert made.id_of(arrived).tolist() == world.id_of(rows[:2]).tolist()
 
 
 # -- from version to version ---------------------------------------------------------------

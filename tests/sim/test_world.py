@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
 from server.sim import (
     F32,
@@ -45,8 +45,8 @@ ARCHETYPES = (AVATAR, STONE, NOTE)
 BOUNDS = (0.0, 0.0, 100.0, 100.0)
 
 
-def make_world(capacity=40):
-    return World(COMPONENTS, ARCHETYPES, capacity, BOUNDS)
+def make_world(capacity=40, region=0):
+    return World(COMPONENTS, ARCHETYPES, capacity, BOUNDS, region=region)
 
 
 class Model(RuleBasedStateMachine):
@@ -56,11 +56,16 @@ class Model(RuleBasedStateMachine):
 
     @initialize(capacity=st.integers(1, 40))
     def make(self, capacity):
-        self.world = make_world(capacity)
+        self.world = make_world(capacity, region=3)
         self.capacity = capacity
         # Row -> (archetype, reference); rows freed but not yet cleared.
         self.alive = {}
         self.dying = set()
+        # Row -> number, of the living; and every number there ever was.
+        self.ids = {}
+        self.numbered = set()
+        # Entities on their way: what `extract` gave, and their archetypes.
+        self.abroad = []
 
     @rule(target=refs, archetype=st.sampled_from(ARCHETYPES), n=st.integers(0, 12))
     def spawn(self, archetype, n):
@@ -82,9 +87,48 @@ class Model(RuleBasedStateMachine):
                 has = component in archetype.components
                 default = component.columns[name].default if has else np.zeros((), array.dtype)
                 assert (array[rows] == default).all()
-        for row, ref in zip(rows.tolist(), refs.tolist(), strict=True):
+        ids = self.world.id_of(rows).tolist()
+        for row, ref, number in zip(rows.tolist(), refs.tolist(), ids, strict=True):
             self.alive[row] = (archetype, ref)
+            self.ids[row] = number
+        assert not set(ids) & self.numbered
+        self.numbered.update(ids)
         return multiple(*refs.tolist())
+
+    @rule(picks=st.lists(st.integers(0, 39), max_size=6, unique=True))
+    def send_away(self, picks):
+        rows = [row for row in picks if row in self.alive]
+        arrays = self.world.extract(np.array(rows, np.int64))
+        self.abroad.append((arrays, [self.alive[row][0] for row in rows], [self.ids[row] for row in rows]))
+        self.despawn(rows)
+
+    @precondition(lambda self: self.abroad)
+    @rule(elsewhere=st.booleans())
+    def bring_back(self, elsewhere):
+        arrays, archetypes, ids = self.abroad.pop()
+        if elsewhere:
+            # By way of another region, where they are the same.
+            other = make_world(50, region=9)
+            rows = other.insert(arrays)
+            assert other.id_of(rows).tolist() == ids
+            assert other.rows_by_id(np.array(ids, np.uint64)).tolist() == rows.tolist()
+            again = other.extract(rows)
+            assert frozen(again) == frozen(arrays)
+            arrays = again
+        if len(ids) > self.capacity - len(self.alive) - len(self.dying):
+            before = self.world.digest()
+            with pytest.raises(CapacityError):
+                self.world.insert(arrays)
+            assert self.world.digest() == before
+            return
+        rows = self.world.insert(arrays)
+        assert frozen(self.world.extract(rows)) == frozen(arrays)
+        for row, archetype, ref, number in zip(
+            rows.tolist(), archetypes, self.world.ref(rows).tolist(), ids, strict=True
+        ):
+            assert row not in self.alive
+            self.alive[row] = (archetype, ref)
+            self.ids[row] = number
 
     @rule(rows=st.lists(st.integers(-1, 39), max_size=6))
     def despawn(self, rows):
@@ -93,6 +137,7 @@ class Model(RuleBasedStateMachine):
         for row in rows:
             if self.alive.pop(row, None):
                 self.dying.add(row)
+                del self.ids[row]
 
     @rule(x=st.floats(-100, 100, width=32))
     def write(self, x):
@@ -109,7 +154,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def go_on_as_a_copy(self):
         self.end_tick()
-        copy = make_world(self.capacity)
+        copy = make_world(self.capacity, region=3)
         # Whatever the copy was before must not show.
         copy.spawn(AVATAR, self.capacity)
         copy.despawn(np.arange(self.capacity // 2))
@@ -135,6 +180,10 @@ class Model(RuleBasedStateMachine):
             assert world.rows(*components).tolist() == want
         for archetypes in ((), (AVATAR,), (STONE, NOTE)):
             assert world.rows_of(*archetypes).tolist() == sorted(r for r, (a, _) in alive.items() if a in archetypes)
+        numbers = [0, *sorted(self.numbered)]
+        where = {number: row for row, number in self.ids.items()}
+        assert world.rows_by_id(np.array(numbers, np.uint64)).tolist() == [where.get(n, -1) for n in numbers]
+        assert world.id_of(np.array([-1, *self.ids], np.int64)).tolist() == [0, *self.ids.values()]
         handles = np.arange(-1, self.capacity + 2)
         want = [h if h in alive and Health in alive[h][0].components else -1 for h in handles.tolist()]
         assert world.known(handles, Health).tolist() == want
@@ -248,6 +297,7 @@ def refused(arrays):
         "@archetype": [[9, 0, 0, 255, 0, 0], [0, 255, 0, 255, 0, 0]],
         "@free": [[0], [99], [-1], [3, 3], []],
         "Tag@rows": [[0, 0], [-1], [40], [6]],
+        "@ids.row": [[3, 4], [5, 4], [4, 4], [-1, 4], [4, 6]],
     }
     for name, values in changes.items():
         for value in values:
@@ -255,8 +305,10 @@ def refused(arrays):
 
 
 def test_a_refused_capture_changes_nothing():
-    other = make_world()
-    other.spawn(AVATAR, 6)
+    other, elsewhere = make_world(), make_world(region=9)
+    other.spawn(AVATAR, 4)
+    # Two born elsewhere.
+    other.insert(elsewhere.extract(elsewhere.spawn(AVATAR, 2)))
     other.despawn(np.array([3]))
     other.end_tick()
     world = make_world()
@@ -299,6 +351,95 @@ def test_an_empty_world_survives():
     copy.adopt(world.capture())
     assert copy.digest() == world.digest()
     assert copy.spawn(AVATAR, 2).tolist() == [0, 1]
+
+
+# -- over borders ------------------------------------------------------------------------
+
+
+def travellers():
+    """Two avatars and a note, with values of their own, as `extract` gives them."""
+    world = make_world(region=9)
+    rows = np.array([*world.spawn(AVATAR, 2), *world.spawn(NOTE)])
+    world[Position].x[rows[:2]] = [1.5, 2.5]
+    world[Health].points[rows[:2]] = [7, 8]
+    world[Tag].past[rows[2]] = [1, 2, 3]
+    world.owner[rows] = [5, 0, 6]
+    return world.extract(rows[[1, 2, 0]])
+
+
+def test_all_there_is_to_an_entity_goes_with_it_private_columns_too():
+    arrays = travellers()
+    world = make_world()
+    world.spawn(STONE, 3)
+    rows = world.insert(arrays)
+    assert world.is_a(rows, AVATAR).tolist() == [True, False, True]
+    assert world[Position].x[rows].tolist() == [2.5, 0.0, 1.5]
+    assert world[Health].points[rows].tolist() == [8, 0, 7]
+    assert world[Tag].past[rows[1]].tolist() == [1, 2, 3]
+    assert world.owner[rows].tolist() == [0, 6, 5]
+    assert (world.id_of(rows) >> np.uint64(48)).tolist() == [9, 9, 9]
+
+
+def test_a_reused_row_has_a_number_of_its_own():
+    world = World(COMPONENTS, ARCHETYPES, 1, BOUNDS, region=9)
+    numbers = []
+    for _ in range(3):
+        rows = world.spawn(STONE)
+        numbers += world.id_of(rows).tolist()
+        world.despawn(rows)
+        world.end_tick()
+    assert len(set(numbers)) == 3
+    assert world.rows_by_id(np.array(numbers, np.uint64)).tolist() == [-1, -1, -1]
+
+
+def test_a_number_is_state():
+    worlds = [make_world(region=3), make_world(region=3)]
+    worlds[0].spawn(NOTE)
+    worlds[1].insert(make_world(region=4).extract(np.zeros(0, np.int64)))
+    elsewhere = make_world(region=4)
+    elsewhere.spawn(STONE)
+    worlds[1].insert(elsewhere.extract(elsewhere.spawn(NOTE)))
+    assert worlds[0].digest() != worlds[1].digest()
+    # Where nobody came from elsewhere, the region makes no difference to the state.
+    assert make_world(region=3).digest() == make_world(region=4).digest()
+
+
+@pytest.mark.parametrize("name", ["@archetype", "@id", "@owner", "Position.x", "Health.points", "Tag.past"])
+def test_travellers_that_are_not_whole_are_refused(name):
+    arrays = travellers()
+    world = make_world()
+    before = world.digest()
+    other = np.float64 if arrays[name].dtype != np.float64 else np.int8
+    for changed in (None, arrays[name][:-1], arrays[name].astype(other)):
+        damaged = {k: v for k, v in arrays.items() if k != name}
+        if changed is not None:
+            damaged[name] = changed
+        with pytest.raises(SnapshotError):
+            world.insert(damaged)
+    assert world.digest() == before
+
+
+def test_nobody_is_here_twice():
+    arrays = travellers()
+    world = make_world()
+    world.insert(arrays)
+    with pytest.raises(SnapshotError, match="here already"):
+        world.insert(arrays)
+    with pytest.raises(SnapshotError, match="here already"):
+        make_world().insert({**arrays, "@id": arrays["@id"][[0, 0, 1]]})
+    with pytest.raises(SnapshotError, match="this game does not have"):
+        make_world().insert({**arrays, "@archetype": arrays["@archetype"] + np.uint8(2)})
+
+
+def test_a_world_without_limits_of_its_own_is_the_whole():
+    assert make_world().limits == BOUNDS
+    part = World(COMPONENTS, ARCHETYPES, 10, BOUNDS, limits=(-100.0, 0.0, 100.0, 100.0))
+    assert (part.bounds, part.limits) == (BOUNDS, (-100.0, 0.0, 100.0, 100.0))
+
+
+def test_a_world_of_more_rows_than_numbers_hold_is_refused():
+    with pytest.raises(DeclarationError, match="1048576 rows"):
+        make_world(capacity=(1 << 20) + 1)
 
 
 @pytest.mark.parametrize("archetypes", [(), tuple(Archetype(str(i), Position) for i in range(255))])
