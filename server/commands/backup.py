@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from config.settings import Settings
-from server.commands.kept import opened
+from server.commands.kept import opened_directory
 from server.host.errors import NoWayBack
 from server.sim.game import Game
 from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
@@ -81,7 +81,7 @@ async def restore(source: Path, data: Path, game: Game, settings: Settings, to_t
 async def replayed(data: Path, game: Game, settings: Settings) -> dict[str, Any]:  # Any: JSON
     """What every shard in a data directory replays to, by number."""
     found = {}
-    async with opened(data, game, settings) as kept:
+    async with opened_directory(data, game, settings) as kept:
         for shard in await kept.shards():
             machine, report = await kept.at(shard, None)
             if report.passed_over:

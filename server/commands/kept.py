@@ -1,4 +1,7 @@
-"""What a data directory keeps, opened for reading: its journal, its checkpoints, and how to make its machines."""
+"""What a server keeps, opened for reading: its journal, its checkpoints, and how to make its machines.
+
+Nothing is claimed and nothing written: the server that has it goes on.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import typer
 
@@ -20,13 +23,23 @@ from server.regions.machine import RegionMachine
 from server.shard.checkpoint import Manifest
 from server.shard.errors import ShardError
 from server.shard.machine import Terms
+from server.shard.ports import CheckpointStore, JournalReader
 from server.sim.errors import SimError
 from server.sim.game import Game
-from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
+from server.store.checkpoint_files import FileCheckpoints
 from server.store.errors import StoreError
 from server.store.sqlite_reader import SqliteReader
 
 T = TypeVar("T")
+R = TypeVar("R", bound=RegionMachine)
+R_co = TypeVar("R_co", bound=RegionMachine, covariant=True)
+
+
+class Kind(Protocol[R_co]):
+    """RegionMachine, or a subclass that is made as it is."""
+
+    def __call__(self, game: Game, region: RegionSpec, /, *, seed: int, tick_rate_hz: float) -> R_co:
+        """A fresh machine."""
 
 
 class WallClock:
@@ -43,18 +56,16 @@ class WallClock:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A data directory that is open."""
+    """Journal and checkpoints that are open for reading."""
 
-    directory: Path
-    journal: SqliteReader
-    checkpoints: FileCheckpoints
+    journal: JournalReader
+    checkpoints: CheckpointStore
     game: Game
     settings: Settings
 
     async def shards(self) -> list[int]:
         """Those that have a journal or a checkpoint."""
-        names = [path.stem.partition("-")[0] for path in (self.directory / DIRECTORY_NAME).glob("*.checkpoint")]
-        return sorted({*await self.journal.spans(), *(int(name) for name in names if name.isdecimal())})
+        return sorted({*await self.journal.spans(), *await self.checkpoints.shards()})
 
     async def only_shard(self, shard: int | None) -> int:
         """The shard asked for, or the only one. Raises StoreError where that is no answer."""
@@ -65,7 +76,7 @@ class Kept:
             raise StoreError(f"choose a shard: there are {', '.join(map(str, shards)) or 'none'}")
         return shard
 
-    async def make(self, shard: int) -> Callable[[], RegionMachine]:
+    async def make(self, shard: int, kind: Kind[R]) -> Callable[[], R]:
         """What makes a fresh machine of this shard: under the terms of its checkpoints, else of the settings."""
         manifests = await self.checkpoints.manifests(shard)
         terms = manifests[0].terms if manifests else self._terms(shard)
@@ -78,14 +89,48 @@ class Kept:
             int(terms["entities_max"]),
         )
         seed, rate_hz = int(terms["seed"]), float(terms["tick_rate_hz"])
-        return lambda: RegionMachine(self.game, region, seed=seed, tick_rate_hz=rate_hz)
+        return lambda: kind(self.game, region, seed=seed, tick_rate_hz=rate_hz)
 
     async def at(
         self, shard: int, to_tick: int | None, on_tick: Callable[[RegionMachine], None] | None = None
     ) -> tuple[RegionMachine, Report]:
         """The shard's machine as it was at a tick; None: the last."""
-        make = await self.make(shard)
-        return await rebuild(make, self.journal, self.checkpoints, WallClock(), to_tick=to_tick, on_tick=on_tick)
+        return await self.rebuilt(await self.make(shard, RegionMachine), to_tick, on_tick)
+
+    async def rebuilt(
+        self,
+        make: Callable[[], R],
+        to_tick: int | None,
+        on_tick: Callable[[R], None] | None = None,
+        *,
+        from_tick: int | None = None,
+    ) -> tuple[R, Report]:
+        """The machine that `make` makes, as it was at a tick. See `rebuild`, server/host/recovery.py."""
+        return await rebuild(
+            make,
+            self.journal,
+            self.checkpoints,
+            WallClock(),
+            from_tick=from_tick,
+            to_tick=to_tick,
+            on_tick=on_tick,
+        )
+
+    async def reach(self, shard: int) -> tuple[int, int]:
+        """The first and the last tick that can be rebuilt by this version of the game. Raises StoreError: none can."""
+        span = (await self.journal.spans()).get(shard)
+        manifests = await self.checkpoints.manifests(shard)
+        begins = [m.tick for m in manifests if m.simulation == self.game.version]
+        ends = begins
+        if span is not None:
+            # Before the journal begins there may be checkpoints, but no way on from them.
+            begins = [tick for tick in begins if tick >= span.after_tick]
+            ends = [*begins, span.last_tick]
+            if span.after_tick == 0 and len(begins) == len(manifests):
+                begins.append(0)
+        if not begins:
+            raise StoreError(f"no tick of shard {shard} can be rebuilt by version {self.game.version} of the game")
+        return min(begins), max(ends)
 
     async def manifests(self) -> list[Manifest]:
         """Of every shard, newest first."""
@@ -112,11 +157,34 @@ class Kept:
 
 @asynccontextmanager
 async def opened(data: Path, game: Game, settings: Settings) -> AsyncIterator[Kept]:
-    """The data directory, beside the server that may be writing in it. Raises StoreError where there is none."""
+    """What `store.kind` says, beside the server that may be writing in it. `data`: the game's own directory.
+
+    Raises StoreError where there is nothing to open.
+    """
+    store = settings.store
+    if store.kind == "memory":
+        raise StoreError('store.kind is "memory": nothing is kept')
+    if store.kind == "sqlite":
+        async with opened_directory(data, game, settings) as kept:
+            yield kept
+        return
+    try:
+        # A world on one machine needs no driver, and may not have it.
+        from server.store.mongo_open import mongo_stores  # noqa: PLC0415
+    except ImportError as error:
+        raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
+    uri = store.mongodb_uri.get_secret_value()
+    async with mongo_stores(uri, store.mongodb_database) as (journal, checkpoints):
+        yield Kept(journal, checkpoints, game, settings)
+
+
+@asynccontextmanager
+async def opened_directory(data: Path, game: Game, settings: Settings) -> AsyncIterator[Kept]:
+    """A data directory, or a backup. Raises StoreError where there is none."""
     journal = SqliteReader(data)
     checkpoints = FileCheckpoints(data)
     try:
-        yield Kept(data, journal, checkpoints, game, settings)
+        yield Kept(journal, checkpoints, game, settings)
     finally:
         await checkpoints.close()
         journal.close()

@@ -111,18 +111,21 @@ async def rebuild(
     checkpoints: CheckpointStore,
     clock: Clock,
     *,
+    from_tick: int | None = None,
     to_tick: int | None = None,
     on_tick: Callable[[M], None] | None = None,
     claimed_tick: int | None = None,
 ) -> tuple[M, Report]:
     """What `recover` does, without becoming the writer: the machine as it was at `to_tick` (None: at the last).
 
-    `claimed_tick`: of the journal's last record, where it is known from a claim. `on_tick`: called after each tick
-    replayed, and for the state it begins with. Raises as `recover`; NoWayBack also for a tick that no checkpoint
-    reaches, and one that is not journalled yet.
+    `from_tick`: begin no later than there; None: as late as can be. `claimed_tick`: of the journal's last record, where
+    it is known from a claim. `on_tick`: called after each tick replayed, and for the state it begins with. Raises as
+    `recover`; NoWayBack also for a tick that no checkpoint reaches, and one that is not journalled yet.
     """
     began_s = clock.now_s()
-    machine, report = await _begin(make, journal, checkpoints, to_tick, claimed_tick)
+    machine, report = await _begin(
+        make, journal, checkpoints, to_tick if from_tick is None else from_tick, claimed_tick
+    )
     report.load_s = clock.now_s() - began_s
     if on_tick is not None:
         on_tick(machine)

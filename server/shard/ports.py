@@ -107,6 +107,9 @@ class CheckpointStore(Protocol):
         One of the same shard and tick is replaced.
         """
 
+    async def shards(self) -> list[int]:
+        """Those that have any, ascending."""
+
     async def manifests(self, shard: int) -> list[Manifest]:
         """Newest first. One that is torn or damaged is left out, as if it did not exist."""
 

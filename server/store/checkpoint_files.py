@@ -53,6 +53,10 @@ class FileCheckpoints:
         """See CheckpointStore. What an interrupted write left is removed first."""
         await self._do("write", lambda: self._write(manifest, {chunk.name: chunk.data for chunk in chunks}))
 
+    async def shards(self) -> list[int]:
+        """See CheckpointStore."""
+        return await self._do("read", self._shards)
+
     async def manifests(self, shard: int) -> list[Manifest]:
         """See CheckpointStore. What is left out is logged."""
         return await self._do("read", lambda: self._manifests(shard))
@@ -92,6 +96,10 @@ class FileCheckpoints:
                 unfinished.unlink()
             raise
         self._places.pop(path, None)
+
+    def _shards(self) -> list[int]:
+        names = {path.stem.partition("-")[0] for path in self._directory.glob(f"*-*{_SUFFIX}")}
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def _manifests(self, shard: int) -> list[Manifest]:
         ticks = [int(path.stem.partition("-")[2]) for path in self._directory.glob(f"{shard}-*{_SUFFIX}")]

@@ -27,6 +27,10 @@ class MemoryCheckpoints:
         self._chunks[at] = {chunk.name: chunk.data for chunk in chunks}
         self._manifests[at] = manifest.encode()
 
+    async def shards(self) -> list[int]:
+        """See CheckpointStore."""
+        return sorted({shard for shard, _ in self._manifests})
+
     async def manifests(self, shard: int) -> list[Manifest]:
         """See CheckpointStore."""
         whole = []

@@ -53,7 +53,7 @@ from server.store.mongo_client import (
     insist,
     passes,
 )
-from server.store.mongo_layout import JOURNAL, shard_key
+from server.store.mongo_layout import JOURNAL, shard_key, shard_of
 from server.store.writers import Writers, next_epoch
 
 # One insert takes this many at the most: enough to catch up quickly, little enough to be read back.
@@ -318,7 +318,7 @@ class MongoJournal:
         async def ask() -> list[Document]:
             return await (await self._slots.aggregate([{"$match": {"seal": None}}, {"$group": group}])).to_list()
 
-        found = {int(d["_id"].rpartition("-")[2]): d for d in await insist(ask, self._check)}
+        found = {shard_of(d["_id"]): d for d in await insist(ask, self._check)}
         return {shard: Span(d["after"], d["last"], d["records"]) for shard, d in sorted(found.items())}
 
     async def trim(self, shard: int, up_to_tick: int) -> None:

@@ -23,7 +23,7 @@ from server.shard.checkpoint import Chunk, Manifest
 from server.shard.errors import CheckpointDamaged
 from server.store.errors import Fenced, StoreClosed
 from server.store.mongo_client import ANSWER_TIMEOUT_S, Client, Document, durable, insist
-from server.store.mongo_layout import CHECKPOINTS, shard_key
+from server.store.mongo_layout import CHECKPOINTS, shard_key, shard_of
 
 _MANIFEST: Final = ""
 
@@ -47,6 +47,15 @@ class MongoCheckpoints:
         for chunk in chunks:
             await self._put({**at, "chunk": _key(epoch, chunk.name)}, epoch, chunk.data)
         await self._put({**at, "chunk": _MANIFEST}, epoch, manifest.encode())
+
+    async def shards(self) -> list[int]:
+        """See CheckpointStore."""
+
+        async def ask() -> list[Document]:
+            group = [{"$match": {"chunk": _MANIFEST}}, {"$group": {"_id": "$shard"}}]
+            return await (await self._documents.aggregate(group)).to_list()
+
+        return sorted(shard_of(document["_id"]) for document in await insist(ask, self._check))
 
     async def manifests(self, shard: int) -> list[Manifest]:
         """See CheckpointStore."""

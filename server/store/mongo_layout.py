@@ -39,6 +39,11 @@ def shard_key(shard: int) -> str:
     return f"{xxhash.xxh3_64_intdigest(shard.to_bytes(8, 'little')) % _PREFIXES:04x}-{shard}"
 
 
+def shard_of(key: str) -> int:
+    """The number of the shard whose key this is."""
+    return int(key.rpartition("-")[2])
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """One collection: its shard key (field to 1 or "hashed") and whether that key is unique."""

@@ -64,6 +64,7 @@ class CheckpointContract:
         assert ticks(await store.manifests(1)) == [1000, 10, 9, 2]
         assert ticks(await store.manifests(11)) == [11]
         assert await store.manifests(2) == []
+        assert await store.shards() == [1, 11]
 
     async def test_one_of_the_same_tick_is_replaced(self, checkpoints):
         store = await checkpoints()
