@@ -1,7 +1,7 @@
 """The host: one shard's ticks, in real time.
 
 Per tick: gather what gateways hold, take the input, journal it, step, carry out effects. The order of
-effects is the contract: the journal has the record before `step` is called; receipts leave
+effects is the contract: the journal has the record before `step` is called; receipts and mail leave
 when the record is durable; frames leave at once ("pipelined") or with the receipts ("strict").
 """
 
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
 
 from server.host.pacer import Pacer, TickTime
+from server.host.postman import MailOptions, Postman
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
 from server.shard.journal import JournalRecord
-from server.shard.machine import NOTHING, Effects, Machine, Records
+from server.shard.machine import NOTHING, Effects, Machine, Records, TickInput
+from server.shard.mail import Letter
 from server.shard.ports import (
     Bus,
     Claim,
@@ -39,10 +41,18 @@ _log = structlog.get_logger(__name__)
 class _Held:
     """Effects that wait for their tick, and every tick before it, to be durable."""
 
-    durable: bool
+    durable: bool = False
     # With `durability = "strict"`: the tick's frame, and the keyframe after it if one is wanted.
     frames: Sequence[bytes] = ()
     receipts: Records = field(default_factory=lambda: NOTHING.processed)
+    # What the tick sent, and what it took: the one leaves, the other is acknowledged.
+    posted: Sequence[Letter] = ()
+    taken: Sequence[Letter] = ()
+
+    @property
+    def anything(self) -> bool:
+        """Whether something waits."""
+        return bool(self.frames or self.receipts.size or self.posted or self.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class HostOptions:
     digest_every_ticks: int = 20
     # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
+    mail: MailOptions = field(default_factory=MailOptions)
 
 
 class ShardHost:
@@ -76,9 +87,11 @@ class ShardHost:
         health: Health,
         *,
         claim: Claim | None = None,
+        jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.machine = machine
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
+        self.postman = Postman(machine, bus, clock, options.mail, jitter)
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
         self._journal = journal
         self._bus = bus
@@ -93,8 +106,11 @@ class ShardHost:
         # The first record of a run tells what state it began with.
         self._digest_due = True
         self._held: deque[_Held] = deque()
+        # Part of the time that its ticks take, over the last few seconds: 1 is all there is.
+        self.load = 0.0
         self._keyframe_wanted = False
         self._counted_drops: dict[str, int] = {}
+        self._counted_mail: dict[str, int] = {}
         shard = machine.shard
         # Called just before a tick takes its input: gateways of this process hand over what they hold.
         self.before_tick: list[Callable[[], None]] = []
@@ -136,18 +152,26 @@ class ShardHost:
             self._publish_frames([self.machine.keyframe()])
 
     def tick_once(self) -> Effects:
-        """One tick, now. Raises StoreError where the journal refuses it: the tick is then not made."""
+        """One tick, now. Raises StoreError where the journal refuses it: nothing of the tick has then left."""
         self._check_journal()
         times = self.pacer.begin(self._clock.now_s())
         for gather in self.before_tick:
             gather()
-        inputs = self.inbox.take(self.machine.high_water)
+        inputs = self._take()
+        tick = self.machine.tick + 1
         digest = self._digest(quiet=inputs.empty)
-        # A tick without input has nothing to lose: its effects wait for no record of its own.
-        held = _Held(durable=inputs.empty)
-        if not inputs.empty or digest is not None:
-            self._append(b"" if inputs.empty else inputs.encode(), digest, held)
+        held = _Held()
+        recorded = not inputs.empty or digest is not None
+        if recorded:
+            self._append(tick, b"" if inputs.empty else inputs.encode(), digest, held)
         effects = self.machine.step(inputs)
+        if inputs.empty and not effects.mail:
+            # It has nothing to lose: its effects wait for no record of its own.
+            held.durable = True
+        elif not recorded:
+            # Mail must not leave a tick that a recovery would make anew, perhaps with input: the letter under this
+            # number would be another then.
+            self._append(tick, b"", None, held)
         frames = [effects.frame]
         if self._keyframe_wanted:
             self._keyframe_wanted = False
@@ -156,18 +180,33 @@ class ShardHost:
             held.frames = frames
         else:
             self._publish_frames(frames)
-        held.receipts = effects.receipts
+        held.receipts, held.posted, held.taken = effects.receipts, effects.mail, inputs.mail
         # What has nothing to wait with does not wait: a quiet world keeps nothing, however long its store is away.
-        if held.frames or held.receipts.size:
+        if held.anything:
             self._held.append(held)
         self._release()
         self._observe(times)
         return effects
 
+    def finish(self) -> Effects:
+        """The last tick of an orderly end: its record carries the state's digest, so whoever follows has every tick.
+
+        The journal has to be durable up to here. Raises as `tick_once`.
+        """
+        self._digest_due = True
+        return self.tick_once()
+
+    def _take(self) -> TickInput:
+        """The next tick's input."""
+        inputs = self.inbox.take(self.machine.high_water)
+        mail, acks = self.postman.take(self.machine.tick + 1)
+        return replace(inputs, mail=mail, acks=acks) if mail or acks.size else inputs
+
     def close(self) -> None:
         """Listen no more."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        self.postman.close()
         self._health.forget(self.machine.shard)
 
     # -- the journal -----------------------------------------------------------
@@ -202,9 +241,9 @@ class ShardHost:
             observer(digest)
         return digest
 
-    def _append(self, payload: bytes, digest: int | None, held: _Held) -> None:
+    def _append(self, tick: int, payload: bytes, digest: int | None, held: _Held) -> None:
         assert self._claim is not None, "a shard that nobody claimed has no ticks"
-        epoch, previous, tick = self._claim.epoch, self._claim.tick, self.machine.tick + 1
+        epoch, previous = self._claim.epoch, self._claim.tick
         record = JournalRecord(self.machine.shard, tick, epoch, self._options.simulation, payload, previous, digest)
         self._journal.append(record, lambda: self._on_durable(tick, held))
         self._claim = Claim(epoch, tick)
@@ -231,6 +270,8 @@ class ShardHost:
             self._publish_frames(held.frames)
             if held.receipts.size:
                 self._bus.publish(receipts_topic(self.machine.shard), held.receipts.tobytes())
+            self.postman.release(held.posted, held.taken)
+        self.postman.deliver()
 
     def _publish_frames(self, frames: Sequence[bytes]) -> None:
         for frame in frames:
@@ -249,6 +290,7 @@ class ShardHost:
 
     def _observe(self, times: TickTime) -> None:
         took_s = self._clock.now_s() - times.start_s
+        self.load += (took_s * self._options.tick_rate_hz - self.load) / 64
         shard, metrics = self.machine.shard, self._metrics
         metrics.tick_seconds.labels(shard).observe(took_s)
         metrics.tick_lateness_seconds.observe(max(0.0, times.lateness_s))
@@ -261,8 +303,18 @@ class ShardHost:
             for reason, n in self.inbox.dropped.items():
                 metrics.inputs_dropped_total.labels(reason).inc(n - self._counted_drops.get(reason, 0))
                 self._counted_drops[reason] = n
+            self._observe_mail()
         for observer in self.after_tick:
             observer(times, took_s)
+
+    def _observe_mail(self) -> None:
+        shard, metrics, postman = self.machine.shard, self._metrics, self.postman
+        metrics.mail_unacked.labels(shard).set(postman.unacked)
+        metrics.mail_waiting.labels(shard).set(postman.waiting)
+        metrics.mail_dead.labels(shard).set(len(self.machine.post.dead))
+        for event, n in postman.counts.items():
+            metrics.mail_total.labels(shard, event).inc(n - self._counted_mail.get(event, 0))
+            self._counted_mail[event] = n
 
     def _observe_time(self) -> None:
         now_s = self._clock.now_s()

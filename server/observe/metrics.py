@@ -70,6 +70,21 @@ class Metrics:
         )
 
         self.inbox_depth = Gauge("everstep_inbox_depth", "Commands that wait for a tick.", registry=registry)
+        self.mail_total = Counter(
+            "everstep_mail_total",
+            "Letters between shards, by what happened to them: sent, resent, taken, repeated and so on.",
+            ["region", "event"],
+            registry=registry,
+        )
+        self.mail_unacked = Gauge(
+            "everstep_mail_unacked", "Letters sent and not known to be taken.", ["region"], registry=registry
+        )
+        self.mail_waiting = Gauge(
+            "everstep_mail_waiting", "Letters that came and wait for a tick.", ["region"], registry=registry
+        )
+        self.mail_dead = Gauge(
+            "everstep_mail_dead", "Letters that nobody could use, kept for an operator.", ["region"], registry=registry
+        )
         self.journal_backlog = Gauge(
             "everstep_journal_backlog", "Ticks journalled but not yet durable.", registry=registry
         )

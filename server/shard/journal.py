@@ -1,4 +1,4 @@
-"""The journal's records: one per tick that had input, and one now and then that only carries a digest.
+"""The journal's records: one per tick that had input or sent mail, and one now and then that only carries a digest.
 
     magic  format  flags  shard  simulation  tick  epoch  previous  digest  length  head check | input bytes | checksum
 
@@ -41,7 +41,7 @@ class JournalRecord:
     epoch: int
     # The game version whose replay of these bytes is the state.
     simulation: int
-    # TickInput.encode(); empty for a tick without input, which has a record only to carry a digest.
+    # TickInput.encode(); empty for a tick without input, which has a record to carry a digest, or because it sent mail.
     payload: bytes
     # Tick of the shard's record before this one, 0 where there is none.
     previous: int

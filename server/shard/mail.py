@@ -179,9 +179,9 @@ class Post:
         """Every letter that is not acknowledged, each stream in order."""
         return [letter for stream in sorted(self._unacked) for letter in self._unacked[stream]]
 
-    def sent(self, destination: int, lane: int) -> int:
-        """Number of the last letter of this stream; 0 where there was none."""
-        return self._sent.get((destination, lane), 0)
+    def sent(self) -> dict[Stream, int]:
+        """Number of the last letter sent, by (destination, lane)."""
+        return dict(self._sent)
 
     def received(self) -> dict[Stream, int]:
         """Number of the last letter taken, by (source, lane)."""

@@ -145,6 +145,11 @@ def receipts_topic(shard: int) -> str:
     return f"receipts/{shard}"
 
 
+def mail_topic(shard: int) -> str:
+    """Where a shard listens for mail and for acknowledgements of its own."""
+    return f"mail/{shard}"
+
+
 def keyframes_topic(shard: int) -> str:
     """Where a replica asks a shard for a keyframe."""
     return f"keyframes/{shard}"

@@ -86,7 +86,7 @@ def test_a_full_stream_says_no_and_holds_up_no_other(monkeypatch):
     assert post.unsent == 2
     # A refusal is sent all the same, or what it brings back would be lost.
     post.refuse(Letter(THERE, HERE, Lane.BULK, 1, FIRST_MAIL, 1, b""), "no")
-    assert post.sent(THERE, Lane.BULK) == 4
+    assert post.sent()[THERE, Lane.BULK] == 4
     post.take(1, [], acks((THERE, Lane.BULK, 4), (THERE, Lane.NORMAL, 1)))
     assert post.send(THERE, Lane.BULK, FIRST_MAIL, b"")
     assert post.send(THERE, Lane.NORMAL, FIRST_MAIL, b"x" * 60)
