@@ -129,7 +129,7 @@ async def rebuild(
     report.load_s = clock.now_s() - began_s
     if on_tick is not None:
         on_tick(machine)
-    replay = _Replay(machine, report, on_tick)
+    replay = Replay(machine, report, on_tick)
     async for record in journal.read(machine.shard, machine.tick):
         if to_tick is not None and record.tick > to_tick:
             await replay.idle(to_tick)
@@ -218,7 +218,7 @@ async def _load(checkpoints: CheckpointStore, manifest: Manifest) -> Capture:
     return await asyncio.to_thread(decode, manifest, chunks)
 
 
-class _Replay(Generic[M]):
+class Replay(Generic[M]):
     """Records into a machine, in order."""
 
     def __init__(self, machine: M, report: Report, on_tick: Callable[[M], None] | None) -> None:

@@ -39,7 +39,14 @@ class LayoutWrong(StoreError):
 
 
 class Fenced(StoreError):
-    """A record of a writer that another has followed, or that never claimed the shard."""
+    """A record of a writer that another has followed, or that never claimed the shard.
+
+    `newest`: the epoch that a claim has to be above, where it was one that was refused; else 0.
+    """
+
+    def __init__(self, text: str, newest: int = 0) -> None:
+        super().__init__(text)
+        self.newest = newest
 
 
 class OutOfSequence(StoreError):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from server.shard.journal import JournalRecord
 from server.shard.ports import Claim, Span
 from server.shard.tail import Tail, last_whole
-from server.store.errors import StoreClosed, StoreFailed
+from server.store.errors import Fenced, StoreClosed, StoreFailed
 from server.store.writers import Writers, next_epoch
 
 
@@ -67,6 +67,12 @@ class MemoryJournal:
         n = len(self._waiting) if records_max is None else min(records_max, len(self._waiting))
         for _ in range(n):
             record, on_durable = self._waiting.popleft()
+            newest = self._last.get(record.shard, Claim(0, 0)).epoch
+            if newest > record.epoch:
+                # Another store on the same medium was claimed since.
+                self._failure = Fenced(f"shard {record.shard}: epoch {record.epoch} has ended, {newest} writes")
+                self._waiting.clear()
+                raise self._failure
             self._last[record.shard] = Claim(record.epoch, record.tick)
             if self._keep_max:
                 self.keep(record.shard, record.tick, record.encode())
@@ -82,7 +88,7 @@ class MemoryJournal:
         self._waiting.clear()
 
     def reopened(self) -> MemoryJournal:
-        """A store on the same medium, as the next process would open it."""
+        """Another store on the same medium, as the next process, or another node, would open it."""
         journal = MemoryJournal(hold=self._hold, keep_max=self._keep_max)
         journal._kept, journal._last = self._kept, self._last
         return journal

@@ -47,5 +47,5 @@ class Writers:
 def next_epoch(shard: int, last: int, wanted: int | None) -> int:
     """The epoch of a new writer. `last`: the newest so far, 0 for none. Raises Fenced."""
     if wanted is not None and wanted <= last:
-        raise Fenced(f"shard {shard}: epoch {wanted} claims it after epoch {last}")
+        raise Fenced(f"shard {shard}: epoch {wanted} claims it after epoch {last}", newest=last)
     return last + 1 if wanted is None else wanted

@@ -1,0 +1,422 @@
+"""A node: runs the shards it has leases for, follows some of others', and gives and takes them as the balance has it.
+
+Every turn (some times per time to live of a lease):
+
+    renew      leases that another took meanwhile: those shards end here, at once
+    announce   name, load, whether it drains
+    claim      shards that nobody holds and that are this node's to take (server/regions/balance.py): recovered, or
+               taken over by the standby that this node is for them
+    follow     with `standby`: the shards whose standby this node is
+    move       shards that should run elsewhere, one at a time, without a stop that players would notice:
+
+        source                               target
+        "follow" ──────────────────────────▶ follows the journal
+        a last tick, durable  ◀─── "ready"   is at its end
+        lease handed over
+        "yours" ───────────────────────────▶ claims the journal, replays the last tick, goes on
+
+Messages between nodes only hurry things: whoever misses one finds in the lease what is so. A store of leases that is
+away stops nothing: nobody else can take a shard then either, and the journal's fence holds whatever is believed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgpack
+import structlog
+
+from server.host.follower import Follower
+from server.host.tenure import ShardParts, Surroundings, Tenure
+from server.regions.balance import NodeLoad, claims, moves, standby
+from server.shard.lease import Lease, LeaseStore, NodeInfo
+from server.shard.machine import Machine
+from server.shard.ports import Bus, Clock
+from server.store.errors import Fenced, LeaseStoreAway
+
+_log = structlog.get_logger(__name__)
+
+# Turns that a shard which failed here is left to others.
+_SHUN_TURNS: Final = 20
+
+
+def node_topic(name: str) -> str:
+    """Where a node hears from others."""
+    return f"nodes/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """See config/settings.py for meaning and units."""
+
+    # Time to live of leases, and how often they are renewed.
+    lease_ttl_s: float = 3.0
+    turn_s: float = 1.0
+    # How often a follower looks for new records.
+    follow_s: float = 0.1
+    # Whether this node follows others' shards.
+    standby: bool = False
+    # Seconds until a move that does not come about is given up.
+    move_timeout_s: float = 10.0
+    # Whether shards are moved to even out the nodes.
+    balance: bool = True
+
+
+@dataclass(slots=True)
+class _Following:
+    """A standby of one shard, here."""
+
+    parts: ShardParts
+    # None until it has caught up for the first time.
+    follower: Follower[Machine] | None = None
+    task: asyncio.Task[None] | None = None
+    # The node that wants to move the shard here, and until when that counts if it is not said again.
+    mover: str | None = None
+    mover_until_s: float = 0.0
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Moving:
+    """A shard on its way to another node."""
+
+    target: str
+    until_s: float
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Standing:
+    """What a turn found out."""
+
+    holders: Mapping[int, Lease] = field(default_factory=dict)
+    nodes: Sequence[NodeLoad] = ()
+
+
+class Node:
+    """`name`: another one after each start. `open_shard`: what a shard is run on here.
+
+    Call `run`, and `close` in the end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shards: Sequence[int],
+        leases: LeaseStore,
+        open_shard: Callable[[int], Awaitable[ShardParts]],
+        around: Surroundings,
+        options: NodeOptions,
+    ) -> None:
+        self.name = name
+        self.shards = tuple(shards)
+        self.tenures: dict[int, Tenure] = {}
+        self.draining = False
+        # What the last turn saw.
+        self.standing = Standing()
+        self._leases = leases
+        self._open = open_shard
+        self._around = around
+        self._bus: Bus = around.bus
+        self._clock: Clock = around.clock
+        self._options = options
+        self._following: dict[int, _Following] = {}
+        self._moving: dict[int, _Moving] = {}
+        # Shards whose tenure is on its way to begin or to end: nothing else is done with them meanwhile.
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        # Shard -> turns for which nobody has held it.
+        self._free_turns: dict[int, int] = {}
+        # Shard -> turns for which it is not to be claimed.
+        self._shunned: dict[int, int] = {}
+        self._awake = asyncio.Event()
+        self._unsubscribe = self._bus.subscribe(node_topic(name), self._on_message)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.turn()
+            self._awake.clear()
+            await self._pause(self._options.turn_s, self._awake)
+
+    async def turn(self) -> None:
+        """One look at the world, and what follows from it."""
+        self._forget_failed()
+        try:
+            await self._renew()
+            await self._leases.announce(NodeInfo(self.name, self._info()))
+            holders = await self._leases.holders(self.shards)
+            nodes = [_load(node) for node in await self._leases.nodes()]
+        except LeaseStoreAway as error:
+            _log.warning("leases can't be asked", node=self.name, reason=str(error))
+            return
+        self.standing = Standing(holders, nodes)
+        for shard, lease in holders.items():
+            # Handed over to us; or of an earlier tenure that ended before its lease could be given back.
+            if lease.owner == self.name and shard not in self.tenures and not self.draining:
+                self._begin(lease)
+        await self._claim(holders, nodes)
+        self._follow(holders, nodes)
+        self._move(holders, nodes)
+
+    async def drain(self) -> None:
+        """Give every shard to other nodes, if there are any; return when none is left here or nobody takes them."""
+        self.draining = True
+        while self.tenures or self._busy:
+            self._awake.set()
+            await self._clock.sleep_until(self._clock.now_s() + self._options.turn_s / 4)
+            if not any(not node.draining for node in self.standing.nodes if node.name != self.name):
+                return
+
+    async def close(self) -> None:
+        """End what runs here in order, and give its leases back."""
+        self._unsubscribe()
+        for task in self._busy.values():
+            task.cancel()
+        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        await asyncio.gather(*(self._end(shard, orderly=True) for shard in tuple(self.tenures)))
+        for shard in tuple(self._following):
+            await self._unfollow(shard)
+        try:
+            await self._leases.withdraw(self.name)
+        except LeaseStoreAway as error:
+            _log.warning("leases can't be asked", node=self.name, reason=str(error))
+
+    # -- leases ------------------------------------------------------------------------
+
+    def _forget_failed(self) -> None:
+        self._shunned = {shard: turns - 1 for shard, turns in self._shunned.items() if turns > 1}
+        for shard, tenure in tuple(self.tenures.items()):
+            if tenure.failure is not None and shard not in self._busy:
+                fenced = isinstance(tenure.failure, Fenced)
+                _log.error("shard failed", node=self.name, shard=shard, reason=repr(tenure.failure), fenced=fenced)
+                if not fenced:
+                    self._shunned[shard] = _SHUN_TURNS
+                self._spawn(shard, self._end(shard, orderly=False))
+
+    async def _renew(self) -> None:
+        held = [tenure.lease for tenure in self.tenures.values()]
+        for lease, kept in zip(held, await self._leases.renew(held), strict=True):
+            if not kept and lease.shard not in self._busy:
+                _log.warning("lease lost", node=self.name, shard=lease.shard, epoch=lease.epoch)
+                self._spawn(lease.shard, self._end(lease.shard, orderly=False))
+
+    async def _claim(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
+        held = {shard: lease.owner for shard, lease in holders.items()}
+        wanted = claims(self.name, self.shards, held, nodes)
+        self._free_turns = {s: self._free_turns.get(s, 0) + 1 for s in self.shards if s not in held}
+        if self._options.standby and not self.draining:
+            # A standby has its shard in no time, so it has the first turn; whoever else takes it has to recover it.
+            wanted = [s for s in wanted if self._free_turns[s] > 1]
+            wanted += [s for s in self._following if s not in held and s not in wanted]
+        for shard in wanted:
+            if shard in self._busy or shard in self.tenures or shard in self._shunned:
+                continue
+            await self._acquire(shard)
+
+    async def _acquire(self, shard: int) -> None:
+        try:
+            lease = await self._leases.acquire(shard, self.name, 0)
+        except LeaseStoreAway:
+            return
+        if lease is not None:
+            self._begin(lease)
+
+    def _begin(self, lease: Lease) -> None:
+        if lease.shard not in self._busy:
+            self._spawn(lease.shard, self._take(lease))
+
+    async def _take(self, lease: Lease) -> None:
+        """Run the shard of this lease. If it can't be, the lease is given back."""
+        shard = lease.shard
+        following = self._following.pop(shard, None)
+        follower = None
+        if following is not None:
+            await self._still(following)
+            follower = following.follower
+        try:
+            parts = following.parts if following is not None else await self._open(shard)
+            self.tenures[shard] = await Tenure.begin(lease, parts, self._around, follower)
+        except Fenced as error:
+            # Redis forgot, and counts from the beginning: the journal knows better.
+            _log.warning("lease behind the journal", node=self.name, shard=shard, reason=str(error))
+            await self._leases.release(lease)
+            await self._leases.acquire(shard, self.name, error.newest)
+            self._awake.set()
+        except Exception:  # noqa: BLE001  # whatever is wrong with this shard here, the others go on
+            _log.exception("shard can't be run", node=self.name, shard=shard)
+            self._shunned[shard] = _SHUN_TURNS
+            await self._leases.release(lease)
+        else:
+            tick, stood_by = self.tenures[shard].report.tick, follower is not None
+            _log.info("shard taken", node=self.name, shard=shard, epoch=lease.epoch, tick=tick, stood_by=stood_by)
+
+    async def _end(self, shard: int, *, orderly: bool) -> None:
+        """Run it no more, and give its lease back."""
+        tenure = self.tenures[shard]
+        await tenure.end(orderly=orderly)
+        del self.tenures[shard]
+        self._moving.pop(shard, None)
+        try:
+            await self._leases.release(tenure.lease)
+        except LeaseStoreAway as error:
+            _log.warning("lease not given back", node=self.name, shard=shard, reason=str(error))
+
+    # -- standing by -------------------------------------------------------------------
+
+    def _follow(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
+        """Follow what is ours to follow, and nothing else."""
+        now_s = self._clock.now_s()
+        for following in self._following.values():
+            if now_s > following.mover_until_s:
+                following.mover = None
+        wanted = {shard for shard, following in self._following.items() if following.mover is not None}
+        if self._options.standby and not self.draining:
+            wanted |= {s for s, lease in holders.items() if standby(s, lease.owner, nodes) == self.name}
+        for shard in sorted(wanted - self._following.keys() - self.tenures.keys() - self._busy.keys()):
+            self._spawn(shard, self._open_following(shard, None))
+        for shard in sorted(self._following.keys() - wanted - self._busy.keys()):
+            # While nobody holds it, it may be about to be ours.
+            if shard in holders:
+                self._spawn(shard, self._unfollow(shard))
+
+    async def _open_following(self, shard: int, mover: str | None) -> None:
+        following = self._following[shard] = _Following(await self._open(shard))
+        if mover is not None:
+            self._moved_by(following, mover)
+        following.task = asyncio.create_task(self._run_following(shard, following), name=f"follow-{shard}")
+
+    async def _run_following(self, shard: int, following: _Following) -> None:
+        parts = following.parts
+        try:
+            following.follower = await Follower.begin(parts.make, parts.journal, parts.checkpoints, self._clock)
+            while not following.stopping.is_set():
+                await following.follower.catch_up()
+                if following.mover is not None:
+                    self._say(following.mover, "ready", shard)
+                await self._pause(self._options.follow_s, following.stopping)
+        except Exception:  # noqa: BLE001  # the same
+            # It can't be followed now; should it become ours, it is recovered.
+            _log.exception("shard can't be followed", node=self.name, shard=shard)
+            following.follower = None
+
+    async def _still(self, following: _Following) -> None:
+        """Wait until it stands between two records."""
+        following.stopping.set()
+        if following.task is not None:
+            await asyncio.wait([following.task])
+
+    async def _unfollow(self, shard: int) -> None:
+        following = self._following.pop(shard, None)
+        if following is not None:
+            await self._still(following)
+            await following.parts.close()
+
+    # -- moving ------------------------------------------------------------------------
+
+    def move(self, shard: int, target: str) -> None:
+        """Have another node run a shard of ours. Nothing where it isn't ours, or is on its way already."""
+        if shard in self.tenures and shard not in self._busy and shard not in self._moving and target != self.name:
+            self._moving[shard] = _Moving(target, self._clock.now_s() + self._options.move_timeout_s)
+            self._say(target, "follow", shard)
+
+    def _move(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
+        now_s = self._clock.now_s()
+        for shard, moving in tuple(self._moving.items()):
+            if now_s > moving.until_s:
+                _log.warning("move given up", node=self.name, shard=shard, target=moving.target)
+                del self._moving[shard]
+            else:
+                self._say(moving.target, "follow", shard)
+        if self._moving or not (self._options.balance or self.draining):
+            return
+        # Only when all is at rest: a shard that nobody runs is not to be counted away.
+        if not self.draining and len(holders) < len(self.shards):
+            return
+        held = {shard: lease.owner for shard, lease in holders.items()}
+        for planned in moves(self.shards, held, nodes, moves_max=len(self.shards)):
+            if planned.source == self.name:
+                _log.info("shard is to move", node=self.name, shard=planned.shard, target=planned.target)
+                self.move(planned.shard, planned.target)
+                return
+
+    async def _hand_over(self, shard: int, target: str) -> None:
+        """The last tick, and then the lease."""
+        tenure = self.tenures[shard]
+        try:
+            tick = await tenure.stop()
+            lease = await self._leases.hand_over(tenure.lease, target)
+        except Exception as error:  # noqa: BLE001  # whatever the store or the lease's keeper say: the next owner recovers
+            _log.warning("move failed", node=self.name, shard=shard, target=target, reason=repr(error))
+            lease = None
+        else:
+            if lease is not None:
+                self._say(target, "yours", shard)
+                _log.info("shard handed over", node=self.name, shard=shard, target=target, tick=tick)
+        # Whether it was handed over or not, its last tick is made: nothing goes on from there but a recovery.
+        await self._end(shard, orderly=False)
+
+    # -- messages ----------------------------------------------------------------------
+
+    def _say(self, target: str, word: str, shard: int) -> None:
+        self._bus.publish(node_topic(target), msgpack.packb([word, shard, self.name]))
+
+    def _on_message(self, data: bytes) -> None:
+        try:
+            word, shard, sender = msgpack.unpackb(data)
+        except ValueError as error:
+            _log.warning("not a message between nodes", node=self.name, reason=str(error))
+            return
+        match word:
+            case "follow" if not self.draining and shard not in self.tenures and shard not in self._busy:
+                following = self._following.get(shard)
+                if following is not None:
+                    self._moved_by(following, sender)
+                else:
+                    self._spawn(shard, self._open_following(shard, sender))
+            case "ready":
+                moving = self._moving.get(shard)
+                if moving is not None and moving.target == sender and shard in self.tenures and shard not in self._busy:
+                    self._spawn(shard, self._hand_over(shard, sender))
+            case "yours":
+                self._awake.set()
+
+    async def _pause(self, seconds: float, until: asyncio.Event) -> None:
+        """For so long, or until the event."""
+        sleep = asyncio.ensure_future(self._clock.sleep_until(self._clock.now_s() + seconds))
+        event = asyncio.ensure_future(until.wait())
+        try:
+            await asyncio.wait([sleep, event], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            event.cancel()
+
+    def _moved_by(self, following: _Following, mover: str) -> None:
+        following.mover = mover
+        following.mover_until_s = self._clock.now_s() + self._options.move_timeout_s
+
+    def _spawn(self, shard: int, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Do this with the shard, and nothing else until it is done."""
+        assert shard not in self._busy, f"shard {shard} is busy"
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._busy[shard]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("shard in trouble", node=self.name, shard=shard, exc_info=error)
+            self._awake.set()
+
+        task = asyncio.create_task(coroutine, name=f"shard-{shard}")
+        self._busy[shard] = task
+        task.add_done_callback(done)
+
+    def _info(self) -> bytes:
+        ticks = [tenure.host.load for tenure in self.tenures.values()]
+        info: bytes = msgpack.packb({"draining": self.draining, "load": sum(ticks)})
+        return info
+
+
+def _load(node: NodeInfo) -> NodeLoad:
+    told = msgpack.unpackb(node.info)
+    return NodeLoad(node.name, draining=bool(told["draining"]), load=float(told["load"]))

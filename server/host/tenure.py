@@ -1,0 +1,151 @@
+"""A node's time with one shard: from the lease that gives it to the moment another may have it.
+
+begin    the machine is brought back, or a standby's is taken over; ticks begin
+run      until something fails: the journal says that another has the shard (Fenced), a system of the game raises
+end      orderly: a last tick, durable, with a digest; a checkpoint. Otherwise: at once, and nothing is written
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from server.host.checkpoints import Checkpoints
+from server.host.follower import Follower
+from server.host.host import HostOptions, ShardHost
+from server.host.recovery import Recovered, recover
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.shard.lease import Lease
+from server.shard.machine import Machine
+from server.shard.ports import Bus, CheckpointStore, Clock, JournalStore
+
+# Seconds between two looks at a journal that is not durable yet: it may fail without a word.
+_LOOK_S: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class ShardParts:
+    """What a shard is run on. Its journal is its own: when it fails, that concerns no other shard."""
+
+    # A fresh machine at tick 0.
+    make: Callable[[], Machine]
+    journal: JournalStore
+    checkpoints: CheckpointStore
+    # Called in the end.
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all shards of a process share."""
+
+    bus: Bus
+    clock: Clock
+    metrics: Metrics
+    health: Health
+    options: HostOptions
+    checkpoint_every_s: float
+    checkpoints_kept: int
+    # Seconds that an orderly end waits for its store.
+    end_timeout_s: float = 5.0
+
+
+class Tenure:
+    """Made by `begin`."""
+
+    def __init__(self, lease: Lease, parts: ShardParts, recovered: Recovered[Machine], around: Surroundings) -> None:
+        self.lease = lease
+        self.report = recovered.report
+        self.host = ShardHost(
+            recovered.machine,
+            parts.journal,
+            around.bus,
+            around.clock,
+            around.options,
+            around.metrics,
+            around.health,
+            claim=recovered.claim,
+        )
+        self._checkpoints = Checkpoints(
+            self.host,
+            parts.journal,
+            parts.checkpoints,
+            around.clock,
+            around.metrics,
+            every_s=around.checkpoint_every_s,
+            kept=around.checkpoints_kept,
+        )
+        self._parts = parts
+        self._around = around
+        self._ticks: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def begin(
+        cls, lease: Lease, parts: ShardParts, around: Surroundings, follower: Follower[Any] | None = None
+    ) -> Self:
+        """Take the shard over and let it tick. `follower`: a standby that is on its way already.
+
+        Raises what `recover` raises; `parts` is then closed.
+        """
+        try:
+            recovered: Recovered[Machine]
+            if follower is not None:
+                recovered = await follower.take_over(lease.epoch)
+            else:
+                recovered = await recover(parts.make, parts.journal, parts.checkpoints, around.clock, epoch=lease.epoch)
+            tenure = cls(lease, parts, recovered, around)
+            if recovered.report.fresh or recovered.report.upgraded:
+                # See Everstep.__aenter__: a new world, or a new version, begins with a checkpoint that says so.
+                await tenure._checkpoints.take()
+        except BaseException:
+            await parts.close()
+            raise
+        tenure.host.show()
+        tenure._ticks = asyncio.create_task(tenure.host.run(), name=f"ticks-{lease.shard}")
+        return tenure
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it ticks no more, if it doesn't."""
+        ticks = self._ticks
+        return ticks.exception() if ticks is not None and ticks.done() and not ticks.cancelled() else None
+
+    async def stop(self) -> int:
+        """Make the last tick and wait until it is durable; returns its number. Nothing else of the shard ends by that.
+
+        Raises TimeoutError, StoreError: how far the journal reaches is then not known here.
+        """
+        await self._halt()
+        async with asyncio.timeout(self._around.end_timeout_s):
+            await self._durable()
+            self.host.finish()
+            await self._durable()
+        return self.host.machine.tick
+
+    async def end(self, *, orderly: bool) -> None:
+        """Let go of it. `orderly`: after a last durable tick and with a checkpoint, as far as the store lets us."""
+        if orderly and self.failure is None:
+            with contextlib.suppress(Exception):
+                # What the store can't do now, the next owner's recovery does.
+                await self.stop()
+                await self._checkpoints.take(timeout_s=self._around.end_timeout_s)
+        await self._halt()
+        await self._checkpoints.close()
+        self.host.close()
+        await self._parts.close()
+
+    async def _halt(self) -> None:
+        if self._ticks is not None:
+            self._ticks.cancel()
+            await asyncio.wait([self._ticks])
+
+    async def _durable(self) -> None:
+        """Wait for the journal. Raises what it failed with."""
+        while self.host.durable_tick < self.host.journalled_tick:
+            if self._parts.journal.failure is not None:
+                raise self._parts.journal.failure
+            await self._around.clock.sleep_until(self._around.clock.now_s() + _LOOK_S)

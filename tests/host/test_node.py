@@ -1,0 +1,324 @@
+"""Nodes and leases: every shard runs on one node, whoever comes and goes."""
+
+import asyncio
+import contextlib
+from itertools import pairwise
+
+import pytest
+
+from server.bus.memory import MemoryBus
+from server.host.host import HostOptions
+from server.host.node import Node, NodeOptions
+from server.host.tenure import ShardParts, Surroundings
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.regions.frame import Frame, RegionSpec
+from server.regions.machine import RegionMachine
+from server.shard.ports import frames_topic
+from server.store.leases_memory import MemoryLeases
+from server.store.memory import MemoryJournal
+from server.store.memory_checkpoints import MemoryCheckpoints
+from tests.support.pasture import GAME
+from tests.support.virtual_loop import LoopTime, run
+
+SHARDS = (1, 2, 3, 4, 5, 6)
+OPTIONS = HostOptions(
+    tick_rate_hz=20.0,
+    catch_up_ticks_max=5,
+    inbox_max=1000,
+    commands_per_tick_max=8,
+    durability="pipelined",
+    simulation=GAME.version,
+)
+
+
+def machine(shard):
+    region = RegionSpec(id=shard, x=0.0, y=0.0, width=128.0, height=128.0, entities_max=256)
+    return RegionMachine(GAME, region, seed=11, tick_rate_hz=20.0, digest_every_ticks=5)
+
+
+class Cluster:
+    """Nodes in one process, on virtual time, with one bus, one medium and one store of leases."""
+
+    def __init__(self, **options):
+        self.clock = LoopTime()
+        self.bus = MemoryBus()
+        self.medium = MemoryJournal(keep_max=100_000)
+        self.checkpoints = MemoryCheckpoints()
+        self.leases = MemoryLeases(3.0, self.clock.now_s)
+        self.options = NodeOptions(**options)
+        self.nodes = {}
+        self.tasks = {}
+        # Shard -> (when, tick) of each frame.
+        self.frames = {shard: [] for shard in SHARDS}
+        for shard in SHARDS:
+            self.bus.subscribe(frames_topic(shard), self._note)
+
+    def _note(self, data):
+        frame = Frame.decode(data, GAME.schema)
+        if not frame.key:
+            self.frames[frame.region].append((self.clock.now_s(), frame.tick))
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        for name in tuple(self.nodes):
+            await self.stop(name)
+
+    async def start(self, name):
+        async def open_shard(shard):
+            journal = self.medium.reopened()
+
+            async def close():
+                # As a process that ends: what it has not written is lost, and nothing is written later.
+                pass
+
+            return ShardParts(lambda: machine(shard), journal, self.checkpoints, close)
+
+        around = Surroundings(
+            self.bus,
+            self.clock,
+            Metrics(),
+            Health(self.clock.now_s),
+            OPTIONS,
+            checkpoint_every_s=10.0,
+            checkpoints_kept=2,
+        )
+        node = self.nodes[name] = Node(name, SHARDS, self.leases, open_shard, around, self.options)
+        self.tasks[name] = asyncio.create_task(node.run())
+        return node
+
+    async def stop(self, name):
+        """As SIGTERM would, without draining."""
+        node, task = self.nodes.pop(name), self.tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+        await node.close()
+
+    async def kill(self, name):
+        """As SIGKILL would: whatever it was doing, it does no more, and gives nothing back."""
+        node, task = self.nodes.pop(name), self.tasks.pop(name)
+        node._unsubscribe()
+        everything = [task, *node._busy.values(), *(t._ticks for t in node.tenures.values())]
+        everything += [f.task for f in node._following.values() if f.task is not None]
+        for one in everything:
+            one.cancel()
+        for tenure in node.tenures.values():
+            tenure.host.close()
+        await asyncio.wait(everything)
+
+    def owners(self):
+        """Shard -> name, of shards that tick."""
+        found = {}
+        for name, node in self.nodes.items():
+            for shard, tenure in node.tenures.items():
+                if tenure.failure is None and shard not in node._busy:
+                    assert shard not in found, f"shard {shard} runs on {found[shard]} and {name}"
+                    found[shard] = name
+        return found
+
+    def counts(self):
+        owners = list(self.owners().values())
+        return {name: owners.count(name) for name in sorted(self.nodes)}
+
+    async def until(self, condition, within_s=60.0):
+        due_s = self.clock.now_s() + within_s
+        while not condition():
+            assert self.clock.now_s() < due_s, self.owners()
+            await asyncio.sleep(0.01)
+
+    async def all_run(self):
+        await self.until(lambda: set(self.owners()) == set(SHARDS))
+
+    def gap_s(self, shard, since_s):
+        """The longest time without a frame."""
+        times = [t for t, _ in self.frames[shard] if t >= since_s]
+        return max(b - a for a, b in pairwise(times))
+
+
+def gapless(cluster):
+    """From one frame to the next the tick goes on by one, or back after a fall: nobody missed any."""
+    for frames in cluster.frames.values():
+        for (_, a), (_, b) in pairwise(frames):
+            assert b <= a + 1
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c", "d"]])
+def test_shards_are_shared_out_evenly(names):
+    async def main():
+        async with Cluster() as cluster:
+            for name in names:
+                await cluster.start(name)
+            await cluster.all_run()
+            await asyncio.sleep(30)
+            counts = cluster.counts().values()
+            assert max(counts) - min(counts) <= 1
+            gapless(cluster)
+
+    run(main())
+
+
+def test_a_node_that_comes_takes_load_and_nobody_sees_a_tick_missing():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await asyncio.sleep(5)
+            began_s = cluster.clock.now_s()
+            await cluster.start("b")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
+            await asyncio.sleep(5)
+            for shard in SHARDS:
+                ticks = [n for t, n in cluster.frames[shard] if t >= began_s]
+                assert ticks == list(range(ticks[0], ticks[0] + len(ticks))), "every tick once, in order"
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_a_node_that_drains_gives_everything_away():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.start("b")
+            await cluster.all_run()
+            began_s = cluster.clock.now_s()
+            await cluster.nodes["a"].drain()
+            assert cluster.counts() == {"a": 0, "b": 6}
+            await cluster.stop("a")
+            await asyncio.sleep(5)
+            for shard in SHARDS:
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_the_last_node_drains_nowhere_and_keeps_what_it_has_until_it_stops():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.nodes["a"].drain()
+            assert cluster.counts() == {"a": 6}
+            ticks = {s: t.host.machine.tick for s, t in cluster.nodes["a"].tenures.items()}
+            await cluster.stop("a")
+            # Stopped in order: nothing has to be replayed.
+            await cluster.start("b")
+            await cluster.all_run()
+            for shard, tenure in cluster.nodes["b"].tenures.items():
+                assert tenure.report.ticks_replayed == 0
+                assert tenure.report.tick >= ticks[shard]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("standby", "turn_s", "gap_s"), [(False, 1.0, 6.0), (True, 0.2, 1.0)])
+def test_a_killed_nodes_shards_go_on_elsewhere(standby, turn_s, gap_s):
+    async def main():
+        async with Cluster(standby=standby, turn_s=turn_s) as cluster:
+            if standby:
+                cluster.leases = MemoryLeases(0.6, cluster.clock.now_s)
+            for name in "abc":
+                await cluster.start(name)
+            await cluster.all_run()
+            await asyncio.sleep(10)
+            for victim in ("a", "b"):
+                began_s = cluster.clock.now_s()
+                lost = [s for s, owner in cluster.owners().items() if owner == victim]
+                assert lost
+                await cluster.kill(victim)
+                await cluster.all_run()
+                await asyncio.sleep(8)
+                for shard in lost:
+                    assert cluster.gap_s(shard, began_s - 1) <= gap_s
+            gapless(cluster)
+
+    run(main())
+
+
+def test_leases_that_are_forgotten_move_nothing_and_an_old_epoch_is_mended():
+    async def main():
+        async with Cluster() as cluster:
+            for name in "ab":
+                await cluster.start(name)
+            await cluster.all_run()
+            await asyncio.sleep(10)
+            before = cluster.owners()
+            for _ in range(5):
+                cluster.leases.forget()
+                await asyncio.sleep(3)
+            assert set(cluster.owners()) == set(SHARDS)
+            # A cluster that starts after Redis lost its count: the journal knows of later epochs.
+            for name in "ab":
+                await cluster.kill(name)
+            cluster.leases.forget()
+            await cluster.start("c")
+            await cluster.all_run()
+            assert before
+
+    run(main())
+
+
+def test_a_shard_whose_game_raises_is_left_alone_and_the_others_go_on():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            node.tenures[3].host.machine.step = lambda inputs: 1 / 0
+            await cluster.until(lambda: set(cluster.owners()) == set(SHARDS) - {3})
+            ticks = {s: node.tenures[s].host.machine.tick for s in cluster.owners()}
+            await asyncio.sleep(5)
+            for shard, tick in ticks.items():
+                assert node.tenures[shard].host.machine.tick > tick + 80
+            # Left alone for a while, and then tried again.
+            await cluster.all_run()
+
+    run(main())
+
+
+def test_an_owner_that_lost_its_shard_without_noticing_writes_nothing_more():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            await asyncio.sleep(2)
+            # Another takes it behind the back of the leases: the journal alone knows.
+            await cluster.medium.reopened().claim(2)
+            last = (await cluster.medium.spans())[2].last_tick
+            await cluster.until(lambda: 2 in node.tenures and node.tenures[2].lease.epoch > 2)
+            await asyncio.sleep(5)
+            after = [record async for record in cluster.medium.read(2, last)]
+            assert after
+            assert {record.epoch for record in after} == {node.tenures[2].lease.epoch}
+
+    run(main())
+
+
+def test_a_move_whose_target_dies_is_given_up_and_the_shard_goes_on_where_it_was():
+    async def main():
+        async with Cluster(balance=False, move_timeout_s=2.0) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            began_s = cluster.clock.now_s()
+            node.move(1, "nobody")
+            await asyncio.sleep(5)
+            assert cluster.owners()[1] == "a"
+            assert cluster.gap_s(1, began_s) <= 0.06
+            assert not node._moving
+
+    run(main())
+
+
+def test_a_strange_message_does_nothing():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            for data in (b"", b"\xc1", b"\x93\x01\x02\x03"):
+                cluster.bus.publish("nodes/a", data)
+            await asyncio.sleep(3)
+            assert set(cluster.owners()) == set(SHARDS)
+
+    with contextlib.suppress(asyncio.CancelledError):
+        run(main())
