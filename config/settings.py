@@ -27,6 +27,7 @@ __all__ = [
     "GatewaySettings",
     "HostSettings",
     "LogSettings",
+    "MailSettings",
     "PacerSettings",
     "Problem",
     "ServerSettings",
@@ -243,6 +244,43 @@ class HostSettings(Section):
     )
 
 
+class MailSettings(Section):
+    """How letters travel between the regions of a world."""
+
+    letters_per_tick_max: int = Field(
+        default=512, ge=1, le=100_000, description="Letters that a tick takes, and that it sends, at the most."
+    )
+    bytes_per_tick_max: int = Field(
+        default=4_194_304,
+        ge=65_536,
+        le=2**30,
+        description="Bytes of letters that a tick takes, and that it sends; a larger letter goes alone.",
+    )
+    window_letters: int = Field(
+        default=1024,
+        ge=1,
+        le=100_000,
+        description="Letters of one lane from one region to another that may be under way unacknowledged.",
+    )
+    window_bytes: int = Field(
+        default=8_388_608, ge=65_536, le=2**30, description="Bytes of those letters; a larger letter goes alone."
+    )
+    age_ticks: int = Field(
+        default=10,
+        ge=0,
+        le=10_000,
+        description="Ticks after which a letter goes before fresh ones of the next better lane.",
+    )
+    retry_s: float = Field(
+        default=0.5,
+        ge=0.01,
+        le=60,
+        description="Seconds until what is not acknowledged is sent again; twice as long each time, up to half less "
+        "by chance.",
+    )
+    retry_max_s: float = Field(default=2.0, ge=0.01, le=600, description="Seconds that this wait grows to at the most.")
+
+
 class StoreSettings(Section):
     """Where the world is kept, and how much of its past."""
 
@@ -330,6 +368,7 @@ class Settings(Section):
     view: ViewSettings = Field(default=ViewSettings())
     gateway: GatewaySettings = Field(default=GatewaySettings())
     host: HostSettings = Field(default=HostSettings())
+    mail: MailSettings = Field(default=MailSettings())
     store: StoreSettings = Field(default=StoreSettings())
     auth: AuthSettings = Field(default=AuthSettings())
     log: LogSettings = Field(default=LogSettings())

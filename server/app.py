@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from server.gateway.socket import GameSocket
 from server.host.checkpoints import Checkpoints
 from server.host.clock import LoopClock
 from server.host.host import HostOptions, ShardHost
+from server.host.postman import MailOptions
 from server.host.recovery import Recovered, recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
@@ -156,10 +158,12 @@ class Everstep:
                 simulation=game.version,
                 digest_every_ticks=world.digest_every_ticks,
                 journal_backlog_max=settings.store.journal_backlog_max,
+                mail=MailOptions(**settings.mail.model_dump()),
             ),
             self.metrics,
             self.health,
             claim=kept.recovered.claim if kept else None,
+            jitter=random.random,
         )
         self.checkpoints = (
             Checkpoints(
