@@ -12,9 +12,10 @@ from bench import entities as entities_bench
 from bench import floor as floor_bench
 from bench import peer as peer_bench
 from bench import replay as replay_bench
+from bench import store_damage_run as damage_bench
 from bench.figures import hand_over, median_of
 from bench.processes import Line, WorkerError
-from bench.progress import console, show
+from bench.progress import attempts, console, show
 from bench.report import Plot, write
 from bench.stores import Store
 from bench.table import Sheet
@@ -141,6 +142,23 @@ def peer(
 
 
 @app.command()
+def damage(
+    cuts: Annotated[str, typer.Option(help="Cuts of the files' ends: a number, or all of their last 64 KiB.")] = "1000",
+    flips: Annotated[int, typer.Option(min=0, help="Bit flips.")] = 1000,
+    sectors: Annotated[str, typer.Option(help="Sectors of 512 bytes never written: a number, or all.")] = "200",
+    seed: Annotated[int, typer.Option(help="Chooses them.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
+    json: Json = None,
+) -> None:
+    """What comes back of a damaged data directory: a state that was, or a refusal that names the damage."""
+    plan = damage_bench.Plan(_all_or(cuts, "--cuts"), flips, _all_or(sectors, "--sectors"), seed)
+    with attempts("damage") as progress:
+        figures = damage_bench.run(plan, workers, console.print, progress)
+    _finish("damage", figures, [], json, None)
+    raise typer.Exit(1 if figures["diverged"] or figures["crashed"] else 0)
+
+
+@app.command()
 def table(
     *,
     seconds: Seconds = 10.0,
@@ -156,6 +174,12 @@ def table(
     for failure in sheet.failures:
         console.print(f"[red]{failure}")
     raise typer.Exit(1 if sheet.failures else 0)
+
+
+def _all_or(wanted: str, option: str) -> int | None:
+    if wanted == "all" or wanted.isdecimal():
+        return None if wanted == "all" else int(wanted)
+    raise typer.BadParameter("a number, or all", param_hint=option)
 
 
 def _named(series: list[list[float]]) -> dict[str, list[float]]:

@@ -33,6 +33,15 @@ def measure(title: str, seconds: float, glance: Callable[[], str]) -> None:
             time.sleep(min(0.5, left_s))
 
 
+@contextmanager
+def attempts(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar; call what is given with how many are done, of how many."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def show(title: str, figures: Line) -> None:
     """The figures as a table."""
     table = Table(title=title, show_header=False)

@@ -1,177 +1,222 @@
-"""Damage to the files of a SQLite journal: what is read afterwards is an exact prefix, or a refusal that names it.
+"""Damage to a data directory: what comes back is a state that was, or a refusal that names the damage.
 
-    write(directory)                      a journal, part of it in the file and part in the log
-    damage(directory, seed) -> str        one flip, cut or hole; says which
-    judge(directory, written) -> Outcome  what a server that starts on it finds
+    write(directory) -> Written     two shards' lives, as a kill and as a clean stop leave them: SQLite's file, its log,
+                                    checkpoints
+    cut, flip, blank                what damages one of the files
+    judge(directory, written)       what a server that starts on it finds
 
-`attempt` does the three on a copy. `tests/store/test_store_damage.py` runs some seeds; many are run with
-
-    python -m bench.store_damage --seeds 10000
+The shards are regions of the crowd's game, so what comes back is held against the digest of its very tick.
+`bench/store_damage_run.py` does it many times; `tests/store/test_store_damage.py` a few.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import collections
-import json
-import random
+import contextlib
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from server.shard.errors import JournalDamaged
+import numpy as np
+
+from bench.crowd_game import GAME, MOVE
+from server.host.clock import LoopClock
+from server.host.errors import RecoveryError
+from server.host.recovery import recover
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
+from server.shard.checkpoint import encode
+from server.shard.errors import ShardError
 from server.shard.journal import JournalRecord
-from server.store.errors import StoreDamaged, StoreFailed
+from server.shard.machine import JOIN, NOTHING, PROCESSED, Records, TickInput
+from server.sim.component import I64
+from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
+from server.store.errors import StoreError
 from server.store.sqlite import SqliteJournal
 from server.store.sqlite_file import FILE_NAME
 
 SHARDS: Final = (1, 2)
-_FILES: Final = (FILE_NAME, f"{FILE_NAME}-wal")
+LOG_NAME: Final = f"{FILE_NAME}-wal"
+# Records of each shard; the first half ends up in SQLite's file, the second in its log.
+RECORDS: Final = 24
+# After so many of them a checkpoint is taken. None in the second half: it would know of records that a log
+# cut before it has lost, and every such cut would be refused.
+_CHECKPOINTS: Final = (4, 11)
+# Avatars in each region, and how many of them join in one tick: a record of several pages.
+_AVATARS: Final = 40
+_JOINS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was there before the damage."""
+
+    # "killed", "stopped" -> name below the data directory -> bytes. Much of the killed one's journal lies in the log.
+    left: dict[str, dict[str, bytes]]
+    records: dict[int, list[JournalRecord]]
+    # Shard -> tick -> digest of the state, of every tick made.
+    digests: dict[int, dict[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a damaged journal."""
+    """What became of it."""
 
     # "whole", "prefix", "refused"; "diverged" is what must not be.
     kind: str
-    # The refusal's words, or how much is left.
+    # The refusal's words, or at which ticks the shards are.
     words: str
 
 
-def records(shard: int, ticks: int, *, seed: int = 7) -> list[JournalRecord]:
-    """A shard's records: sizes as ticks have them, from a heartbeat's to a crowd's."""
-    rng = random.Random(seed * 1000 + shard)  # noqa: S311  # seeded, to be repeated
-    made: list[JournalRecord] = []
-    tick = 0
-    for _ in range(ticks):
-        previous, tick = tick, tick + rng.choice((1, 1, 1, 2, 9))
-        size = rng.choice((0, 40, 300, 1200, 5000))
-        digest = rng.getrandbits(64) if rng.random() < 0.1 else None
-        made.append(JournalRecord(shard, tick, 1, 3, rng.randbytes(size), previous, digest))
-    return made
-
-
-async def write(directory: Path, *, ticks: int = 60) -> dict[int, list[JournalRecord]]:
-    """Write a journal and leave it as a killed process does: some in the file, some in the log, all of it durable.
-
-    Returns what was written, by shard.
-    """
-    written = {shard: records(shard, ticks) for shard in SHARDS}
-    live = directory / "live"
-    journal = await SqliteJournal.open(live)
-    for shard in SHARDS:
-        await journal.claim(shard)
-    half = ticks // 2
-    await _durable(journal, [r for shard in SHARDS for r in written[shard][:half]], one_by_one=False)
+async def write(directory: Path) -> Written:
+    """Live, and be killed: every byte of what is returned was durable."""
+    machines = {shard: _machine(shard) for shard in SHARDS}
+    records: dict[int, list[JournalRecord]] = {shard: [] for shard in SHARDS}
+    digests = {shard: {0: machine.digest()} for shard, machine in machines.items()}
+    checkpoints = FileCheckpoints(directory)
+    half = RECORDS // 2
+    for epoch, numbers in ((1, range(half)), (2, range(half, RECORDS))):
+        journal = await SqliteJournal.open(directory)
+        for shard in SHARDS:
+            await journal.claim(shard)
+        for number in numbers:
+            for shard, machine in machines.items():
+                record = _tick(machine, number, epoch, records[shard], digests[shard])
+                await _durable(journal, record)
+                if number + 1 in _CHECKPOINTS:
+                    await _checkpoint(checkpoints, machine, record)
+        if epoch == 1:
+            await journal.close()
+    await checkpoints.close()
+    # While it is open it is what a kill leaves.
+    left = {"killed": _files(directory)}
     await journal.close()
-    journal = await SqliteJournal.open(live)
-    for shard in SHARDS:
-        await journal.claim(shard, 2)
-        written[shard][half:] = [_of_epoch(r, 2) for r in written[shard][half:]]
-    rest = [r for pair in zip(*(written[shard][half:] for shard in SHARDS), strict=True) for r in pair]
-    await _durable(journal, rest, one_by_one=True)
-    # Copied while it is open: what a kill leaves, for every byte of it has been written.
-    for name in _FILES:
-        shutil.copyfile(live / name, directory / name)
-    await journal.close()
-    shutil.rmtree(live)
-    return written
+    left["stopped"] = _files(directory)
+    return Written(left, records, digests)
 
 
-def damage(directory: Path, seed: int) -> str:
-    """Flip a bit, cut the end off, or blank a sector, somewhere in the files; returns what was done in words."""
-    rng = random.Random(seed)  # noqa: S311  # seeded, to be repeated
-    name = rng.choice(_FILES)
-    data = bytearray((directory / name).read_bytes())
-    at = rng.randrange(len(data))
-    kind = rng.choices(("flip", "cut", "blank"), (8, 1, 1))[0]
-    if kind == "flip":
-        data[at] ^= 1 << rng.randrange(8)
-    elif kind == "cut":
-        del data[at:]
-    else:
-        at -= at % 512
-        data[at : at + 512] = bytes(len(data[at : at + 512]))
-    (directory / name).write_bytes(data)
-    return f"{kind} at byte {at} of {name}"
+def lay_out(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Make a data directory of what was left."""
+    shutil.rmtree(directory, ignore_errors=True)
+    (directory / DIRECTORY_NAME).mkdir(parents=True)
+    for name, data in files.items():
+        (directory / name).write_bytes(data)
 
 
-async def judge(directory: Path, written: dict[int, list[JournalRecord]]) -> Outcome:
-    """Open, read and claim every shard, as a server that starts would."""
-    left = []
+async def judge(directory: Path, written: Written) -> Outcome:
+    """Bring every shard back, as a server that starts would, then read what is left of the journal."""
+    at: list[str] = []
+    cut = False
     try:
         journal = await SqliteJournal.open(directory)
-    except (StoreDamaged, StoreFailed) as error:
+    except StoreError as error:
         return Outcome("refused", str(error))
+    checkpoints = FileCheckpoints(directory)
     try:
-        for shard, whole in written.items():
-            found = [record async for record in journal.read(shard, 0)]
-            if found != whole[: len(found)]:
+        for shard in SHARDS:
+            back = await recover(partial(_machine, shard), journal, checkpoints, LoopClock())
+            tick, last_tick = back.machine.tick, written.records[shard][-1].tick
+            at.append(f"tick {tick} of {last_tick}")
+            cut |= tick < last_tick
+            if back.machine.digest() != written.digests[shard].get(tick):
+                return Outcome("diverged", f"shard {shard} came back as what it never was, at tick {tick}")
+            found: list[JournalRecord] = []
+            # Damage before the checkpoint that it began with is refused only to those who ask for what was then.
+            with contextlib.suppress(ShardError):
+                async for record in journal.read(shard, 0):
+                    found.append(record)  # noqa: PERF401  # what came before the damage counts
+            if found != written.records[shard][: len(found)]:
                 return Outcome("diverged", f"shard {shard}: {len(found)} records that nobody wrote so")
-            claim = await journal.claim(shard)
-            if claim.tick != (found[-1].tick if found else 0):
-                return Outcome("diverged", f"shard {shard}: claimed after tick {claim.tick}")
-            left.append(f"{len(found)} of {len(whole)}")
-            if len(found) < len(whole):
-                left.append("cut")
-    except (JournalDamaged, StoreFailed) as error:
+            if found and found[-1].tick > back.claim.tick:
+                return Outcome("diverged", f"shard {shard}: claimed after tick {back.claim.tick}, with one after it")
+    except (StoreError, ShardError, RecoveryError) as error:
         return Outcome("refused", str(error))
     finally:
+        await checkpoints.close()
         await journal.close()
-    return Outcome("prefix" if "cut" in left else "whole", " and ".join(n for n in left if n != "cut"))
+    return Outcome("prefix" if cut else "whole", ", ".join(at))
 
 
-async def attempt(source: Path, written: dict[int, list[JournalRecord]], seed: int) -> tuple[str, Outcome]:
-    """Damage a copy of what `write` left in `source`; returns what was done and what came of it."""
-    with tempfile.TemporaryDirectory(prefix="everstep-damage-") as name:
-        directory = Path(name)
-        for file in _FILES:
-            shutil.copyfile(source / file, directory / file)
-        done = damage(directory, seed)
-        return done, await judge(directory, written)
+# -- damage ----------------------------------------------------------------------------------------
 
 
-async def attempts(seeds: Sequence[int]) -> dict[str, int]:
-    """Outcomes of many seeds, counted; each divergence is printed."""
-    counted: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory(prefix="everstep-damage-") as name:
-        written = await write(Path(name))
-        for seed in seeds:
-            done, outcome = await attempt(Path(name), written, seed)
-            counted[outcome.kind] += 1
-            if outcome.kind == "diverged":
-                print(f"seed {seed}: {done}: {outcome.words}", flush=True)  # noqa: T201  # its output
-    return dict(counted)
+def cut(data: bytes, at: int) -> bytes:
+    """The file ends there."""
+    return data[:at]
 
 
-def main() -> None:
-    """Run the seeds given on the command line. The last line is JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--from-seed", type=int, default=0)
-    options = parser.parse_args()
-    counted = asyncio.run(attempts(range(options.from_seed, options.from_seed + options.seeds)))
-    print(json.dumps({"damaged": options.seeds, **counted}))  # noqa: T201  # its output
+def flip(data: bytes, bit: int) -> bytes:
+    """One bit is another."""
+    damaged = bytearray(data)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
 
 
-def _of_epoch(record: JournalRecord, epoch: int) -> JournalRecord:
-    return JournalRecord(
-        record.shard, record.tick, epoch, record.simulation, record.payload, record.previous, record.digest
+def blank(data: bytes, at: int) -> bytes:
+    """A sector of 512 bytes was never written."""
+    begin = at - at % 512
+    return data[:begin] + bytes(len(data[begin : begin + 512])) + data[begin + 512 :]
+
+
+# -- a life ------------------------------------------------------------------------------------------
+
+
+def _machine(shard: int) -> RegionMachine:
+    return RegionMachine(GAME, RegionSpec(shard, 0.0, 0.0, 160.0, 160.0, 64), seed=shard, tick_rate_hz=20.0)
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    paths = [directory / FILE_NAME, directory / LOG_NAME, *sorted((directory / DIRECTORY_NAME).iterdir())]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths if path.exists()}
+
+
+def _tick(
+    machine: RegionMachine, number: int, epoch: int, records: list[JournalRecord], digests: dict[int, int]
+) -> JournalRecord:
+    """Ticks without input, then one with: from a heartbeat's to a crowd's worth."""
+    rng = np.random.default_rng((machine.shard, number))
+    for _ in range(int(rng.integers(0, 3)) if number else 0):
+        machine.replay(NOTHING)
+        digests[machine.tick] = machine.digest()
+    joins = number * _JOINS < _AVATARS
+    taken = np.arange(_JOINS) + number * _JOINS if joins else np.flatnonzero(rng.random(_AVATARS) < rng.random())
+    inputs = _inputs(machine, number, taken, rng, joins=joins)
+    digest = machine.digest() if not len(taken) or number % 7 == 0 else None
+    payload = b"" if inputs.empty else inputs.encode()
+    previous = records[-1].tick if records else 0
+    record = JournalRecord(machine.shard, machine.tick + 1, epoch, GAME.version, payload, previous, digest)
+    machine.replay(inputs)
+    digests[machine.tick] = machine.digest()
+    records.append(record)
+    return record
+
+
+def _inputs(machine: RegionMachine, number: int, sessions: I64, rng: np.random.Generator, *, joins: bool) -> TickInput:
+    if not len(sessions):
+        return NOTHING
+    kind = JOIN if joins else MOVE
+    batch: Records = np.zeros(len(sessions), machine.shapes[kind].dtype)
+    batch["session"], batch["seq"] = sessions + 1, number
+    if joins:
+        batch["name"] = [f"avatar {session}" for session in sessions]
+    else:
+        batch["dx"], batch["dy"] = rng.uniform(-1, 1, (2, len(sessions)))
+    processed = np.zeros(len(sessions), PROCESSED)
+    processed["session"], processed["seq"] = batch["session"], batch["seq"]
+    return TickInput({kind: batch}, processed)
+
+
+async def _durable(journal: SqliteJournal, record: JournalRecord) -> None:
+    told = asyncio.Event()
+    journal.append(record, told.set)
+    await told.wait()
+
+
+async def _checkpoint(checkpoints: FileCheckpoints, machine: RegionMachine, last: JournalRecord) -> None:
+    manifest, chunks = encode(
+        machine.capture(), shard=machine.shard, epoch=last.epoch, previous=last.tick, digest=machine.digest()
     )
-
-
-async def _durable(journal: SqliteJournal, entries: Sequence[JournalRecord], *, one_by_one: bool) -> None:
-    for at, record in enumerate(entries):
-        told = asyncio.Event()
-        journal.append(record, told.set)
-        if one_by_one or at == len(entries) - 1:
-            await told.wait()
-
-
-if __name__ == "__main__":
-    main()
+    await checkpoints.write(manifest, chunks)

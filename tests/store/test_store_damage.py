@@ -1,65 +1,119 @@
-"""Damaged files of a SQLite journal: an exact prefix, or a refusal that names the damage."""
+"""Damaged files of a data directory: a state that was, or a refusal that names the damage."""
 
-import shutil
+import json
+import subprocess
+import sys
 
 import pytest
 
-from bench.store_damage import SHARDS, attempt, attempts, damage, judge, main, write
+from bench.store_damage import LOG_NAME, RECORDS, SHARDS, cut, judge, lay_out, write
+from bench.store_damage_run import CUT_BYTES, Damage, Plan, attempt
 from server.store.sqlite_file import FILE_NAME
 
-LOG = f"{FILE_NAME}-wal"
+
+@pytest.fixture
+async def written(tmp_path):
+    return await write(tmp_path / "live")
 
 
-async def test_what_is_not_damaged_is_whole(tmp_path):
-    written = await write(tmp_path)
-    outcome = await judge(tmp_path, written)
-    assert (outcome.kind, outcome.words) == ("whole", "60 of 60 and 60 of 60")
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
 
 
-async def test_no_damage_makes_another_journal():
-    counted = await attempts(range(100))
-    assert "diverged" not in counted
-    assert counted["refused"] > 50
-    assert counted["prefix"] + counted["whole"] + counted["refused"] == 100
+@pytest.mark.parametrize("left", ["killed", "stopped"])
+async def test_what_is_not_damaged_is_whole(written, data, left):
+    lay_out(data, written.left[left])
+    outcome = await judge(data, written)
+    last = [written.records[shard][-1].tick for shard in SHARDS]
+    assert (outcome.kind, outcome.words) == ("whole", ", ".join(f"tick {tick} of {tick}" for tick in last))
 
 
-async def test_a_seed_repeats_its_damage_and_its_outcome(tmp_path):
-    written = await write(tmp_path)
-    for seed in range(2):
-        assert await attempt(tmp_path, written, seed) == await attempt(tmp_path, written, seed)
-    assert len({damage(shutil.copytree(tmp_path, tmp_path / str(seed)), seed) for seed in range(9)}) == 9
+async def test_what_a_kill_leaves_is_worth_damaging(written):
+    killed, stopped = written.left["killed"], written.left["stopped"]
+    assert len(killed[LOG_NAME]) > CUT_BYTES
+    assert len(stopped[FILE_NAME]) > CUT_BYTES
+    assert sum(name.endswith(".checkpoint") for name in killed) == 4
+    assert all(len(records) == RECORDS for records in written.records.values())
+    # A record that takes several pages, and one that takes next to nothing.
+    sizes = [len(record.payload) for records in written.records.values() for record in records]
+    assert max(sizes) > 2000
+    assert min(sizes) < 100
 
 
-async def test_a_changed_record_would_be_called_divergence(tmp_path):
+async def test_a_log_cut_anywhere_is_the_exact_prefix(written, data):
+    """Wherever it ends: no refusal, for a kill leaves just that, and as many records as the log has whole commits."""
+    log = written.left["killed"][LOG_NAME]
+    before = -1
+    for at in range(len(log) - CUT_BYTES, len(log), 1999):
+        outcome = await attempt(data, written, Damage("cut", "killed", LOG_NAME, at))
+        assert outcome.kind == "prefix", f"cut at {at}: {outcome}"
+        ticks = sum(int(part.split()[1]) for part in outcome.words.split(", "))
+        assert ticks >= before
+        before = ticks
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_no_damage_makes_another_state(written, data, seed):
+    outcomes = {}
+    for damage in Plan(cuts=12, flips=18, sectors=6, seed=seed).damages(written):
+        outcome = await attempt(data, written, damage)
+        assert outcome.kind in ("whole", "prefix", "refused"), f"{damage}: {outcome}"
+        outcomes.setdefault(outcome.kind, []).append(damage)
+    assert len(outcomes) > 1
+
+
+async def test_a_plan_of_everything_has_every_byte_once(written):
+    plan = list(Plan(cuts=None, flips=0, sectors=None).damages(written))
+    assert len(set(plan)) == len(plan)
+    files = [("killed", name) for name in written.left["killed"]] + [("stopped", FILE_NAME)]
+    for left, name in files:
+        n = len(written.left[left][name])
+        cuts = [d.at for d in plan if (d.kind, d.left, d.name) == ("cut", left, name)]
+        assert cuts == list(range(max(0, n - CUT_BYTES), n))
+        assert len([d for d in plan if (d.kind, d.left, d.name) == ("blank", left, name)]) == -(-n // 512)
+
+
+async def test_a_seed_repeats_its_damages(written):
+    plan = Plan(cuts=5, flips=5, sectors=5, seed=3)
+    assert list(plan.damages(written)) == list(plan.damages(written))
+    assert list(plan.damages(written)) != list(Plan(cuts=5, flips=5, sectors=5, seed=4).damages(written))
+
+
+async def test_another_record_or_another_state_would_be_called_divergence(written, data):
     """That the judge can say so."""
-    written = await write(tmp_path)
-    written[SHARDS[0]][7] = written[SHARDS[0]][8]
-    assert (await judge(tmp_path, written)).kind == "diverged"
+    lay_out(data, written.left["killed"])
+    records = written.records[SHARDS[0]]
+    records[7], right = records[8], records[7]
+    assert (await judge(data, written)).kind == "diverged"
+    records[7] = right
+    lay_out(data, written.left["killed"])
+    written.digests[SHARDS[1]][written.records[SHARDS[1]][-1].tick] ^= 1
+    assert (await judge(data, written)).kind == "diverged"
 
 
-async def test_a_log_cut_short_is_a_prefix_and_a_file_cut_short_is_refused(tmp_path):
-    written = await write(tmp_path)
-    data = (tmp_path / LOG).read_bytes()
-    (tmp_path / LOG).write_bytes(data[: len(data) * 2 // 3])
-    assert (await judge(tmp_path, written)).kind == "prefix"
-    data = (tmp_path / FILE_NAME).read_bytes()
-    (tmp_path / FILE_NAME).write_bytes(data[: len(data) * 2 // 3])
-    outcome = await judge(tmp_path, written)
+async def test_a_file_cut_short_is_refused_by_name(written, data):
+    stopped = written.left["stopped"]
+    lay_out(data, {**stopped, FILE_NAME: cut(stopped[FILE_NAME], len(stopped[FILE_NAME]) * 2 // 3)})
+    outcome = await judge(data, written)
     assert outcome.kind == "refused"
     assert FILE_NAME in outcome.words
 
 
-def test_the_command_counts_and_ends_with_json(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["store_damage", "--seeds", "3"])
-    main()
-    assert capsys.readouterr().out.splitlines()[-1].startswith('{"damaged": 3, ')
-
-
-@pytest.mark.parametrize("name", [FILE_NAME, LOG])
-async def test_something_else_under_the_name_is_refused(tmp_path, name):
-    written = await write(tmp_path)
+@pytest.mark.parametrize("name", [FILE_NAME, LOG_NAME])
+async def test_something_else_under_the_name_is_no_journal(written, data, name):
+    files = {**written.left["killed"], name: b"Dear diary, " * 1000}
     if name == FILE_NAME:
-        (tmp_path / LOG).unlink()
-    (tmp_path / name).write_bytes(b"Dear diary, " * 1000)
-    outcome = await judge(tmp_path, written)
+        del files[LOG_NAME]
+    lay_out(data, files)
+    outcome = await judge(data, written)
     assert outcome.kind == "refused" if name == FILE_NAME else outcome.kind != "diverged"
+
+
+def test_the_command_counts_and_ends_with_json(root):
+    command = [sys.executable, "-m", "bench", "damage", "--cuts", "20", "--flips", "30", "--sectors", "10"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert (figures["attempts"], figures["cuts"], figures["flips"], figures["blanks"]) == (60, 20, 30, 10)
+    assert figures["whole"] + figures["prefix"] + figures["refused"] == 60
+    assert figures["diverged"] == figures["crashed"] == 0
