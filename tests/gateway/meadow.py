@@ -330,8 +330,8 @@ class Stage:
     def publish(self, frame: bytes) -> None:
         self.bus.publish(frames_topic(self.region.spec.id), frame)
 
-    def receipt(self, viewer: Viewer, seq: int) -> None:
-        data = np.array([(viewer.session.id, seq)], PROCESSED).tobytes()
+    def receipt(self, viewer: Viewer, *seqs: int) -> None:
+        data = np.array([(viewer.session.id, seq) for seq in seqs], PROCESSED).tobytes()
         self.bus.publish(receipts_topic(self.region.spec.id), data)
 
     def enter(self, place: tuple[int, int] | None = None) -> Viewer:

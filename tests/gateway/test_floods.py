@@ -85,7 +85,7 @@ async def test_a_full_inbox_loses_nothing_that_was_acknowledged():
                 refused = {m.seq for m in ada.log if isinstance(m, Error)}
         taken = 40 - len(refused)
         await ada.until_seen(lambda _: ada.me("Body.sum") == taken)
-        # The last receipt comes with the tick after.
+        # The last receipt comes about as the tick does.
         await ada.until(Delta)
         await ada.until(Delta)
         receipts = {m.seq for m in ada.log if isinstance(m, Receipt)}

@@ -10,6 +10,7 @@ import pytest
 
 from protocol.codec import decode_server, encode_event
 from protocol.messages import Ack, Delta, Event, Keyframe, Receipt, ViewDigest
+from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
 from server.gateway.session import Happening, SessionState
 from server.regions.frame import FrameEvent, RegionSpec
@@ -209,14 +210,33 @@ def test_viewers_of_one_cell_get_the_very_same_bytes():
     assert one.pipe.taken == two.pipe.taken != b""
 
 
-def test_acks_and_receipts_come_in_one_write_with_the_delta_they_led_to():
+def test_acks_come_in_one_write_with_the_delta_they_led_to():
     stage, viewer = quiet_stage()
-    stage.receipt(viewer, 4)
     stage.region.walk(viewer.session.handle, 5, 5)
     stage.publish(stage.region.frame(acks=[(viewer.session.id, 4)]))
-    kinds = [type(decode_server(m)) for m in messages(viewer.pipe.taken)]
-    assert sorted(kinds[:2], key=lambda kind: kind.__name__) == [Ack, Receipt]
-    assert kinds[2:] == [Delta]
+    assert [type(decode_server(m)) for m in messages(viewer.pipe.taken)] == [Ack, Delta]
+
+
+def test_receipts_wait_for_no_frame_and_share_a_write():
+    stage, viewer = quiet_stage()
+    before = stage.stream.bytes_out
+    stage.receipt(viewer, 4, 5)
+    assert [decode_server(m) for m in messages(viewer.pipe.taken)] == [Receipt(4), Receipt(5)]
+    assert stage.stream.bytes_out - before == len(viewer.pipe.taken)
+    assert not viewer.session.outbox
+    stage.region.walk(viewer.session.handle, 5, 5)
+    viewer.pipe.taken = b""
+    stage.publish(stage.region.frame(acks=[(viewer.session.id, 5)]))
+    assert [type(decode_server(m)) for m in messages(viewer.pipe.taken)] == [Ack, Delta]
+
+
+def test_a_receipt_overtakes_nothing_that_waits():
+    stage, viewer = quiet_stage()
+    stage.stream.tell(viewer.session, websocket_frame(encode_event(1, 0, [])))
+    stage.receipt(viewer, 4)
+    assert viewer.pipe.taken == b""
+    stage.publish(stage.region.frame())
+    assert [type(decode_server(m)) for m in messages(viewer.pipe.taken)][:2] == [Event, Receipt]
 
 
 def test_who_lags_misses_events_but_no_receipt_and_no_last_ack():
@@ -236,7 +256,8 @@ def test_who_lags_misses_events_but_no_receipt_and_no_last_ack():
     # Those of the skipped writes are told again; a client takes repetitions.
     assert {m.seq for m in told if isinstance(m, Receipt)} == {1, 2, 3, 4, 5}
     assert [m.seq for m in told if isinstance(m, Ack)][-1] == 5
-    assert sum(isinstance(m, Event) for m in told) == 1
+    # The first receipt is what the pipe took last.
+    assert not any(isinstance(m, Event) for m in told)
     assert [type(m) for m in viewer.received] == [Keyframe]
     assert seen(viewer) == stage.records(stage.within(viewer, 2))
     assert viewer.session.state is SessionState.JOINED
