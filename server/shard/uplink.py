@@ -174,7 +174,9 @@ class Incoming:
             self.ahead.clear()
         turn = self.received + 1
         # The one whose turn it is always has room: the others wait for it.
-        if packet.batch is not None and (packet.number == turn or (packet.number > turn and len(self.ahead) < AHEAD_MAX)):
+        if packet.batch is not None and (
+            packet.number == turn or (packet.number > turn and len(self.ahead) < AHEAD_MAX)
+        ):
             self.ahead[packet.number] = packet.batch
         return self.ahead.get(self.received + 1)
 
