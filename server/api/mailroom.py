@@ -1,0 +1,139 @@
+"""Dead letters over HTTP, for an operator of a world that runs.
+
+    GET /mail/list?shard=1               the letters that nobody could use, a JSON line each; of all shards without one
+    GET /mail/replay?shard=1&number=3    have them sent again: several numbers may be named
+    GET /mail/drop?shard=1&number=3      have them forgotten
+
+    400  the question makes no sense     401  no token, or another one
+    404  no such shard here              403  no token is set: nobody is an operator
+
+The last two are input of the shard's next tick, journalled like a player's; asked twice they are done once. That
+they are GET is the port's way: it speaks no other. No page of a stranger can ask, for it has no token to show.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
+
+import numpy as np
+import orjson
+
+from server.api.http import Reply
+from server.shard.machine import DROP_LETTER, REPLAY_LETTER, SYSTEM_COMMANDS, encode_batches
+from server.shard.mail import Lane, Post
+from server.shard.ports import Bus, commands_topic
+
+PREFIX: Final = "/mail/"
+# What an operator can have done with dead letters -> the command that does it.
+ACTIONS: Final = {"replay": REPLAY_LETTER, "drop": DROP_LETTER}
+NUMBERS_MAX: Final = 1024
+_SHAPES: Final = {command.id: command for command in SYSTEM_COMMANDS}
+# Of a number, which has 32 bits.
+_DIGITS_MAX: Final = 9
+
+
+class _Refused(Exception):
+    """An answer that is none."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Mailroom:
+    """Answers requests below PREFIX. `token`: an operator's; `posts`: the mail of every shard that runs here."""
+
+    def __init__(self, token: str, posts: Callable[[], Mapping[int, Post]], bus: Bus) -> None:
+        self._token = token
+        self._posts = posts
+        self._bus = bus
+
+    def get(self, asked: str, authorization: str | None) -> Reply:
+        """Answer a request target; `authorization`: the header of that name, "Bearer" and the token."""
+        try:
+            self._admit(authorization)
+            path, _, query = asked.partition("?")
+            action, options = path.removeprefix(PREFIX), parse_qs(query)
+            posts = self._chosen(options)
+            if action == "list":
+                lines = [orjson.dumps(line) + b"\n" for post in posts for line in described(post)]
+                return _reply(HTTPStatus.OK, b"".join(lines))
+            return self._act(action, posts, options)
+        except _Refused as refused:
+            headers = {"WWW-Authenticate": "Bearer"} if refused.status is HTTPStatus.UNAUTHORIZED else {}
+            return _reply(refused.status, orjson.dumps({"error": str(refused)}) + b"\n", headers)
+
+    def _admit(self, authorization: str | None) -> None:
+        if not self._token:
+            raise _Refused(HTTPStatus.FORBIDDEN, "no token is set: nobody is an operator here")
+        scheme, _, given = (authorization or "").partition(" ")
+        # As bytes: text that is not ASCII can't be compared.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+            raise _Refused(HTTPStatus.UNAUTHORIZED, "this takes the operator's token")
+
+    def _chosen(self, options: Mapping[str, Sequence[str]]) -> list[Post]:
+        posts = self._posts()
+        if "shard" not in options:
+            return [posts[shard] for shard in sorted(posts)]
+        (shard,) = _numbers(options["shard"][-1:], "shard")
+        if shard not in posts:
+            raise _Refused(HTTPStatus.NOT_FOUND, f"shard {shard} does not run here")
+        return [posts[shard]]
+
+    def _act(self, action: str, posts: list[Post], options: Mapping[str, Sequence[str]]) -> Reply:
+        if action not in ACTIONS:
+            raise _Refused(HTTPStatus.NOT_FOUND, "there is list, replay and drop")
+        if len(posts) != 1:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "choose a shard")
+        numbers = _numbers(options.get("number", ()), "number")
+        if not 1 <= len(numbers) <= NUMBERS_MAX:
+            raise _Refused(HTTPStatus.BAD_REQUEST, f"1 to {NUMBERS_MAX} numbers")
+        self._bus.publish(commands_topic(posts[0].shard), order(action, numbers))
+        return _reply(HTTPStatus.ACCEPTED, orjson.dumps({"shard": posts[0].shard, action: numbers}) + b"\n")
+
+
+def order(action: str, numbers: Sequence[int]) -> bytes:
+    """What one of ACTIONS on these dead letters is to the shard: a command batch. They have no session."""
+    kind = ACTIONS[action]
+    return encode_batches({kind: np.array([(0, n, n) for n in numbers], _SHAPES[kind].dtype)})
+
+
+def described(post: Post) -> list[dict[str, Any]]:  # Any: JSON
+    """Each dead letter, as an operator reads it."""
+    return [
+        {
+            "shard": post.shard,
+            "number": dead.number,
+            "reason": dead.reason,
+            "died_at_tick": dead.tick,
+            "source": dead.letter.source,
+            "destination": dead.letter.destination,
+            "lane": Lane(dead.letter.lane).name.lower(),
+            "seq": dead.letter.seq,
+            "kind": dead.letter.kind,
+            "sent_at_tick": dead.letter.tick,
+            "bytes": len(dead.letter.payload),
+        }
+        for dead in post.dead
+    ]
+
+
+def target(action: str, shard: int | None, numbers: Sequence[int]) -> str:
+    """The request target that asks for this."""
+    query = [("shard", shard)] if shard is not None else []
+    return f"{PREFIX}{action}?{urlencode([*query, *(('number', n) for n in numbers)])}"
+
+
+def _numbers(texts: Sequence[str], name: str) -> list[int]:
+    """Each once, ascending. Raises _Refused."""
+    if not all(text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX for text in texts):
+        raise _Refused(HTTPStatus.BAD_REQUEST, f"{name} is a number from 0 on")
+    return sorted({int(text) for text in texts})
+
+
+def _reply(status: HTTPStatus, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, "application/json", body, {"Cache-Control": "no-store", **(headers or {})})
