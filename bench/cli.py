@@ -11,6 +11,7 @@ from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
 from bench import peer as peer_bench
+from bench import receipts as receipts_bench
 from bench import replay as replay_bench
 from bench import store_damage_run as damage_bench
 from bench.figures import hand_over, median_of
@@ -122,6 +123,31 @@ def replay(
     """The sample game, recorded as it is played and then replayed: how much faster."""
     done = replay_bench.run(replay_bench.ReplayOptions(players, seconds, edge, data))
     _finish(f"replay, {players} players", done.figures, [Plot("A tick", _named([done.tick_ms]))], json, report)
+
+
+@app.command()
+def receipts(
+    clients: Clients = 200,
+    per_s: Annotated[float, typer.Option(min=1, help="Reliable commands per second, all clients together.")] = 1000.0,
+    seconds: Seconds = 20.0,
+    runs: Runs = 1,
+    store: Annotated[Store, typer.Option(help="Where the server keeps its world.")] = Store.SQLITE,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """From sending a reliable command to its receipt."""
+    options = receipts_bench.ReceiptsOptions(clients, per_s, seconds, store)
+    done = [receipts_bench.run(options) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    plots = [
+        Plot("From sending to the receipt", _named([run.latency_ms for run in done]), distribution=True),
+        Plot("Tick lateness", _named([run.lateness_ms for run in done])),
+    ]
+    _finish(f"receipts, {store}", figures, plots, json, report)
+    for run in done:
+        for reason in run.figures["reasons"]:
+            console.print(f"[red]{reason}", markup=True)
+    raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 
 @app.command()

@@ -68,8 +68,16 @@ def setup(_world: World, _tick: Tick) -> None:
 
 
 def join(world: World, tick: Tick, _session: int, _name: str) -> int:
-    """An avatar at a place that depends on its row alone: the crowd is the same however fast it connects."""
-    rows = world.spawn(AVATAR)
+    """An avatar somewhere."""
+    return come(world, tick, AVATAR)
+
+
+def come(world: World, tick: Tick, archetype: Archetype) -> int:
+    """One of this archetype, at a place that depends on its row alone: the crowd is the same however fast it connects.
+
+    The archetype has Position and Heading. Returns its row.
+    """
+    rows = world.spawn(archetype)
     x0, y0, x1, y1 = world.bounds
     place, way = world[Position], world[Heading]
     place.x[rows] = Random(tick.seed, 0, "x").uniform(rows, x0, x1)

@@ -3,7 +3,8 @@
     python -m bench.kept_server '{"game": "games.frontier", "settings": {...}, "sessions": 200}'
 
 Says "listening" once clients may come, "ready" after its first tick, "full" when so many sessions are in the world.
-Words it hears: "start" (note ticks from here), "stop" (tell them). Started by the commands, not by hand.
+Words it hears: "start" (note ticks from here), "stop" (tell them, and the sum of the column "tally"). Started by the
+commands, not by hand.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import asdict
 # Before the rest is imported: the import is a part of what a start takes.
 _RUNNING_S = time.monotonic()
 
+import numpy as np  # noqa: E402
 import uvloop  # noqa: E402
 
 from bench.processes import Line, arguments, failures_told, listen, tell  # noqa: E402
@@ -25,6 +27,7 @@ from server.app import Everstep, opened  # noqa: E402
 from server.host.pacer import TickTime  # noqa: E402
 from server.observe.logs import configure  # noqa: E402
 from server.sim.game import Game  # noqa: E402
+from server.sim.world import World  # noqa: E402
 
 
 def game_of(told: Line) -> Game:
@@ -32,6 +35,13 @@ def game_of(told: Line) -> Game:
     module = importlib.import_module(told["game"])
     game: Game = module.game(told["count"]) if "count" in told else module.GAME
     return game
+
+
+def tally(world: World, column: str) -> int:
+    """The sum of a column of integers, `Component.field`, over all who are alive."""
+    component, _, field = column.partition(".")
+    kind = next(kind for kind in world.components if kind.__name__ == component)
+    return int(getattr(world[kind], field)[world.rows(kind)].sum(dtype=np.int64))
 
 
 class Notebook:
@@ -71,7 +81,10 @@ async def serve(told: Line) -> None:
             if word == "start":
                 notebook.log.start()
             elif word == "stop":
-                tell("ticks", tick=app.machine.tick, durable_tick=app.host.durable_tick, **notebook.log.stop())
+                facts = {"tick": app.machine.tick, "durable_tick": app.host.durable_tick}
+                if "tally" in told:
+                    facts["tally"] = tally(app.machine.world, told["tally"])
+                tell("ticks", **facts, **notebook.log.stop())
             elif word == "end":
                 ended.set()
 
