@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import crash_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
@@ -15,6 +16,7 @@ from bench import receipts as receipts_bench
 from bench import replay as replay_bench
 from bench import store_damage_run as damage_bench
 from bench.figures import hand_over, median_of
+from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
 from bench.progress import attempts, console, show
 from bench.report import Plot, write
@@ -208,6 +210,10 @@ def _all_or(wanted: str, option: str) -> int | None:
     raise typer.BadParameter("a number, or all", param_hint=option)
 
 
+app.command()(crash_cli.crash)
+app.command()(crash_cli.outages)
+
+
 def _named(series: list[list[float]]) -> dict[str, list[float]]:
     return {f"run {i + 1}": values for i, values in enumerate(series)}
 
@@ -223,6 +229,6 @@ def main() -> None:
     """The way in. A worker that fails ends the command with its reason, not with a traceback."""
     try:
         app()
-    except WorkerError as error:
+    except (MongoUnavailable, WorkerError) as error:
         console.print(f"[red]{error}")
         raise SystemExit(1) from None

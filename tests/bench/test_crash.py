@@ -1,0 +1,60 @@
+"""Kills, a few: nothing is lost; and every planted fault is found."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.crash_faults import FAULTS, Plant
+from bench.mongo_server import MongoUnavailable, executable
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {"kills", "acknowledged", "lost", "doubled", "digest_mismatches", "recovery_s_p50", "recovery_s_p99"}
+SMALL = ("--tellers", "20", "--rate", "600")
+
+
+def bench(*words, status):
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words, *SMALL], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("store", "kills"), [("sqlite", 3), ("mongodb", 2)])
+def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path, store, kills):
+    if store == "mongodb":
+        try:
+            executable()
+        except MongoUnavailable as error:
+            pytest.skip(str(error))
+    figures = bench("crash", "--kills", str(kills), "--store", store, "--seed", "4", "--data", str(tmp_path), status=0)
+    assert figures.keys() >= KEYS
+    assert figures["kills"] == kills
+    assert figures["lost"] == figures["doubled"] == figures["digest_mismatches"] == 0
+    # What was looked at, so that nothing wrong can't mean nothing looked at.
+    assert figures["acknowledged"] > 100
+    assert figures["digests_checked"] > 0
+    assert figures["resumes"] > 0
+    assert 0 < figures["recovery_s_p50"] <= figures["recovery_s_p99"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "kills", "finds"),
+    [
+        (Plant.EARLY, "2", "lost"),
+        (Plant.STRAY, "2", "digest_mismatches"),
+        (Plant.FORGET, "1", "doubled"),
+        (Plant.RENUMBER, "1", "doubled"),
+    ],
+)
+def test_a_planted_fault_is_found(tmp_path, plant, kills, finds):
+    figures = bench("crash", "--kills", kills, "--seed", "2", "--plant", plant, "--data", str(tmp_path), status=1)
+    assert figures[finds] > 0
+    assert figures["reasons"]
+
+
+def test_every_fault_of_a_server_has_a_name():
+    assert {*FAULTS, Plant.RENUMBER} == set(Plant)

@@ -1,0 +1,26 @@
+"""The store is taken away, a few times: the server lives on, and nothing is lost."""
+
+import pytest
+
+from bench.mongo_server import MongoUnavailable, executable
+from tests.bench.test_crash import bench
+
+
+@pytest.fixture(autouse=True)
+def _a_server_that_speaks_mongodb():
+    try:
+        executable()
+    except MongoUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path):
+    # A seed whose first outages are of many kinds.
+    figures = bench("outages", "--outages", "5", "--seed", "5", "--data", str(tmp_path), status=0)
+    assert figures["outages"] == 5
+    assert figures["lost"] == figures["doubled"] == figures["digest_mismatches"] == 0
+    assert figures["acknowledged"] > 100
+    assert figures["digests_checked"] > 0
+    kinds = [figures[key] for key in figures if key.startswith("outages_")]
+    assert sum(kinds) == 5
+    assert len([n for n in kinds if n]) >= 3
