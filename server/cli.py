@@ -32,7 +32,7 @@ from server.observe import logs
 from server.shard.errors import ShardError
 from server.sim.errors import SimError
 from server.sim.game import Game
-from server.store.errors import StoreError
+from server.store.errors import StoreError, StoreFailed
 from server.store_cli import store_cli
 
 _log = structlog.get_logger("server.cli")
@@ -114,7 +114,11 @@ def run(
     except (StoreError, RecoveryError, ShardError) as error:
         directory = data_directory(settings, loaded)
         typer.echo(f"everstep: the world kept in {directory} can't go on: {error}", err=True)
-        typer.echo("It is as it was. To begin another beside it: --data with another directory.", err=True)
+        if isinstance(error, StoreFailed):
+            typer.echo("Whatever was confirmed to a player is kept. Once what it is kept on takes writes again", err=True)
+            typer.echo("(free space, a sound disk, a database that answers), start it as before.", err=True)
+        else:
+            typer.echo("It is as it was. To begin another beside it: --data with another directory.", err=True)
         raise typer.Exit(3) from None
     except OSError as error:
         typer.echo(f"everstep: can't listen on {settings.server.host}:{settings.server.port}: {error}", err=True)

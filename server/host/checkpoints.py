@@ -22,6 +22,7 @@ from server.observe.metrics import Metrics
 from server.shard.checkpoint import encode
 from server.shard.machine import Capture
 from server.shard.ports import CheckpointStore, Clock, JournalStore
+from server.store.errors import StoreError
 
 _log = structlog.get_logger(__name__)
 
@@ -160,8 +161,9 @@ class Checkpoints:
             await self._store.write(manifest, chunks)
             self.tick = tick
             await self._tidy()
-        except Exception:  # noqa: BLE001  # whatever a store or its driver raises: players are not sent away for it
-            _log.exception("checkpoint failed", shard=shard, tick=tick)
+        except Exception as error:  # noqa: BLE001  # whatever a store or its driver raises: players are not sent away
+            unforeseen = not isinstance(error, StoreError)
+            _log.error("checkpoint failed", shard=shard, tick=tick, reason=str(error), exc_info=unforeseen)
             self._metrics.checkpoint_failures_total.inc()
             return False
         else:

@@ -1,7 +1,12 @@
 """What the tests of stores share."""
 
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,45 @@ from tests.support.mongo_database import Database, collect_sockets
 
 # The contract's assertions explain themselves as a test module's do.
 pytest.register_assert_rewrite("tests.store.contract")
+
+
+@pytest.fixture(scope="session")
+def failing_disk_object(tmp_path_factory) -> Path:
+    """The shared object of failing_disk.c."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("failing disks are made with LD_PRELOAD and a C compiler")
+    made = tmp_path_factory.mktemp("shim") / "failing_disk.so"
+    source = Path(__file__).with_name("failing_disk.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source, "-ldl"], check=True)
+    return made
+
+
+@dataclass(frozen=True)
+class FailingDisk:
+    """A process started in this environment has a disk that fails when it is told."""
+
+    made: Path
+    flag: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LD_PRELOAD": str(self.made), "FAILING_DISK": str(self.flag)}
+
+    def fail(self, fault: str) -> None:
+        """See failing_disk.c. At once: no process sees half of the words."""
+        beside = self.flag.with_suffix(".new")
+        beside.write_text(fault)
+        beside.rename(self.flag)
+
+    def heal(self) -> None:
+        self.flag.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def failing_disk(failing_disk_object, tmp_path) -> FailingDisk:
+    """A disk that can be made to fail."""
+    return FailingDisk(failing_disk_object, tmp_path / "fault")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.store.sqlite import SqliteJournal
+from server.store.sqlite_file import FILE_NAME
 from tests.store.contract import opened, read, record
 from tests.store.journal_process import payload_of
 
@@ -140,29 +140,29 @@ async def test_on_a_full_disk_nothing_is_acknowledged_that_is_not_there_and_with
     assert next_one.hear_durable(5)[0] == found[-1] + 1
 
 
-@pytest.fixture(scope="module")
-def failing_sync(tmp_path_factory):
-    """The shared object that makes syncs fail."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("failing syncs are made with LD_PRELOAD and a C compiler")
-    made = tmp_path_factory.mktemp("shim") / "failing_sync.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, PROGRAM.with_name("failing_sync.c"), "-ldl"], check=True)
-    return made
-
-
-async def test_after_a_sync_that_failed_nothing_is_acknowledged_even_if_later_ones_would_not(
-    tmp_path, start, failing_sync
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (f"sync {FILE_NAME}-wal", "SQLITE_IOERR_FSYNC"),
+        (f"eio {FILE_NAME}-wal", "SQLITE_IOERR_WRITE"),
+        (f"full {FILE_NAME}-wal", "SQLITE_FULL"),
+        # Met when the log is copied into the file, between commits.
+        (f"sync {FILE_NAME}", "SQLITE_IOERR_FSYNC"),
+        (f"eio {FILE_NAME}", "SQLITE_IOERR_WRITE"),
+        (f"full {FILE_NAME}", "SQLITE_FULL"),
+    ],
+)
+async def test_after_a_failure_nothing_is_acknowledged_even_if_later_writes_would_not_fail(
+    tmp_path, start, failing_disk, fault, reason
 ):
     """A system that failed to write a page once may call it clean: to ask again proves nothing."""
-    flag = tmp_path / "fail"
-    process = start("until-it-fails", LD_PRELOAD=str(failing_sync), FAILING_SYNC=str(flag))
+    process = start("until-it-fails", **failing_disk.environment)
     assert process.hear() == ("claimed", "1 0")
     ticks = process.hear_durable(50)
-    flag.touch()
+    failing_disk.fail(fault)
     more, why = process.hear_until("failed")
-    assert "SQLITE_IOERR_FSYNC" in why
-    flag.unlink()
+    assert reason in why
+    failing_disk.heal()
     process.popen.stdin.write("\n")
     process.popen.stdin.flush()
     assert process.hear_the_rest() == [("closed",)]
@@ -176,10 +176,26 @@ async def test_after_a_sync_that_failed_nothing_is_acknowledged_even_if_later_on
         assert (await journal.spans())[1].last_tick == found[-1] + 1
 
 
-async def test_a_store_that_cannot_sync_does_not_start(tmp_path, start, failing_sync):
-    flag = tmp_path / "fail"
-    flag.touch()
-    process = start("stream", LD_PRELOAD=str(failing_sync), FAILING_SYNC=str(flag))
+@pytest.mark.parametrize("name", [f"{FILE_NAME}-wal", FILE_NAME])
+async def test_a_write_that_takes_only_part_of_what_it_is_given_is_no_failure(tmp_path, start, failing_disk, name):
+    process = start("stream", **failing_disk.environment)
+    process.hear()
+    ticks = process.hear_durable(20)
+    failing_disk.fail(f"short {name}")
+    # More than is written between two copies of the log into the file.
+    ticks += process.hear_durable(1200)
+    process.popen.kill()
+    process.popen.wait()
+    assert (await kept(tmp_path / "data"))[: len(ticks)] == ticks
+
+
+@pytest.mark.parametrize("fault", ["sync", "eio", "full"])
+async def test_a_store_that_cannot_write_does_not_start(tmp_path, start, failing_disk, fault):
+    failing_disk.fail(f"{fault} {FILE_NAME}-wal")
+    process = start("stream", **failing_disk.environment)
     word, why = process.hear()
     assert word == "refused"
-    assert "SQLITE_IOERR_FSYNC" in why
+    assert FILE_NAME in why
+    assert "SQLITE_FULL" in why if fault == "full" else "SQLITE_IOERR" in why
+    failing_disk.heal()
+    assert start("stream").hear() == ("claimed", "1 0")
