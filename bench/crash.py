@@ -77,6 +77,8 @@ class Book:
     recovery_s: list[float] = field(default_factory=list)
     start_s: list[float] = field(default_factory=list)
     receipt_s: list[float] = field(default_factory=list)
+    # Seconds in which the server took players.
+    up_s: float = 0.0
     elapsed_s: float = 0.0
 
     def ended(self, error: ServerEnded) -> None:
@@ -88,7 +90,7 @@ class Book:
         """The JSON line."""
         findings, verdict = load.findings, self.verdict
         return {
-            "kills": self.kills.total(),
+            "kills": self.kills.total() - self.kills["last"],
             "acknowledged": verdict.acknowledged,
             "lost": verdict.lost,
             "doubled": verdict.doubled,
@@ -100,6 +102,7 @@ class Book:
             "kill_to_receipt_s_p50": percentile(self.receipt_s, 50),
             "kill_to_receipt_s_p99": percentile(self.receipt_s, 99),
             "acknowledged_per_s": load.acknowledged / self.elapsed_s if self.elapsed_s else 0.0,
+            "acknowledged_per_up_s": load.acknowledged / self.up_s if self.up_s else 0.0,
             "kills_playing": self.kills["playing"],
             "kills_stopped": self.kills["stopped"],
             "kills_recovering": self.kills["recovering"],
@@ -178,7 +181,7 @@ class Crash:
                 await self.load.settled(_SETTLED_WITHIN_S)
                 self.book.elapsed_s = time.monotonic() - began_s
                 glance("the last kill, and the replay")
-                await self._server.kill()
+                await self._kill("last")
                 await self._replay()
             except ServerEnded as error:
                 self.book.ended(error)
@@ -237,6 +240,8 @@ class Crash:
         self.load.watch = lambda: None
         at_s = await self._server.kill()
         self.book.kills[kind] += 1
+        if self._server.ready_s is not None:
+            self.book.up_s += at_s - self._server.ready_s
         self.book.in_checkpoint += any(self._data.glob("*/checkpoints/*.unfinished"))
         return at_s
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvloop
@@ -25,6 +28,9 @@ Planted = Annotated[Plant | None, typer.Option(help="Break a promise: the run mu
 Data = Annotated[Path | None, typer.Option(help="An empty directory to keep data in; a temporary one unless told.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the JSON line to this file too.")]
 
+# Steps between two lines of progress, where nobody watches.
+_LINE_EVERY: Final = 25
+
 
 def crash(
     *,
@@ -43,7 +49,7 @@ def crash(
         raise typer.BadParameter("memory does not outlive a kill", param_hint="--store")
     seed = _told(seed)
     options = crash_bench.CrashOptions(kills, store, tellers, rate_per_s, seed, check_every, plant, data)
-    with steps("crash") as glance:
+    with _progress("crash") as glance:
         figures = uvloop.run(crash_bench.run(options, glance))
     _finish(f"{kills} kills, {store}", figures, json)
 
@@ -65,9 +71,25 @@ def outages(
     if store is not Store.MONGODB:
         raise typer.BadParameter("only a database can be taken away from a server that lives on", param_hint="--store")
     options = outages_bench.OutageOptions(outages, tellers, rate_per_s, _told(seed), plant, data)
-    with steps("outages") as glance:
+    with _progress("outages") as glance:
         figures = uvloop.run(outages_bench.run(options, glance))
     _finish(f"{outages} outages, {store}", figures, json)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner for a person; for a file, a line now and then."""
+    if console.is_terminal:
+        with steps(title) as glance:
+            yield glance
+        return
+    glances = count()
+
+    def line(step: str) -> None:
+        if next(glances) % _LINE_EVERY == 0:
+            console.print(f"{title}: {step}")
+
+    yield line
 
 
 def _told(seed: int | None) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from bench.mongo_wire import command_name, read_message
+from bench.mongo_wire import command_name, command_of, read_message
 
 
 class Fault(Enum):
@@ -35,6 +36,8 @@ class MongoProxy:
         self._refusing = False
         # Commands that have passed or failed, by name, in order.
         self.seen: list[str] = []
+        # What inserts and updates had to reach before they were answered, as JSON.
+        self.concerns: set[str] = set()
         # Faults met so far.
         self.met: list[Fault] = []
         # Set by the first of them.
@@ -120,6 +123,8 @@ class MongoProxy:
         message = await read_message(reader)
         name = command_name(message)
         self.seen.append(name)
+        if name in ("insert", "update"):
+            self.concerns.add(json.dumps(command_of(message).get("writeConcern"), sort_keys=True))
         fault = self._take(name)
         if fault is Fault.REQUEST_LATE:
             self._late.append(message)

@@ -133,6 +133,7 @@ class Outages:
             "answer_s_p99": percentile(book.answer_s, 99),
             "acknowledged_per_s": load.acknowledged / (book.elapsed_s or elapsed_s),
             **{f"outages_{kind}": book.outages[kind] for kind in self._kinds},
+            "write_concerns": sorted(self._proxy.concerns),
             "digests_checked": book.digests_checked,
             **load.figures(),
             "elapsed_s": book.elapsed_s or elapsed_s,

@@ -1,5 +1,7 @@
 """The store is taken away, a few times: the server lives on, and nothing is lost."""
 
+import json
+
 import pytest
 
 from bench.mongo_server import MongoUnavailable, executable
@@ -24,3 +26,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path):
     kinds = [figures[key] for key in figures if key.startswith("outages_")]
     assert sum(kinds) == 5
     assert len([n for n in kinds if n]) >= 3
+    # Only what has reached most disks may be acknowledged.
+    assert [json.loads(concern) | {"wtimeout": 0} for concern in figures["write_concerns"]] == [
+        {"w": "majority", "j": True, "wtimeout": 0}
+    ]
