@@ -1,4 +1,4 @@
-"""The command line: `everstep run | bots | schema | replay | inspect | backup | restore`."""
+"""The command line: `everstep run | bots | schema | replay | inspect | stretch | travel | backup | restore`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from server.app import data_directory
 from server.app import opened as opened_world
 from server.commands import backup as backups
 from server.commands import replay as replays
+from server.commands import stretch as stretches
+from server.commands import travel as travels
 from server.commands.kept import Kept, opened, told
 from server.host.errors import RecoveryError
 from server.observe import logs
@@ -271,6 +273,64 @@ def backup(
     loaded = load_game(game)
     listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
+
+
+@inspect.command("reach")
+def inspect_reach(config: ConfigOption = None, game: GameOption = "games.frontier", data: DataOption = None) -> None:
+    """Which ticks of each shard can be rebuilt."""
+    _over_kept(config, game, data, stretches.inspect_reach)
+
+
+@cli.command()
+def stretch(
+    to_file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; - for standard output.")],
+    begin: Annotated[int, typer.Option("--from", min=0, help="The first tick.")],
+    end: Annotated[int, typer.Option("--to", min=0, help="The last tick.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    window: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="X, Y, REACH: only what is that near, in world units.")
+    ] = None,
+    bytes_max: Annotated[int, typer.Option(help="Bytes it may have.")] = 2**30,
+    memory_bytes_max: Annotated[
+        int | None, typer.Option(help="Give way to others, and take no more memory than this.")
+    ] = None,
+) -> None:
+    """Write a stretch of the past as the frames that one who saw all of it would have been sent."""
+    if memory_bytes_max is not None:
+        stretches.stay_in_the_background(memory_bytes_max)
+
+    async def write(kept: Kept) -> None:
+        seen = stretches.Window(*window) if window is not None else None
+        with contextlib.ExitStack() as stack:
+            out = sys.stdout.buffer if str(to_file) == "-" else stack.enter_context(to_file.open("wb"))
+            await stretches.write_stretch(kept, shard, begin, end, out, window=seen, bytes_max=bytes_max)
+
+    _over_kept(config, game, data, write)
+
+
+@cli.command()
+def travel(
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 0,
+) -> None:
+    """Watch the past of what is kept, in a browser, whether its server runs or not. Prints the address to open."""
+    settings = _settings(config, {"server.data_dir": data})
+    logs.configure("warning", "console" if sys.stderr.isatty() else "json")
+    load_game(game)
+
+    async def until_stopped() -> None:
+        stop = _stop_signal()
+        async with travels.travelling(settings, worker(config, game, data), host, port) as url:
+            typer.echo(f"open {url}")
+            await stop.wait()
+
+    told(until_stopped())
 
 
 @cli.command()

@@ -164,7 +164,7 @@ def entity(world: World, row: int) -> dict[str, Any]:  # Any: JSON
         "session": int(world.owner[row]),
     }
     for component in archetype.components:
-        found[component.__name__] = {name: _plain(array[row]) for name, array in world[component].arrays()}
+        found[component.__name__] = {name: plain(array[row]) for name, array in world[component].arrays()}
     return found
 
 
@@ -172,14 +172,15 @@ def _lines(tick: int, name: str, batch: Records, sessions: set[int]) -> Iterator
     names = batch.dtype.names or ()
     for record in batch:
         if int(record["session"]) in sessions:
-            yield {"tick": tick, "command": name, **{field: _plain(record[field]) for field in names}}
+            yield {"tick": tick, "command": name, **{field: plain(record[field]) for field in names}}
 
 
-def _plain(value: Any) -> Any:  # Any: a number, bytes or an array of numpy's, and its like in JSON
+def plain(value: Any) -> Any:  # Any: a number, bytes or an array of numpy's, and its like in JSON
+    """One value of a column or a command, as JSON takes it."""
     if isinstance(value, bytes):
         return value.decode(UTF8, "replace")
     if isinstance(value, np.ndarray):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
