@@ -33,6 +33,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StoreSettings",
+    "TravelSettings",
     "ViewSettings",
     "WorldSettings",
     "load",
@@ -44,6 +45,12 @@ COMMAND_LINE: Final = "command line"
 SECRET_BYTES_MIN: Final = 32
 # The interest grid keeps arrays of one element per cell; more cells than this and they no longer fit a cache.
 CELLS_MAX: Final = 1_048_576
+
+
+def _secret(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
+        raise ValueError(f"a secret is empty or has at least {SECRET_BYTES_MIN} bytes")
+    return secret
 
 
 class Section(BaseModel):
@@ -343,9 +350,37 @@ class AuthSettings(Section):
     @field_validator("jwt_secret", "resume_secret")
     @classmethod
     def _long_enough(cls, secret: SecretStr) -> SecretStr:
-        if 0 < len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
-            raise ValueError(f"a secret is empty or has at least {SECRET_BYTES_MIN} bytes")
-        return secret
+        return _secret(secret)
+
+
+class TravelSettings(Section):
+    """Time travel: an operator watches a past stretch of the world in the page /travel.html."""
+
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="What an operator has to show, at least 32 bytes. Empty: there is no time travel. Whoever has it "
+        "sees where everybody was and what they did.",
+    )
+    stretch_s_max: float = Field(
+        default=120.0, gt=0, le=3600, description="Seconds of game time that one stretch may have."
+    )
+    stretch_bytes_max: int = Field(
+        default=67_108_864, ge=65_536, le=2**32, description="Bytes of one stretch, on disk and in the page."
+    )
+    timeout_s: float = Field(
+        default=60.0, gt=0, le=3600, description="Seconds that rebuilding a stretch may take, beside the world."
+    )
+    memory_bytes_max: int = Field(
+        default=2_147_483_648,
+        ge=2**28,
+        le=2**40,
+        description="Bytes of memory that the process that rebuilds may take.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr) -> SecretStr:
+        return _secret(token)
 
 
 class LogSettings(Section):
@@ -371,6 +406,7 @@ class Settings(Section):
     mail: MailSettings = Field(default=MailSettings())
     store: StoreSettings = Field(default=StoreSettings())
     auth: AuthSettings = Field(default=AuthSettings())
+    travel: TravelSettings = Field(default=TravelSettings())
     log: LogSettings = Field(default=LogSettings())
 
     @model_validator(mode="after")

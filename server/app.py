@@ -7,7 +7,7 @@ import contextlib
 import functools
 import gc
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,7 +21,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from config.settings import Settings
-from server.api.http import Http, Reply
+from server.api import travel
+from server.api.http import Files, Http, Reply
 from server.bus.memory import MemoryBus
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
@@ -83,10 +84,28 @@ def data_directory(settings: Settings, game: Game) -> Path:
     return settings.server.data_dir / game.name
 
 
+def web_files() -> Files:
+    """The pages and what they import."""
+    return Files({"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"})
+
+
+def travel_options(settings: Settings) -> travel.TravelOptions:
+    """What an operator who looks at the past may ask for."""
+    limits = settings.travel
+    return travel.TravelOptions(
+        token=limits.token.get_secret_value(),
+        ticks_max=max(1, int(limits.stretch_s_max * settings.world.tick_rate_hz)),
+        bytes_max=limits.stretch_bytes_max,
+        memory_bytes_max=limits.memory_bytes_max,
+        timeout_s=limits.timeout_s,
+    )
+
+
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
+async def opened(settings: Settings, game: Game, worker: travel.Worker | None = None) -> AsyncIterator[Everstep]:
     """The world that the settings name: brought back from where it is kept, served, and kept again at the end.
 
+    `worker`: what rebuilds its past for an operator; None: nobody looks there.
     Raises StoreError, RecoveryError, ShardError: what is kept is then as it was.
     """
     if settings.store.kind == "memory":
@@ -103,7 +122,7 @@ async def opened(settings: Settings, game: Game) -> AsyncIterator[Everstep]:
                 "recovered", tick=report.tick, replayed=report.ticks_replayed, took_s=report.load_s + report.replay_s
             )
         kept = Kept(recovered, journal, checkpoints, kept_key(directory, "resume"))
-        yield await stack.enter_async_context(Everstep(settings, game, kept=kept))
+        yield await stack.enter_async_context(Everstep(settings, game, kept=kept, worker=worker))
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +151,13 @@ class Everstep:
     """A world in this process: `async with Everstep(settings, game) as app: app.url`."""
 
     def __init__(
-        self, settings: Settings, game: Game, *, journal: JournalStore | None = None, kept: Kept | None = None
+        self,
+        settings: Settings,
+        game: Game,
+        *,
+        journal: JournalStore | None = None,
+        kept: Kept | None = None,
+        worker: travel.Worker | None = None,
     ) -> None:
         world, view, gateway = settings.world, settings.view, settings.gateway
         self.settings = settings
@@ -211,10 +236,11 @@ class Everstep:
         self.http = Http(
             self.metrics,
             self.health,
-            {"/clients/js/": _ROOT / "clients" / "js", "/": _ROOT / "web"},
+            web_files(),
             # A page may ask what game this is before it joins.
             {"/schema.json": orjson.dumps(game.schema.to_wire())},
         )
+        self.travel = travel.Travel(worker, travel_options(settings), self.clock.now_s)
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()
@@ -259,6 +285,7 @@ class Everstep:
     ) -> None:
         self.health.drain()
         self.gateway.farewell()
+        self.travel.close()
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(TimeoutError):
@@ -309,9 +336,13 @@ class Everstep:
         connection.open(limits.send_buffer_bytes, receiving)
         await connection.wait_closed()
 
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _process_request(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | Coroutine[Any, Any, Response] | None:
+        if request.path.startswith(travel.PREFIX):
+            return travelled(self.travel, request)
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
-            return _response(self.http.get(request.path))
+            return http_response(self.http.get(request.path))
         origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
         # Browsers send one of each. Several are nobody's to choose from.
         if origins and not (len(origins) == len(hosts) == 1 and self._origin_allowed(origins[0], hosts[0])):
@@ -334,7 +365,14 @@ class Everstep:
             self.gateway.sweep()
 
 
-def _response(reply: Reply) -> Response:
+async def travelled(past: travel.Travel, request: Request) -> Response:
+    """The answer to a request below travel.PREFIX."""
+    given = request.headers.get_all("Authorization")
+    return http_response(await past.get(request.path, given[0] if len(given) == 1 else None))
+
+
+def http_response(reply: Reply) -> Response:
+    """An answer, as the library sends it; the connection ends behind it."""
     headers: dict[str, Any] = {
         "Content-Type": reply.content_type,
         "Content-Length": str(len(reply.body)),

@@ -22,6 +22,7 @@ import uvloop
 from config.errors import ConfigError
 from config.settings import Settings, load
 from protocol.errors import SchemaError
+from server.api.travel import Worker
 from server.app import data_directory
 from server.app import opened as opened_world
 from server.commands import backup as backups
@@ -109,7 +110,7 @@ def run(
     loaded = load_game(game)
     _allow_connections(settings.gateway.connections_max)
     try:
-        uvloop.run(_serve(settings, loaded, game, bots))
+        uvloop.run(_serve(settings, loaded, game, bots, worker(config, game, data)))
     except SimError as error:
         typer.echo(f"everstep: {game} can't run with these settings: {error}", err=True)
         raise typer.Exit(2) from None
@@ -140,12 +141,26 @@ def _allow_connections(connections_max: int) -> None:
         _log.warning("fewer files than connections", files_max=allowed, connections_max=connections_max)
 
 
-async def _serve(settings: Settings, game: Game, game_name: str, bots: int) -> None:
+def worker(config: Path | None, game: str, data: Path | None) -> Worker:
+    """This very program, as it is called to rebuild what these options name."""
+    kept = ["--game", game]
+    kept += ["--config", str(config)] if config is not None else []
+    kept += ["--data", str(data)] if data is not None else []
+    return Worker([sys.executable, "-m", "server"], kept)
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with opened_world(settings, game) as app:
+    return stop
+
+
+async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past: Worker) -> None:
+    stop = _stop_signal()
+    async with opened_world(settings, game, past) as app:
         typer.echo(f"{game.name} is running: open {app.url}")
         _log.info("started", game=game.name, url=app.url, entities=app.machine.world.count, bots=bots)
         crowd = _start_bots(app.ws_url, game_name, bots) if bots else None
@@ -309,6 +324,20 @@ def stretch(
             await stretches.write_stretch(kept, shard, begin, end, out, window=seen, bytes_max=bytes_max)
 
     _over_kept(config, game, data, write)
+
+
+@cli.command()
+def backup(
+    to: Annotated[Path, typer.Argument(help="A new directory.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+) -> None:
+    """Copy what is kept while the server runs, and prove the copy by replaying it."""
+    settings = _settings(config, {"server.data_dir": data})
+    loaded = load_game(game)
+    listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
+    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
 
 
 @cli.command()

@@ -15,8 +15,18 @@ export function byId(id) {
   return /** @type {T} */ (document.getElementById(id));
 }
 
+/** Colour and size of a kind's dot on a map. @param {string} name @returns {[string, number]} */
+export function dotOf(name) {
+  const kind = KINDS[name];
+  const size = name === "avatar" || kind?.danger || name === "campfire" ? 4 : 2;
+  if (name === "avatar") return ["#ffe27a", size];
+  if (kind?.danger) return ["#ff5a48", size];
+  const known = RADAR_COLOURS[/** @type {keyof typeof RADAR_COLOURS} */ (name)];
+  return [known ?? (kind ? "rgba(255,255,255,.8)" : colourOf(name)), size];
+}
+
 /** Writes only what changed: a layout costs more than a comparison. @param {HTMLElement} node @param {string} text */
-function write(node, text) {
+export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -163,11 +173,8 @@ export class Hud {
       const x = (at.x - me.x) * scale;
       const y = (at.y - me.y) * scale;
       if (x * x + y * y > (size / 2 - 3) ** 2) continue;
-      const kind = KINDS[entity.kind];
-      const avatar = entity.kind === "avatar";
-      const danger = kind?.danger;
-      ctx.fillStyle = avatar ? "#ffe27a" : danger ? "#ff5a48" : RADAR_COLOURS[/** @type {keyof typeof RADAR_COLOURS} */ (entity.kind)] ?? (kind ? "rgba(255,255,255,.8)" : colourOf(entity.kind));
-      const dot = avatar || danger || entity.kind === "campfire" ? 4 : 2;
+      const [colour, dot] = dotOf(entity.kind);
+      ctx.fillStyle = colour;
       ctx.fillRect(size / 2 + x - dot / 2, size / 2 + y - dot / 2, dot, dot);
     }
     ctx.fillStyle = "#fff";

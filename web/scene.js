@@ -134,6 +134,8 @@ export class Scene {
     this.drawn = 0;
     /** Device pixels per CSS pixel. */
     this.ratio = 1;
+    /** How much larger than a player sees it all is drawn. */
+    this.magnify = 1;
     this.camera = new Camera();
   }
 
@@ -156,7 +158,7 @@ export class Scene {
     }
     camera.width = wide / ratio;
     camera.height = high / ratio;
-    const zoom = Math.min(ZOOM_MAX, Math.max(ZOOM_MIN, Math.max(camera.width, camera.height) / SIGHT_UNITS));
+    const zoom = Math.min(ZOOM_MAX, Math.max(ZOOM_MIN, Math.max(camera.width, camera.height) / SIGHT_UNITS)) * this.magnify;
     const scale = Math.round((zoom * ratio) / SCALE_STEP) * SCALE_STEP;
     camera.scale = scale;
     camera.zoom = scale / ratio;

@@ -49,40 +49,15 @@ class Reply:
     headers: Mapping[str, str]
 
 
-class Http:
-    """Routes a GET. `roots`: URL prefix -> directory, longest prefix first; `documents`: path -> ready JSON."""
+class Files:
+    """Directories as the web sees them. `roots`: URL prefix -> directory, longest prefix first."""
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        health: Health,
-        roots: Mapping[str, Path],
-        documents: Mapping[str, bytes] | None = None,
-    ) -> None:
-        self._metrics = metrics
-        self._health = health
-        self._documents = dict(documents or {})
-        self._roots = {prefix: path.resolve() for prefix, path in roots.items()}
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.roots = {prefix: path.resolve() for prefix, path in roots.items()}
 
-    def get(self, target: str) -> Reply:
-        """Answer a request target such as `/metrics` or `/?name=Ada`."""
-        path = unquote(target.partition("?")[0].partition("#")[0])
-        match path:
-            case "/metrics":
-                return Reply(HTTPStatus.OK, CONTENT_TYPE, self._metrics.render(), {})
-            case "/healthz" | "/readyz":
-                verdict = self._health.judge()
-                good = verdict.alive if path == "/healthz" else verdict.ready
-                status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-                body = orjson.dumps({"alive": verdict.alive, "ready": verdict.ready, "reasons": verdict.reasons})
-                return Reply(status, "application/json", body + b"\n", {"Cache-Control": "no-store"})
-        if path in self._documents:
-            headers = {**_SECURITY, "Cache-Control": "no-cache"}
-            return Reply(HTTPStatus.OK, "application/json", self._documents[path], headers)
-        return self._file(path)
-
-    def _file(self, path: str) -> Reply:
-        for prefix, root in self._roots.items():
+    def get(self, path: str) -> Reply:
+        """The file at a decoded path."""
+        for prefix, root in self.roots.items():
             if not path.startswith(prefix):
                 continue
             inside = path.removeprefix(prefix) or "index.html"
@@ -99,3 +74,36 @@ class Http:
                 break
             return Reply(HTTPStatus.OK, _TYPES[file.suffix], body, {**_SECURITY, "Cache-Control": "no-cache"})
         return Reply(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"Nothing is here.\n", {})
+
+
+class Http:
+    """Routes a GET. `documents`: path -> ready JSON."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        files: Files,
+        documents: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._documents = dict(documents or {})
+        self.files = files
+
+    def get(self, target: str) -> Reply:
+        """Answer a request target such as `/metrics` or `/?name=Ada`."""
+        path = unquote(target.partition("?")[0].partition("#")[0])
+        match path:
+            case "/metrics":
+                return Reply(HTTPStatus.OK, CONTENT_TYPE, self._metrics.render(), {})
+            case "/healthz" | "/readyz":
+                verdict = self._health.judge()
+                good = verdict.alive if path == "/healthz" else verdict.ready
+                status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+                body = orjson.dumps({"alive": verdict.alive, "ready": verdict.ready, "reasons": verdict.reasons})
+                return Reply(status, "application/json", body + b"\n", {"Cache-Control": "no-store"})
+        if path in self._documents:
+            headers = {**_SECURITY, "Cache-Control": "no-cache"}
+            return Reply(HTTPStatus.OK, "application/json", self._documents[path], headers)
+        return self.files.get(path)

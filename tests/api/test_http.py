@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from server.api.http import Http
+from server.api.http import Files, Http
 from server.observe.health import Health
 from server.observe.metrics import CONTENT_TYPE, Metrics
 
@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def http(site: Path, health: Health) -> Http:
-    return Http(Metrics(), health, {"/sdk/": site / "sdk", "/": site / "web"}, {"/schema.json": b"{}"})
+    return Http(Metrics(), health, Files({"/sdk/": site / "sdk", "/": site / "web"}), {"/schema.json": b"{}"})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,19 +58,18 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         hand.__exit__()
 
 
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running frontier, so small that it has one hamlet: all visitors see each other."""
-    data = tmp_path_factory.mktemp("data")
+@contextmanager
+def running(data: Path, environment: dict[str, str], *options: str) -> Iterator[str]:
+    """A frontier in a process of its own, for as long as the block lasts: its address."""
     command = [sys.executable, "-m", "server", "run", "--game", "games.frontier", "--port", "0", "--data", str(data)]
     # Logs go to a file: a pipe that nobody reads would fill, and stop the server.
     log = data / "server.log"
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            [*command, "--log-level", "warning"],
+            [*command, "--log-level", "warning", *options],
             cwd=ROOT,
-            env={**os.environ, **{f"EVERSTEP_WORLD__{side}": str(WORLD_UNITS) for side in ("WIDTH", "HEIGHT")}},
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -84,6 +84,14 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running frontier, so small that it has one hamlet: all visitors see each other."""
+    small = {f"EVERSTEP_WORLD__{side}": str(WORLD_UNITS) for side in ("WIDTH", "HEIGHT")}
+    with running(tmp_path_factory.mktemp("data"), small) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ class Hand:
     async def _serve(self) -> None:
         async with Everstep(self.settings, self.game) as app:
             if self.files is not None:
-                app.http._roots = {"/files/": self.files, **app.http._roots}
+                app.http.files.roots = {"/files/": self.files, **app.http.files.roots}
             app.host.before_tick.append(lambda: self._grant(app.machine.world))
             self.url = app.url.rstrip("/")
             self._up.set()

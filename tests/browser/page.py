@@ -11,7 +11,7 @@ LIVE = "window.everstep?.client?.state === 'live' && window.everstep.client.me !
 WAIT_MS = 30_000
 
 
-def until(page: Page, condition: str) -> None:
+def until(page: Page, condition: str, wait_ms: int = WAIT_MS) -> None:
     """Wait for a JavaScript condition, asked once per drawn frame.
 
     Not `wait_for_function`: it evaluates inside the page, where the page's own security policy forbids it.
@@ -26,7 +26,7 @@ def until(page: Page, condition: str) -> None:
             };
             ask();
         })""".replace("CONDITION", condition)
-        .replace("LIMIT", str(WAIT_MS))
+        .replace("LIMIT", str(wait_ms))
         .replace("TEXT", json.dumps(condition))
     )
 

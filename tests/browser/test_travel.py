@@ -1,0 +1,169 @@
+"""The time-travel page: an operator scrubs through a past stretch and sees what was, tick for tick."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import ROOT, WORLD_UNITS, running
+from tests.browser.page import live, until
+
+Visit = Callable[..., Page]
+
+TOKEN = "an operator's token of thirty-two bytes"
+# Position's step on the wire, in games/frontier.
+STEP = 1 / 64
+# It is rebuilt by a process that gives way to all others.
+PATIENCE_MS = 180_000
+THERE = "everstep.state.past.digest !== null"
+SEEN = """() => Object.fromEntries([...everstep.state.past.entities()].map(
+    (e) => [e.handle, [e.kind, e.is.Position.x, e.is.Position.y, e.is.Health?.hp ?? null]]))"""
+
+
+class World:
+    """A frontier that runs, whose past can be asked for."""
+
+    def __init__(self, url: str, data: Path) -> None:
+        self.url = url
+        self.data = data
+
+    def replayed(self, tick: int, export: Path) -> tuple[str, dict[str, Any]]:
+        """The digest of a tick, and its entities by handle, as `everstep replay` tells them."""
+        words = ["replay", "--game", "games.frontier", "--data", str(self.data), "--to", str(tick), "--export", export]
+        command = [sys.executable, "-m", "server", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        entities = (json.loads(line) for line in export.read_text().splitlines())
+        return json.loads(done.stdout)["digest"], {str(e["handle"]): e for e in entities if "Position" in e}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Every checkpoint is kept, so that the whole past can be reached."""
+    data = tmp_path_factory.mktemp("past")
+    environment = {
+        "EVERSTEP_TRAVEL__TOKEN": TOKEN,
+        "EVERSTEP_TRAVEL__TIMEOUT_S": "600",
+        "EVERSTEP_STORE__CHECKPOINT_EVERY_S": "1",
+        "EVERSTEP_STORE__CHECKPOINTS_KEPT": "1000",
+        **{f"EVERSTEP_WORLD__{side}": str(WORLD_UNITS) for side in ("WIDTH", "HEIGHT")},
+    }
+    with running(data, environment, "--bots", "4") as url:
+        yield World(url, data)
+
+
+def travel(visit: Visit, world: World) -> Page:
+    page = visit(f"/travel.html#token={TOKEN}", world.url)
+    until(page, THERE, PATIENCE_MS)
+    return page
+
+
+def scrub(page: Page, tick: int) -> dict[str, Any]:
+    """Take the slider to a tick; what is seen there, by handle."""
+    page.locator("#slider").fill(str(tick))
+    until(page, f"everstep.state.past.time === {tick} && !everstep.state.playing")
+    seen: dict[str, Any] = page.evaluate(SEEN)
+    return seen
+
+
+def reach(page: Page) -> tuple[int, int]:
+    first, last = page.evaluate("[everstep.state.past.begin, everstep.state.past.last]")
+    return first, last
+
+
+def ticked(page: Page, ticks: int) -> None:
+    until(page, f"everstep.client.stats().tick > {ticks}")
+
+
+def test_positions_at_a_tick_are_those_of_a_replay(visit: Visit, world: World, tmp_path: Path) -> None:
+    player = visit("/?play=1&name=Ada", world.url)
+    live(player)
+    player.keyboard.down("d")
+    ticked(player, 160)
+    player.keyboard.up("d")
+    page = travel(visit, world)
+    first, last = reach(page)
+    assert last - first > 100
+    middle = (first + last) // 2
+    # There, back, and there again: by deltas, from keyframes, and over them.
+    seen = {tick: scrub(page, tick) for tick in (last, first, middle, middle + 1)}
+    assert scrub(page, middle) == seen[middle]
+    assert scrub(page, last) == seen[last]
+    moved = [h for h in seen[first].keys() & seen[last].keys() if seen[first][h] != seen[last][h]]
+    assert len(moved) > 5
+    for tick, shown in seen.items():
+        digest, entities = world.replayed(tick, tmp_path / "export.jsonl")
+        assert shown.keys() == entities.keys()
+        for handle, (kind, x, y, hp) in shown.items():
+            was = entities[handle]
+            assert was["archetype"] == kind
+            assert abs(was["Position"]["x"] - x) <= STEP / 2, (tick, handle)
+            assert abs(was["Position"]["y"] - y) <= STEP / 2, (tick, handle)
+            assert hp is None or abs(was["Health"]["hp"] - hp) <= 0.5
+        if tick == last:
+            assert page.evaluate("everstep.state.past.digest") == digest
+            expect(page.locator("#status")).to_contain_text(digest)
+
+
+def test_it_plays_steps_and_is_drawn(visit: Visit, world: World) -> None:
+    page = travel(visit, world)
+    first, last = reach(page)
+    scrub(page, first)
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="One tick on").click()
+    until(page, f"everstep.state.past.time === {first + 2}")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#when")).to_contain_text(f"tick {first + 1} ")
+    page.get_by_label("Speed").select_option("8")
+    page.get_by_role("button", name="Play or pause").click()
+    until(page, f"everstep.state.past.time === {last} && !everstep.state.playing", PATIENCE_MS)
+    until(page, "everstep.scene.drawn > 5")
+    players = page.locator("#players button")
+    expect(players).not_to_have_count(0)
+    expect(page.locator("#said li")).not_to_have_count(0)
+    # Who is followed stays in the middle.
+    handle = int(re.sub(r"\D", "", players.first.locator("small").inner_text()))
+    players.first.click()
+    at = scrub(page, (first + last) // 2).get(str(handle))
+    assert at is not None
+    until(page, f"Math.abs(everstep.focus.x - {at[1]}) < 0.01 && Math.abs(everstep.focus.y - {at[2]}) < 0.01")
+
+
+def test_a_window_holds_less_than_the_whole(visit: Visit, world: World) -> None:
+    page = travel(visit, world)
+    whole = scrub(page, reach(page)[1])
+    page.evaluate("Object.assign(everstep.focus, { x: 0, y: 0 })")
+    page.get_by_label("only near the middle").check()
+    page.get_by_role("button", name="Rebuild").click()
+    until(page, f"{THERE} && everstep.state.past.view.entities.size < {len(whole)}", PATIENCE_MS)
+    near = scrub(page, reach(page)[1])
+    assert near == {h: e for h, e in whole.items() if e[1] <= 128 and e[2] <= 128}
+
+
+def test_without_the_token_the_door_stays_shut(visit: Visit, world: World, trouble: list[str]) -> None:
+    page = visit("/travel.html", world.url)
+    door = page.get_by_role("dialog", name="Time travel")
+    door.get_by_label("Token").fill("a guess")
+    door.get_by_role("button", name="Open").click()
+    expect(door.get_by_role("alert")).to_contain_text("this takes the token")
+    # The browser's own word on the 401.
+    assert [t for t in trouble if "401" not in t] == []
+    trouble.clear()
+    door.get_by_label("Token").fill(TOKEN)
+    door.get_by_role("button", name="Open").click()
+    until(page, THERE, PATIENCE_MS)
+    expect(door).to_be_hidden()
+
+
+def test_where_it_is_off_the_page_says_so(visit: Visit, trouble: list[str]) -> None:
+    page = visit(f"/travel.html#token={TOKEN}")
+    expect(page.get_by_role("alert")).to_contain_text("time travel is off here")
+    assert all("403" in t for t in trouble)
+    trouble.clear()
