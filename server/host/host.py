@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import structlog
 
 from server.host.pacer import Pacer, TickTime
@@ -181,6 +182,9 @@ class ShardHost:
         else:
             self._publish_frames(frames)
         held.receipts, held.posted, held.taken = effects.receipts, effects.mail, inputs.mail
+        if self.inbox.repeated.size:
+            # Applied before: told again, once this tick's turn comes, and so that of the tick that applied them.
+            held.receipts = np.concatenate([held.receipts, self.inbox.repeated])
         # What has nothing to wait with does not wait: a quiet world keeps nothing, however long its store is away.
         if held.anything:
             self._held.append(held)

@@ -7,7 +7,7 @@ visible order, leaves, end of tick, frame.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,14 @@ class RegionMachine:
     def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         """(n,) int64 last applied sequence numbers, -1 for strangers."""
         return self.sessions.seqs(sessions)
+
+    def attending(self) -> Collection[int]:
+        """The sessions that are here."""
+        return self.sessions.ids
+
+    def find(self, session: int, player: bytes) -> bytes | None:
+        """A record of KNOWN, as bytes: of this session, or else of the one that this account plays."""
+        return self.sessions.of(session, player)
 
     def step(self, inputs: TickInput) -> Effects:
         """One tick. A session's command counts only while its entity lives; its sequence number counts always."""

@@ -73,6 +73,19 @@ class Sessions:
         at = int(np.searchsorted(self._table["session"], np.uint64(session)))
         self._table = np.insert(self._table, at, np.array((session, row, generation, 0, player, name), _RECORD))
 
+    @property
+    def ids(self) -> frozenset[int]:
+        """Who is here."""
+        return frozenset(self._table["session"].tolist())
+
+    def of(self, session: int, player: bytes) -> bytes | None:
+        """A record of KNOWN, as bytes: of this session, or else of the one that this account plays; None: neither."""
+        known = self.known()
+        found = known[(known["session"] == session) | ((known["player"] == player) & (player != b""))]
+        # Numbers first: an account may have a session elsewhere that is just leaving.
+        found = found[np.argsort(found["session"] != session, kind="stable")]
+        return found[0].tobytes() if found.size else None
+
     def known(self) -> Records:
         """(n,) records of KNOWN: everyone who is here."""
         known = np.zeros(self._table.size, KNOWN)

@@ -37,10 +37,17 @@ class Inbox:
         self.depth = 0
         # Reason -> commands dropped since the start.
         self.dropped: Counter[str] = Counter()
+        # Records of PROCESSED: reliable commands that the last `take` found applied before. Who sent them again has not
+        # heard of it.
+        self.repeated: Records = NOTHING.processed
+        self._reliable = np.array([kind for kind, shape in shapes.items() if shape.reliable], np.int64)
 
     def offer(self, data: bytes) -> bool:
         """Take a command batch as `encode_batches` wrote it. False: the game's did not fit. Raises BatchError."""
-        batches = decode_batches(data, self._shapes)
+        return self.admit(decode_batches(data, self._shapes))
+
+    def admit(self, batches: Mapping[int, Records]) -> bool:
+        """Take command batches. False: the game's did not fit."""
         n = sum(len(records) for kind, records in batches.items() if kind not in _SYSTEM)
         fits = n == 0 or self.depth + n <= self._commands_max
         for kind, records in batches.items():
@@ -58,6 +65,7 @@ class Inbox:
 
     def take(self, high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]]) -> TickInput:
         """This tick's input. `high_water`: Machine.high_water."""
+        self.repeated = NOTHING.processed
         if not self._waiting:
             return NOTHING
         arrived = {kind: _join(parts) for kind, parts in sorted(self._waiting.items())}
@@ -91,6 +99,10 @@ class Inbox:
         old = (seq.astype(np.int64) <= applied) & ~stranger
         self.dropped["unknown_session"] += int(np.count_nonzero(stranger))
         self.dropped["duplicate"] += int(np.count_nonzero(old | (repeated & ~stranger)))
+        again = np.flatnonzero(old & np.isin(kinds, self._reliable)) if old.any() else ()
+        if len(again):
+            self.repeated = np.zeros(len(again), PROCESSED)
+            self.repeated["session"], self.repeated["seq"] = session[again], seq[again]
         fresh = ~(stranger | old | repeated)
         session, seq, kinds, places = session[fresh], seq[fresh], kinds[fresh], places[fresh]
         if not session.size:

@@ -8,7 +8,7 @@ and carries out the effects after; the machine knows neither journal nor network
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -195,6 +195,15 @@ class Machine(Protocol):
 
     def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         """(n,) int64: last sequence number applied for each session, -1 for a session it does not know."""
+
+    def attending(self) -> Collection[int]:
+        """The sessions that are here."""
+
+    def find(self, session: int, player: bytes) -> bytes | None:
+        """What is known of this session, or else of the one that this account plays: for whoever takes it over.
+
+        None where neither is here. An empty `player` is nobody's.
+        """
 
     def step(self, inputs: TickInput) -> Effects:
         """Advance by one tick."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from server.shard.checkpoint import Chunk, Manifest
 from server.shard.journal import JournalRecord
@@ -136,8 +136,27 @@ def frames_topic(shard: int) -> str:
 
 
 def commands_topic(shard: int) -> str:
-    """Where a shard listens for command batches."""
+    """Where a shard listens for command batches that are nobody's stream: an operator's orders."""
     return f"commands/{shard}"
+
+
+def uplink_topic(shard: int) -> str:
+    """Where a shard listens for gateways' batches (server/shard/uplink.py)."""
+    return f"uplink/{shard}"
+
+
+def links_topic(gateway: int) -> str:
+    """Where a gateway hears how far shards have received its batches."""
+    return f"links/{gateway}"
+
+
+def sessions_topic(gateway: int) -> str:
+    """Where a gateway hears of sessions: who has one that it seeks, and that another gateway has one of its own."""
+    return f"sessions/{gateway}"
+
+
+# Where every shard hears which session a gateway seeks.
+SEEK_TOPIC: Final = "seek"
 
 
 def receipts_topic(shard: int) -> str:

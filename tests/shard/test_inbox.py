@@ -283,3 +283,19 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 TestModel = Model.TestCase
+
+
+def test_a_reliable_command_that_was_applied_and_comes_again_is_told_of_and_no_other_is():
+    inbox, books = inbox_of(), Books(1, 2)
+    # Of session 1: move, buy, say, move, buy; of session 2: buy under 3 and 6.
+    first = [order(1, q) for q in range(1, 6)] + [order(2, 3)]
+    inbox.offer(batch(SHAPES, first))
+    books.take(inbox)
+    assert not inbox.repeated.size
+    bought = [(s, q) for name, s, q, _ in first if name == "buy"]
+    # Twice within one tick, and one that is new, and one of a stranger: they are told of as ever, or not at all.
+    inbox.offer(batch(SHAPES, [*first, order(1, 6), order(1, 7), order(1, 7), order(9, 3)]))
+    books.take(inbox)
+    assert inbox.repeated.tolist() == bought
+    books.take(inbox)
+    assert not inbox.repeated.size

@@ -45,6 +45,12 @@ class Gossip:
     def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         return np.where(sessions == 1, self.seq, -1).astype(np.int64)
 
+    def attending(self) -> tuple[int, ...]:
+        return ()
+
+    def find(self, session: int, player: bytes) -> bytes | None:
+        return None
+
     def step(self, inputs: TickInput) -> Effects:
         self.replay(inputs)
         return Effects(self.tick, b"", NOTHING.processed, self.post.posted)

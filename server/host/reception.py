@@ -1,0 +1,184 @@
+"""The reception: gateways' batches into a shard's inbox, and whose sessions are here.
+
+A gateway that speaks for a session has it: it says when the player is away, waits for them, and says when they leave
+for good. A gateway that falls silent has nothing any more: its players are away, any gateway may speak for them
+from then on, and who is not spoken for when the grace time is over leaves.
+
+Nothing of this is state. A host that starts anew has heard of nobody, so everyone has the grace time to be heard of.
+What follows from it (PRESENCE, LEAVE) goes through the inbox and the journal as if a gateway had sent it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgpack
+import numpy as np
+import structlog
+
+from server.shard.errors import BatchError
+from server.shard.inbox import Inbox
+from server.shard.machine import JOIN, LEAVE, PRESENCE, Machine, Records, decode_batches
+from server.shard.ports import SEEK_TOPIC, Bus, Clock, links_topic, sessions_topic, uplink_topic
+from server.shard.uplink import Incoming, Packet
+
+_log = structlog.get_logger(__name__)
+
+# Seconds that a claim on a session that is not here is kept: its JOIN may wait for a tick.
+_CLAIM_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptionOptions:
+    """See config/settings.py for meaning and units."""
+
+    gateway_silence_s: float = 2.0
+    grace_s: float = 30.0
+    sweep_s: float = 0.5
+
+
+@dataclass(slots=True)
+class _Gateway:
+    heard_s: float
+    incoming: Incoming = field(default_factory=Incoming)
+
+
+@dataclass(slots=True)
+class _Claim:
+    gateway: int
+    # When it spoke for the session last, or the session was seen here last.
+    at_s: float
+
+
+class Reception:
+    """One shard's. `sweep` before each tick."""
+
+    def __init__(self, machine: Machine, inbox: Inbox, bus: Bus, clock: Clock, options: ReceptionOptions) -> None:
+        self._machine = machine
+        self._inbox = inbox
+        self._bus = bus
+        self._clock = clock
+        self._options = options
+        self._gateways: dict[int, _Gateway] = {}
+        self._claims: dict[int, _Claim] = {}
+        # Session -> since when nobody speaks for it.
+        self._away: dict[int, float] = {}
+        self._swept_s = clock.now_s()
+        # What happened since the start: gateways that fell silent, sessions that were left alone for too long.
+        self.counts: Counter[str] = Counter()
+        self._unsubscribe = [
+            bus.subscribe(uplink_topic(machine.shard), self._on_packet),
+            bus.subscribe(SEEK_TOPIC, self._on_seek),
+        ]
+
+    def close(self) -> None:
+        """Listen no more."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+
+    # -- batches -------------------------------------------------------------------
+
+    def _on_packet(self, data: bytes) -> None:
+        try:
+            packet = Packet.decode(data)
+        except BatchError as error:
+            _log.warning("packet refused", shard=self._machine.shard, reason=str(error))
+            return
+        now_s = self._clock.now_s()
+        gateway = self._gateways.get(packet.gateway)
+        if gateway is None:
+            gateway = self._gateways[packet.gateway] = _Gateway(now_s)
+        gateway.heard_s = now_s
+        batch = gateway.incoming.hear(packet)
+        while batch is not None and self._take(packet.gateway, batch):
+            batch = gateway.incoming.took()
+        answer = gateway.incoming.answer(self._machine.shard, packet, self._inbox.room)
+        self._bus.publish(links_topic(packet.gateway), answer.encode())
+
+    def _take(self, gateway: int, data: bytes) -> bool:
+        """False: the inbox has no room. The gateway will send it again, and what was taken of it does no harm twice."""
+        try:
+            batches = decode_batches(data, self._machine.shapes)
+        except BatchError as error:
+            _log.warning("command batch refused", shard=self._machine.shard, reason=str(error))
+            return True
+        for kind in (JOIN, PRESENCE, LEAVE):
+            if kind in batches:
+                spoken_for = self._attend(gateway, kind, batches[kind])
+                if spoken_for.size:
+                    batches[kind] = spoken_for
+                else:
+                    del batches[kind]
+        return self._inbox.admit(batches)
+
+    def _attend(self, gateway: int, kind: int, records: Records) -> Records:
+        """Note for whom the gateway speaks; the records without those of sessions that are another's by now."""
+        now_s = self._clock.now_s()
+        mine = np.ones(records.size, np.bool_)
+        for i, record in enumerate(records.tolist()):
+            session = record[0]
+            claim = self._claims.get(session)
+            other = claim is not None and claim.gateway != gateway
+            if kind == JOIN or (kind == PRESENCE and record[2]):
+                if claim is not None and other:
+                    self._bus.publish(sessions_topic(claim.gateway), msgpack.packb(["taken", session]))
+                self._claims[session] = _Claim(gateway, now_s)
+            elif other:
+                # It was resumed elsewhere; that its player is away from here says nothing.
+                mine[i] = False
+            elif kind == LEAVE:
+                self._claims.pop(session, None)
+            else:
+                self._claims[session] = _Claim(gateway, now_s)
+        return records if mine.all() else records[mine]
+
+    # -- who is here ---------------------------------------------------------------
+
+    def _on_seek(self, data: bytes) -> None:
+        """A gateway asks who has a session, or an account's."""
+        try:
+            gateway, session, player = msgpack.unpackb(data)
+            found = self._machine.find(session, player)
+        except (ValueError, TypeError) as error:
+            _log.warning("search refused", shard=self._machine.shard, reason=str(error))
+            return
+        if found is not None:
+            self._bus.publish(sessions_topic(gateway), msgpack.packb(["found", self._machine.shard, found]))
+
+    def sweep(self) -> None:
+        """Now and then: who has fallen silent, who has been left alone for too long."""
+        now_s = self._clock.now_s()
+        if now_s - self._swept_s < self._options.sweep_s:
+            return
+        self._swept_s = now_s
+        silent = {
+            g for g, gateway in self._gateways.items() if now_s - gateway.heard_s > self._options.gateway_silence_s
+        }
+        for gateway in sorted(silent):
+            del self._gateways[gateway]
+            self.counts["gateway_silent"] += 1
+            _log.warning("gateway fell silent", shard=self._machine.shard, gateway=gateway)
+        here = self._machine.attending()
+        alone = []
+        for session, claim in tuple(self._claims.items()):
+            if session in here:
+                claim.at_s = now_s
+            if claim.gateway in silent:
+                del self._claims[session]
+                alone.append(session)
+            elif now_s - claim.at_s > _CLAIM_S:
+                del self._claims[session]
+        self._order(PRESENCE, (session for session in alone if session in here))
+        self._away = {s: self._away.get(s, now_s) for s in sorted(here) if s not in self._claims}
+        over = [s for s, since_s in self._away.items() if now_s - since_s > self._options.grace_s]
+        self.counts["grace_over"] += len(over)
+        self._order(LEAVE, over)
+
+    def _order(self, kind: int, sessions: Iterable[int]) -> None:
+        """Presence with the lowest number, so that a gateway's own word in the same tick counts instead."""
+        shape = self._machine.shapes[kind]
+        records = [(session, 0) + (0,) * len(shape.args) for session in sorted(sessions)]
+        if records:
+            self._inbox.admit({kind: np.array(records, shape.dtype)})

@@ -1,0 +1,174 @@
+"""Who speaks for a session, and what becomes of those for whom nobody does."""
+
+from collections.abc import Sequence
+
+import msgpack
+import numpy as np
+import pytest
+
+from server.bus.memory import MemoryBus
+from server.host.reception import Reception, ReceptionOptions
+from server.shard.inbox import Inbox
+from server.shard.machine import JOIN, LEAVE, PRESENCE, encode_batches
+from server.shard.ports import SEEK_TOPIC, links_topic, sessions_topic, uplink_topic
+from server.shard.uplink import UNKNOWN, Answer, Outgoing
+from tests.support.clock import VirtualClock
+from tests.support.pasture import REGION, pasture
+
+SHARD = REGION.id
+HERE, GONE = 1, 0
+
+
+class Desk:
+    """A pasture's reception, and gateways before it."""
+
+    def __init__(self, inbox_max=1000):
+        self.machine, self.bus, self.clock = pasture(), MemoryBus(), VirtualClock(100.0)
+        self.inbox = Inbox(self.machine.shapes, inbox_max, 8)
+        self.reception = Reception(self.machine, self.inbox, self.bus, self.clock, ReceptionOptions())
+        self.links = {g: Outgoing(g) for g in (1, 2)}
+        self.answers, self.told = {1: [], 2: []}, {1: [], 2: []}
+        # (kind, session, arguments) of what ticks were given, in order.
+        self.given = []
+        for gateway in self.links:
+            self.bus.subscribe(
+                links_topic(gateway), lambda data, g=gateway: self.answers[g].append(Answer.decode(data))
+            )
+            self.bus.subscribe(
+                sessions_topic(gateway), lambda data, g=gateway: self.told[g].append(msgpack.unpackb(data))
+            )
+
+    def send(self, gateway, *orders):
+        """Orders: (kind, session, seq, *arguments)."""
+        kinds: Sequence[int] = sorted({kind for kind, *_ in orders})
+        batches = {
+            k: np.array([tuple(rest) for kind, *rest in orders if kind == k], self.machine.shapes[k].dtype)
+            for k in kinds
+        }
+        now_s = self.clock.now_s()
+        self.bus.publish(uplink_topic(SHARD), self.links[gateway].send(encode_batches(batches), now_s))
+        for answer in self.answers[gateway]:
+            self.links[gateway].hear(answer, now_s)
+
+    def tick(self, *, alive=(1, 2)):
+        """Half a second."""
+        self.clock.work(0.5)
+        for gateway in alive:
+            for data in self.links[gateway].due(self.clock.now_s()):
+                self.bus.publish(uplink_topic(SHARD), data)
+        self.reception.sweep()
+        inputs = self.inbox.take(self.machine.high_water)
+        for kind, records in inputs.batches.items():
+            self.given += [(kind, r[0], *r[2:]) for r in records.tolist()]
+        self.machine.step(inputs)
+
+    def ticks(self, seconds, **options):
+        for _ in range(round(seconds * 2)):
+            self.tick(**options)
+
+    def join(self, gateway, *sessions):
+        self.send(gateway, *((JOIN, s, 0, b"player%d" % s, b"Ada") for s in sessions))
+        self.tick()
+        self.given.clear()
+
+
+def test_batches_reach_the_inbox_once_and_are_answered():
+    desk = Desk()
+    desk.join(1, 7)
+    assert desk.machine.attending() == {7}
+    assert {(a.stream, a.received) for a in desk.answers[1]} == {(1, 1)}
+    for data in desk.links[1].due(desk.clock.now_s() + 10):
+        desk.bus.publish(uplink_topic(SHARD), data)
+    desk.tick()
+    assert desk.given == []
+
+
+def test_a_session_that_a_gateway_speaks_for_stays_for_as_long_as_the_gateway_likes():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.send(1, (PRESENCE, 7, 1, GONE))
+    desk.ticks(300)
+    assert desk.given == [(PRESENCE, 7, GONE)]
+    desk.send(1, (LEAVE, 7, 0))
+    desk.tick()
+    assert desk.machine.attending() == set()
+
+
+def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_time_is_over():
+    desk = Desk()
+    desk.join(1, 7, 8)
+    desk.ticks(3.5, alive=(2,))
+    assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE)]
+    # One of them is resumed at another gateway.
+    desk.ticks(20, alive=(2,))
+    desk.send(2, (PRESENCE, 8, 1, HERE))
+    desk.ticks(20, alive=(2,))
+    assert desk.given[2:] == [(PRESENCE, 8, HERE), (LEAVE, 7)]
+    desk.ticks(100, alive=(2,))
+    assert desk.machine.attending() == {8}
+
+
+def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
+    desk = Desk()
+    desk.join(1, 7, 8)
+    # The shard comes back in another process.
+    desk.reception.close()
+    desk.reception = Reception(desk.machine, desk.inbox, desk.bus, desk.clock, ReceptionOptions())
+    desk.ticks(20)
+    assert desk.answers[1][-1].received == UNKNOWN
+    assert desk.links[1].hear(desk.answers[1][-1], desk.clock.now_s())
+    desk.send(1, (PRESENCE, 7, 1, HERE))
+    desk.ticks(20)
+    assert desk.given == [(PRESENCE, 7, HERE), (LEAVE, 8)]
+
+
+def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_more():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.send(2, (PRESENCE, 7, 1, HERE))
+    assert desk.told == {1: [["taken", 7]], 2: []}
+    desk.tick()
+    # What the first still says of it is old.
+    desk.send(1, (PRESENCE, 7, 9, GONE), (LEAVE, 7, 0))
+    desk.tick()
+    assert desk.given == [(PRESENCE, 7, HERE)]
+    # The first falls silent: that is nothing to this session.
+    desk.ticks(60, alive=(2,))
+    assert desk.machine.attending() == {7}
+
+
+@pytest.mark.parametrize(
+    ("session", "player", "found"),
+    [(7, b"", 7), (7, b"player8", 7), (0, b"player8", 8), (9, b"player8", 8), (9, b"", None), (9, b"player", None)],
+)
+def test_a_session_is_found_by_its_number_or_by_its_account(session, player, found):
+    desk = Desk()
+    desk.join(1, 7, 8)
+    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player]))
+    if found is None:
+        assert desk.told[2] == []
+    else:
+        [[word, shard, known]] = desk.told[2]
+        assert (word, shard) == ("found", SHARD)
+        assert known == desk.machine.find(found, b"")
+
+
+def test_what_does_not_fit_comes_again_and_is_taken_once():
+    desk = Desk(inbox_max=2)
+    desk.join(1, 7)
+    move = list(desk.machine.shapes)[[c.name for c in desk.machine.shapes.values()].index("Say")]
+    desk.send(1, *((move, 7, n, b"x") for n in (1, 2)))
+    desk.send(1, *((move, 7, n, b"x") for n in (3, 4)))
+    assert desk.answers[1][-1].room == 0
+    desk.ticks(2)
+    assert [g[0] for g in desk.given] == [move] * 4
+    assert desk.machine.high_water(np.array([7], np.uint64)).tolist() == [4]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x94\x09\x01\x01\xc4\x01\xc1"])
+def test_what_makes_no_sense_is_passed_over(data):
+    desk = Desk()
+    desk.bus.publish(uplink_topic(SHARD), data)
+    desk.bus.publish(SEEK_TOPIC, data)
+    desk.join(1, 7)
+    assert desk.machine.attending() == {7}
