@@ -11,6 +11,7 @@ from bench import crash_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
+from bench import mail as mail_bench
 from bench import peer as peer_bench
 from bench import receipts as receipts_bench
 from bench import replay as replay_bench
@@ -149,6 +150,33 @@ def receipts(
     for run in done:
         for reason in run.figures["reasons"]:
             console.print(f"[red]{reason}", markup=True)
+    raise typer.Exit(1 if any(run.failed for run in done) else 0)
+
+
+@app.command()
+def mail(
+    letters: Annotated[int, typer.Option(min=1, max=512, help="Letters of each shard in each tick.")] = 200,
+    size: Annotated[int, typer.Option("--bytes", min=16, max=4096, help="Bytes of a letter.")] = 200,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks in which they write.")] = 400,
+    hz: Annotated[float, typer.Option(min=1, max=60, help="Ticks per second, where they are paced.")] = 20.0,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """Two shards write to each other, journalled: letters per second, and ticks that a letter takes."""
+    done = [mail_bench.run(mail_bench.MailBenchOptions(letters, size, ticks, hz)) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    for key in ("lost", "doubled", "diverged"):
+        figures[key] = sum(run.figures[key] for run in done)
+    plots = [
+        Plot(
+            "From the tick that sends to the tick that takes",
+            _named([[n * 1000 / hz for n in run.latency_ticks] for run in done]),
+            distribution=True,
+        ),
+        Plot("A tick", _named([run.took_ms for run in done])),
+    ]
+    _finish(f"mail, {letters} letters per tick", figures, plots, json, report)
     raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 
