@@ -1,7 +1,7 @@
 """The region machine: one tick of a bounded area of the world, from commands to frame.
 
-Order within a tick, whatever the game: joins and presence, the game's systems in their
-visible order, leaves, end of tick, frame.
+Order within a tick, whatever the game: arrivals over borders, joins and presence, the game's systems in their
+visible order, leaves, departures over borders, mail, end of tick, frame.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
-from server.regions.frame import BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.atlas import Atlas
+from server.regions.borders import Arrivals, Borders
+from server.regions.frame import ARRIVED, BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.letters import Letters
 from server.regions.sessions import Sessions
-from server.shard.errors import CaptureRefused, MailError
+from server.shard.errors import BatchError, CaptureRefused, MailError
 from server.shard.machine import (
     DROP_LETTER,
     JOIN,
@@ -33,11 +36,13 @@ from server.shard.machine import (
     Terms,
     TickInput,
     command_shapes,
+    decode_batches,
     differences,
     empty_records,
+    encode_batches,
 )
-from server.shard.mail import REFUSAL, Letter, Post, unwrap_refusal
-from server.sim.component import Rows
+from server.shard.mail import FOLLOW, HANDOFF, REFUSAL, Lane, Letter, Post, unwrap_refusal
+from server.sim.component import NO_ARCHETYPE, Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
 from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
@@ -46,14 +51,40 @@ from server.sim.migrate import migrate, path
 _NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
+class _Turn(NamedTuple):
+    """What a tick came to, for its frame."""
+
+    # What systems saw and emitted.
+    tick: Tick
+    # Records of BOUND.
+    bound: Records
+    refused: list[tuple[int, str]]
+    # Records of DEPARTED and ARRIVED.
+    departed: Records
+    arrived: Records
+
+
 class RegionMachine:
-    """A game's region as a Machine. `seed` names the world; `digest_every_ticks`: how often frames carry a digest."""
+    """A game's region as a Machine.
+
+    `seed` names the world; `digest_every_ticks`: how often frames carry a digest; `atlas`: the regions of the world,
+    this one among them, which without it is all there is.
+    """
 
     def __init__(
-        self, game: Game, region: RegionSpec, *, seed: int, tick_rate_hz: float, digest_every_ticks: int = 20
+        self,
+        game: Game,
+        region: RegionSpec,
+        *,
+        seed: int,
+        tick_rate_hz: float,
+        digest_every_ticks: int = 20,
+        atlas: Atlas | None = None,
     ) -> None:
         self.game = game
         self.region = region
+        self.atlas = atlas or Atlas([region])
+        assert self.atlas[region.id] == region, f"region {region.id} is another one in the atlas"
         self.seed = seed
         self.dt = 1.0 / tick_rate_hz
         self._terms: Terms = {
@@ -66,20 +97,28 @@ class RegionMachine:
             "height": float(region.height),
             "entities_max": region.entities_max,
         }
+        if len(self.atlas) > 1:
+            self._terms = {**self._terms, "atlas": f"{self.atlas.digest():016x}"}
+        # Rows of two regions have the same numbers: drawn by these alone, the regions would look the same.
+        self._place = f"@{region.id}" if len(self.atlas) > 1 else ""
         self._digest_every = digest_every_ticks
         self._shapes = command_shapes(game.schema)
         self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
         self._reliable = [c for c in game.commands if c.reliable]
         self._event_ids = {e: i for i, e in enumerate(game.events)}
         self._tick = 0
-        self.world = game.world(region.entities_max, region.bounds)
+        self.world = game.world(
+            region.entities_max, region.bounds, limits=self.atlas.limits if self._place else None, region=region.id
+        )
         self.sessions = Sessions()
         self.post = Post(region.id)
+        self.borders = Borders(game, self.atlas, region.id)
+        self._game_mail = Letters(game, self.atlas, region.id)
         setup = self._tick_context({})
         setup.system = "setup"
         game.setup(self.world, setup)
         self.world.end_tick()
-        self._frames = FrameBuilder(game, self.world)
+        self._frames = FrameBuilder(game, self.world, region.margin)
         # Ticks were replayed: the frames' memory of what replicas have is of before.
         self._unseen = False
 
@@ -127,7 +166,7 @@ class RegionMachine:
         if self._unseen:
             self._frames.reset()
             self._unseen = False
-        tick, bound, refused = self._advance(inputs)
+        tick, bound, refused, departed, arrived = self._advance(inputs)
         # Heard by those who are owners now, before the end of tick clears the dead.
         events = [e for emitted in tick.emitted for e in self._events(emitted)]
         self.world.end_tick()
@@ -146,6 +185,8 @@ class RegionMachine:
             acks=inputs.processed,
             events=events,
             digest=digest,
+            departed=departed,
+            arrived=arrived,
         )
         return Effects(self._tick, frame.encode(), self._receipts(tick), self.post.posted)
 
@@ -177,10 +218,11 @@ class RegionMachine:
         ).encode()
 
     def capture(self, spare: Capture | None = None) -> Capture:
-        """World, sessions and mail, copied. `spare`: an earlier capture that nobody reads any more, to write over."""
+        """All of the state, copied. `spare`: an earlier capture that nobody reads any more, to be written over."""
         arrays = self.world.capture(spare.arrays if spare else None)
         arrays.update(self.sessions.capture())
         arrays.update(self.post.capture())
+        arrays.update(self.borders.capture())
         return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
     def adopt(self, capture: Capture) -> None:
@@ -190,15 +232,18 @@ class RegionMachine:
             raise CaptureRefused(
                 f"a state of {capture.game} {capture.simulation}, and this is version {self.game.version}"
             )
-        own = {name: a for name, a in capture.arrays.items() if not name.startswith(("@sessions.", "@mail."))}
+        others = ("@sessions.", "@mail.", "@borders.")
+        own = {name: a for name, a in capture.arrays.items() if not name.startswith(others)}
         sessions, post = Sessions(), Post(self.region.id)
+        borders = Borders(self.game, self.atlas, self.region.id)
         post.adopt(capture.arrays)
         try:
+            borders.adopt(capture.arrays)
             sessions.adopt(capture.arrays, self.world.capacity)
             self.world.adopt(own)
         except SnapshotError as error:
             raise CaptureRefused(f"not a state of {self.game.name} {self.game.version}: {error}") from error
-        self.sessions, self.post = sessions, post
+        self.sessions, self.post, self.borders = sessions, post, borders
         self._tick = capture.tick
         self._frames.reset()
         self._unseen = False
@@ -214,8 +259,9 @@ class RegionMachine:
         return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
-        """64 bits over tick, sessions, mail and world."""
-        return self.world.digest(seed=self.post.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick)))
+        """64 bits over tick, sessions, borders, mail and world."""
+        own = zlib.crc32(self.sessions.to_bytes(), self._tick)
+        return self.world.digest(seed=self.post.digest(seed=self.borders.digest(seed=own)))
 
     def _check_origin(self, capture: Capture) -> None:
         if capture.game != self.game.name:
@@ -229,23 +275,30 @@ class RegionMachine:
 
     # -- the parts of a tick --------------------------------------------------
 
-    def _advance(self, inputs: TickInput) -> tuple[Tick, Records, list[tuple[int, str]]]:
-        """A tick up to its end: what systems saw and emitted, who was bound, who was refused."""
+    def _advance(self, inputs: TickInput) -> _Turn:
+        """A tick up to its end."""
         self._tick += 1
         tick = self._tick_context({})
         self.post.take(self._tick, inputs.mail, inputs.acks)
         self._letters(inputs.batches)
-        self._mail(inputs.mail)
+        came, followers = self._take_mail(tick, inputs.mail)
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
-        self._presence(tick, inputs.batches.get(PRESENCE))
+        self._presence(tick, _both(followers.get(PRESENCE), inputs.batches.get(PRESENCE)))
         tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
         for system in self.game.systems:
             tick.system = system.__name__
             system(self.world, tick)
         self.sessions.applied(inputs.processed)
-        self._leave(tick, inputs.batches.get(LEAVE))
-        refused += self._removed()
-        return tick, bound, refused
+        self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
+        refused += came.refused + self._removed()
+        self._send_after(followers, inputs.batches)
+        arrived = np.concatenate(came.arrived) if came.arrived else _NOBODY_CAME
+        departed = self.borders.depart(self.world, self.sessions, self.post, self._tick, stay=arrived["row"])
+        self._game_mail.send(tick.sent, self.world, self.borders, self.post)
+        self.borders.expire(self._tick)
+        if came.bound:
+            bound = np.concatenate([np.array(came.bound, BOUND), bound])
+        return _Turn(tick, bound, refused, departed, arrived[self.world.archetype[arrived["row"]] != NO_ARCHETYPE])
 
     def _letters(self, batches: Mapping[int, Records]) -> None:
         """What an operator wants done with dead letters."""
@@ -254,25 +307,77 @@ class RegionMachine:
                 for number in records["number"].tolist():
                     act(number)
 
-    def _mail(self, letters: tuple[Letter, ...]) -> None:
+    def _take_mail(self, tick: Tick, letters: tuple[Letter, ...]) -> tuple[Arrivals, dict[int, Records]]:
+        """Who comes in over the borders, and engine commands that come after them; the game's mail is for `tick`."""
+        came = Arrivals()
+        followers: dict[int, Records] = {}
+        if not (letters or self.borders.waiting):
+            return came, followers
+        self.borders.settle_waiting(came, self.world, self.sessions, self._tick)
+        of_the_game: list[Letter] = []
         for letter in letters:
-            if letter.kind != REFUSAL:
-                self.post.refuse(letter, f"{self.game.name} {self.game.version} knows no mail of kind {letter.kind}")
-                continue
-            try:
-                self.post.bury(*unwrap_refusal(letter))
-            except MailError as error:
-                self.post.bury(letter, str(error))
+            if letter.kind == HANDOFF:
+                self.borders.admit(came, self.world, self.sessions, self.post, letter, self._tick)
+            elif letter.kind == REFUSAL:
+                self._take_refusal(came, letter)
+            elif letter.kind == FOLLOW:
+                self._take_followers(followers, letter)
+            else:
+                of_the_game.append(letter)
+        if came.rows:
+            tick.system = "arrive"
+            self.game.arrive(self.world, tick, np.concatenate(came.rows), np.concatenate(came.ticks))
+            for row in came.orphans:
+                self.game.leave(self.world, tick, row)
+                self.world.owner[row] = 0
+        tick.letters = self._game_mail.take(of_the_game, self.world, self.borders, self.post)
+        return came, followers
+
+    def _take_refusal(self, came: Arrivals, letter: Letter) -> None:
+        """Who was turned away is back; other mail that was refused is dead."""
+        try:
+            ours, reason = unwrap_refusal(letter)
+        except MailError as error:
+            self.post.bury(letter, str(error))
+            return
+        if ours.kind == HANDOFF:
+            self.borders.take_back(came, self.world, self.sessions, self.post, ours, reason, self._tick)
+        else:
+            self.post.bury(ours, reason)
+
+    def _take_followers(self, followers: dict[int, Records], letter: Letter) -> None:
+        try:
+            for kind, records in decode_batches(letter.payload, self._shapes).items():
+                followers[kind] = _both(followers.get(kind), records)
+        except BatchError as error:
+            self.post.refuse(letter, str(error))
+
+    def _send_after(self, *batches: Mapping[int, Records]) -> None:
+        """Send what the engine wants of sessions that went over a border after them: on the same lane, so behind.
+
+        Before this tick's departures: who goes now has had it.
+        """
+        behind: dict[int, dict[int, Records]] = {}
+        for kind in (PRESENCE, LEAVE):
+            for records in (b[kind] for b in batches if kind in b):
+                regions = self.borders.followed(records["session"])
+                regions[self.sessions.find(records["session"]) >= 0] = -1
+                for region in np.unique(regions[regions >= 0]).tolist():
+                    kinds = behind.setdefault(region, {})
+                    kinds[kind] = _both(kinds.get(kind), records[regions == region])
+        for region, kinds in sorted(behind.items()):
+            self.post.send(region, Lane.URGENT, FOLLOW, encode_batches(kinds))
 
     def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
-        return Tick(self._tick, self.dt, self.seed, batches)
+        return Tick(self._tick, self.dt, self.seed, batches, place=self._place)
 
     def _join(self, tick: Tick, records: Records | None) -> tuple[Records, list[tuple[int, str]]]:
         bound: list[tuple[int, int]] = []
         refused: list[tuple[int, str]] = []
         if records is not None:
             tick.system = "join"
-            known = self.sessions.find(records["session"]) >= 0
+            # Whoever joined and went over a border is elsewhere, and here for nobody else.
+            known = (self.sessions.find(records["session"]) >= 0) | (self.borders.followed(records["session"]) >= 0)
             for record, already in zip(records.tolist(), known.tolist(), strict=True):
                 if already:
                     continue
@@ -356,6 +461,15 @@ class RegionMachine:
             xs, ys = self._frames.place(*emitted.at)
             return [FrameEvent((), p, m) for p, m in zip(zip(xs, ys, strict=True), messages, strict=True)]
         return [FrameEvent((), None, m) for m in messages]
+
+
+_NOBODY_CAME: Records = np.zeros(0, ARRIVED)
+
+
+def _both(first: Records | None, second: Records | None) -> Any:  # Any: Records where either is
+    if first is None or second is None:
+        return second if first is None else first
+    return np.concatenate([first, second])
 
 
 def _plain(values: NDArray[Any], type_: str) -> list[Any]:

@@ -68,10 +68,15 @@ class Sessions:
             return at
         return np.where(at >= 0, self._table["seq"][at].astype(np.int64), -1)
 
-    def add(self, session: int, row: int, generation: int, player: bytes, name: bytes) -> None:
-        """Enter a session that is not here yet."""
+    def add(self, session: int, row: int, generation: int, player: bytes, name: bytes, seq: int = 0) -> None:
+        """Enter a session that is not here yet. `seq`: how far its inputs are applied."""
         at = int(np.searchsorted(self._table["session"], np.uint64(session)))
-        self._table = np.insert(self._table, at, np.array((session, row, generation, 0, player, name), _RECORD))
+        self._table = np.insert(self._table, at, np.array((session, row, generation, seq, player, name), _RECORD))
+
+    def playing(self, rows: Rows) -> Records:
+        """(n,) records of KNOWN, by session: those whose entities these living rows are."""
+        known = self.known()
+        return known[np.isin(known["row"], rows)]
 
     @property
     def ids(self) -> frozenset[int]:

@@ -36,6 +36,8 @@ from server.shard.errors import CaptureRefused, MailError
 HANDOFF: Final = 1
 # A letter that comes back, with the reason; see Post.refuse.
 REFUSAL: Final = 2
+# Engine commands of sessions whose entity went over a border after they were sent.
+FOLLOW: Final = 3
 # A game's kinds of mail are numbered from here.
 FIRST_MAIL: Final = 16
 

@@ -24,9 +24,10 @@ from server.sim.component import (
     column,
 )
 from server.sim.errors import CapacityError, DeclarationError, MigrationError, SimError, SnapshotError
-from server.sim.game import Command, Event, Game, Tick, arg, text
+from server.sim.game import Game, Tick, text
 from server.sim.grid import Grid, Neighbours
 from server.sim.history import History
+from server.sim.messages import Command, Event, Mail, arg
 from server.sim.migrate import Migration, Saved
 from server.sim.rng import Random
 from server.sim.world import World
@@ -53,6 +54,7 @@ __all__ = [
     "Game",
     "Grid",
     "History",
+    "Mail",
     "Migration",
     "MigrationError",
     "Neighbours",

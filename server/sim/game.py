@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,110 +26,47 @@ from numpy.typing import NDArray
 from protocol.schema import (
     UTF8,
     ArchetypeSchema,
-    Argument,
     CommandSchema,
     ComponentSchema,
     EventSchema,
     Schema,
 )
-from server.sim.component import U32, U64, Archetype, Component, Rows
+from server.sim.component import F32, I64, U32, U64, Archetype, Component, Rows
 from server.sim.errors import DeclarationError
+from server.sim.messages import Command, Emitted, Event, Lane, Mail, Sent, arg
 from server.sim.migrate import Migration
 from server.sim.rng import Random
 from server.sim.world import World
+
+# What a game is declared with, found here beside Game.
+__all__ = [
+    "FIRST_COMMAND",
+    "Command",
+    "Emitted",
+    "Event",
+    "Game",
+    "Join",
+    "Leave",
+    "Mail",
+    "System",
+    "Tick",
+    "arg",
+    "text",
+]
 
 # Command numbers below are the engine's own: join, leave, away.
 FIRST_COMMAND = 16
 
 # Streams of randomness that are the engine's own, so no system's name.
-_STREAMS = ("setup", "join", "presence", "leave")
+_STREAMS = ("setup", "arrive", "join", "presence", "leave")
 # Names that commands, events and `Tick.emit` use themselves.
 _TAKEN = ("session", "seq", "row", "to", "at", "event", "self", "args", "latest_wins", "reliable")
-
-
-@dataclass(frozen=True, slots=True)
-class Arg:
-    """A declared argument, before it has its name."""
-
-    type: str
-    minimum: float | None
-    maximum: float | None
-    size: int
-
-
-def arg(type: str, *, min: float | None = None, max: float | None = None, size: int = 0) -> Any:
-    """Declare an argument of a command or event: a type of `protocol.schema`, bounds inclusive.
-
-    Returns Any so that the annotation beside it is the type games see.
-    """
-    return Arg(type, min, max, size)
-
-
-def _collect(cls: type) -> tuple[Argument, ...]:
-    declared: dict[str, Arg] = {}
-    for base in reversed(cls.__mro__):
-        declared.update({name: a for name, a in vars(base).items() if isinstance(a, Arg)})
-    return tuple(Argument(name, a.type, a.minimum, a.maximum, a.size) for name, a in declared.items())
-
-
-class Command:
-    """Base of a game's commands. An instance is one tick's commands of that kind, as arrays.
-
-    class Move(Command):
-        latest_wins = True
-        dx: F32 = arg("f32", min=-1, max=1)
-    """
-
-    # Of several in one tick only each session's newest counts.
-    latest_wins: ClassVar[bool] = False
-    # Answered with a RECEIPT once durable; applied exactly once.
-    reliable: ClassVar[bool] = False
-    args: ClassVar[tuple[Argument, ...]] = ()
-
-    # (n,) uint64: who asked. Sorted by (session, seq).
-    session: U64
-    # (n,) uint32: the session's sequence number.
-    seq: U32
-    # (n,) int64: the session's entity, alive.
-    row: Rows
-
-    def __init_subclass__(cls) -> None:
-        cls.args = _collect(cls)
-
-    def __init__(self, rows: Rows, records: NDArray[np.void]) -> None:
-        self.row = rows
-        self.session = records["session"]
-        self.seq = records["seq"]
-        for a in self.args:
-            setattr(self, a.name, records[a.name])
-
-    def __len__(self) -> int:
-        return int(self.row.size)
-
-
-class Event:
-    """Base of a game's events. Declared like a Command; emitted with `Tick.emit`."""
-
-    args: ClassVar[tuple[Argument, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        cls.args = _collect(cls)
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """Events of one kind from one call of `Tick.emit`."""
-
-    event: type[Event]
-    # (n,) int64 rows whose owners hear it, or None.
-    to: Rows | None
-    # ((n,), (n,)) world units: those who see the place hear it, or None. Neither: everyone.
-    at: tuple[NDArray[np.float32], NDArray[np.float32]] | None
-    # One (n,) array per argument, in order.
-    values: tuple[NDArray[Any], ...]
+# Names that mail and `Tick.send` use themselves.
+_TAKEN_OF_MAIL = ("row", "source", "x", "y", "radius", "kind", "to", "at", "region", "here", "lane", "self", "args")
 
 
 K = TypeVar("K", bound=Command)
+M = TypeVar("M", bound=Mail)
 
 
 @dataclass(slots=True)
@@ -146,14 +83,22 @@ class Tick:
     emitted: list[Emitted] = field(default_factory=list)
     # Name of the running system: its stream of randomness.
     system: str = ""
+    # Of a region among several; empty where there is one: what its randomness is keyed by beside.
+    place: str = ""
+    letters: Mapping[type[Mail], Mail] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
 
     def commands(self, kind: type[K]) -> K:
         """This tick's commands of a kind, sorted by (session, seq); empty arrays if none came."""
         return self.batches[kind]  # type: ignore[return-value]  # keyed by its own class
 
+    def mail(self, kind: type[M]) -> M:
+        """This tick's mail of a kind, in the order of the regions that sent it; empty arrays if none came."""
+        return self.letters.get(kind) or kind.none()  # type: ignore[return-value]  # keyed by its own class
+
     def random(self, stream: str = "") -> Random:
-        """Randomness keyed by (seed, tick, this system and `stream`, entity)."""
-        return Random(self.seed, self.number, f"{self.system}/{stream}")
+        """Randomness keyed by (seed, tick, this system and `stream`, region, entity)."""
+        return Random(self.seed, self.number, f"{self.system}/{stream}{self.place}")
 
     def emit(
         self,
@@ -168,8 +113,7 @@ class Tick:
         Every argument is an (n,) array or a scalar for all n. Raises DeclarationError
         for a missing or unknown argument.
         """
-        if set(values) != {a.name for a in event.args}:
-            raise DeclarationError(f"{event.__name__} takes {[a.name for a in event.args]}, got {sorted(values)}")
+        _check_values(event, values)
         # Copies, for the arrays handed in may be views of columns that later systems write to.
         if to is not None:
             to = np.array(to, np.int64)
@@ -184,11 +128,62 @@ class Tick:
         arrays = tuple(np.broadcast_to(np.asarray(values[a.name]), (n,)).copy() for a in event.args)
         self.emitted.append(Emitted(event, to, at, arrays))
 
+    def send(
+        self,
+        kind: type[Mail],
+        *,
+        to: U64 | None = None,
+        at: tuple[F32, F32, F32 | float] | None = None,
+        region: U32 | int | None = None,
+        here: bool = True,
+        lane: Lane = "normal",
+        **values: Any,  # Any: each is a scalar or an (n,) array of its argument's type
+    ) -> None:
+        """Tell systems of this and other regions, which hear it with `mail` a tick later or more, each once.
+
+        To entities, by number (n,); wherever they are: mail follows one that went over a border, and is nobody's where
+        it is dead. `region` then says where it was last heard of (`Mail.source`); without it the region of its birth
+        is asked. Or to every region that the circles `at`, (x, y, radius) (n,) each in world units, touch; without
+        this one where `here` is False. Or to regions by number.
+
+        Every argument is an (n,) array or a scalar for all n. Raises DeclarationError for a missing or unknown
+        argument, and for mail that is for nobody.
+        """
+        _check_values(kind, values)
+        # Copies, as in `emit`.
+        if to is not None and at is None:
+            to = np.array(to, np.uint64)
+            n = len(to)
+        elif at is not None and to is None and region is None:
+            x, y, radius = np.broadcast_arrays(*(np.asarray(v, np.float32) for v in at))
+            at = (x.copy(), y.copy(), radius.copy())
+            n = len(x)
+        elif region is not None and at is None:
+            n = np.size(region)
+        else:
+            raise DeclarationError(f"{kind.__name__} is for entities, for places, or for regions: say which")
+        if n == 0:
+            return
+        regions = None if region is None else np.broadcast_to(np.asarray(region, np.uint32), (n,)).copy()
+        arrays = tuple(
+            np.broadcast_to(np.asarray(values[a.name]), (n,)).astype(dtype)
+            for a, dtype in zip(kind.args, kind.dtypes(), strict=True)
+        )
+        self.sent.append(Sent(kind, lane, to, at, regions, here, arrays, n))
+
+
+def _check_values(message: type[Event | Mail], values: Mapping[str, Any]) -> None:
+    if set(values) != {a.name for a in message.args}:
+        raise DeclarationError(f"{message.__name__} takes {[a.name for a in message.args]}, got {sorted(values)}")
+
 
 System = Callable[[World, Tick], None]
 # (world, tick, session, name) -> the row of the entity this session will play.
 Join = Callable[[World, Tick, int, str], int]
 Leave = Callable[[World, Tick, int], None]
+# (world, tick, rows, ticks): entities came from another region; `ticks`, (n,) int64, is how far this region's tick
+# number is ahead of the one they left at.
+Arrive = Callable[[World, Tick, Rows, I64], None]
 
 
 def despawn_on_leave(world: World, tick: Tick, row: int) -> None:
@@ -198,6 +193,10 @@ def despawn_on_leave(world: World, tick: Tick, row: int) -> None:
 
 def stay(world: World, tick: Tick, row: int) -> None:
     """The default for `away` and `back`: nothing happens."""
+
+
+def as_they_are(world: World, tick: Tick, rows: Rows, ticks: I64) -> None:
+    """The default for `arrive`: nothing they carry is about the region they left."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +221,11 @@ class Game:
     away: Leave = stay
     # The player is back within the grace time.
     back: Leave = stay
+    # Entities came over a border, with all their columns. References to entities (World.ref) and tick numbers are
+    # of the region they left: here they are cleared, and moved to this region's time.
+    arrive: Arrive = as_they_are
+    # What its regions tell each other; see `Tick.send`.
+    mail: Sequence[type[Mail]] = ()
     # How states of other versions become states of this one; see server/sim/migrate.py.
     migrations: Sequence[Migration] = ()
 
@@ -238,18 +242,18 @@ class Game:
             raise DeclarationError(f"no system can be called any of {_STREAMS}: {names}")
         if len({a.name for a in self.archetypes}) != len(self.archetypes):
             raise DeclarationError("two archetypes share a name")
-        declared: list[type] = [*self.components, *self.commands, *self.events]
+        declared: list[type] = [*self.components, *self.commands, *self.events, *self.mail]
         if len({d.__name__ for d in declared}) != len(declared):
-            raise DeclarationError("components, commands and events need names of their own")
+            raise DeclarationError("components, commands, events and mail need names of their own")
         for c in self.commands:
             if c.reliable and c.latest_wins:
                 raise DeclarationError(f"{c.__name__}: of latest_wins some are never applied, of reliable every one is")
         if len({m.old for m in self.migrations}) + len({m.new for m in self.migrations}) < 2 * len(self.migrations):
             raise DeclarationError("two migrations lead from, or to, the same version")
-        messages: list[type[Command | Event]] = [*self.commands, *self.events]
+        messages: list[type[Command | Event | Mail]] = [*self.commands, *self.events, *self.mail]
         for d in messages:
             for a in d.args:
-                if keyword.iskeyword(a.name) or a.name in _TAKEN:
+                if keyword.iskeyword(a.name) or a.name in (_TAKEN_OF_MAIL if issubclass(d, Mail) else _TAKEN):
                     raise DeclarationError(f"{d.__name__}: an argument can't be called {a.name!r}")
 
     def _check_position(self) -> None:
@@ -300,9 +304,16 @@ class Game:
             position=ids[self.position],
         )
 
-    def world(self, capacity: int, bounds: tuple[float, float, float, float]) -> World:
-        """An empty world for this game."""
-        return World(self.components, self.archetypes, capacity, bounds)
+    def world(
+        self,
+        capacity: int,
+        bounds: tuple[float, float, float, float],
+        *,
+        limits: tuple[float, float, float, float] | None = None,
+        region: int = 0,
+    ) -> World:
+        """An empty world for this game; see World."""
+        return World(self.components, self.archetypes, capacity, bounds, limits=limits, region=region)
 
 
 def text(value: bytes) -> str:

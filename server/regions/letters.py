@@ -1,0 +1,218 @@
+"""A game's mail as letters: which regions each message is for, and whom it finds when it comes.
+
+Systems send arrays; a letter holds what one call sent to one region. Mail to an entity follows it: a region that it
+has left sends the letter on to where it went, on the lane of those who go over borders, so that it never comes there
+before the entity does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from server.regions.atlas import Atlas
+from server.regions.borders import Borders
+from server.shard.errors import MailError
+from server.shard.mail import FIRST_MAIL, LETTER_BYTES_MAX, Lane, Letter, Post
+from server.sim.component import Rows
+from server.sim.errors import DeclarationError
+from server.sim.game import Game
+from server.sim.messages import Mail, Sent
+from server.sim.world import World
+
+# An entity's number names the region of its birth; see World.id_of.
+_BIRTH: Final = np.uint64(48)
+
+
+class _For(IntEnum):
+    """Whom a letter's messages are for."""
+
+    # The region itself.
+    REGION = 0
+    # Entities, by number.
+    ENTITIES = 1
+    # Circles: x, y, radius.
+    PLACES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Messages:
+    """What one letter says: n messages of a kind."""
+
+    kind: type[Mail]
+    # The region whose system sent them; a letter that is sent on has another source.
+    source: int
+    whom: _For
+    # () for REGION, (ids,) for ENTITIES, (x, y, radius) for PLACES: (n,) each.
+    address: tuple[NDArray[Any], ...]
+    # One (n,) array per argument.
+    values: tuple[NDArray[Any], ...]
+    n: int
+
+    def those(self, places: Rows) -> _Messages:
+        address = tuple(a[places] for a in self.address)
+        return _Messages(self.kind, self.source, self.whom, address, tuple(v[places] for v in self.values), places.size)
+
+
+_ADDRESSES: Final[Mapping[_For, tuple[str, ...]]] = {
+    _For.REGION: (),
+    _For.ENTITIES: ("<u8",),
+    _For.PLACES: ("<f4", "<f4", "<f4"),
+}
+
+
+class Letters:
+    """What a region does with its game's mail. No part of its state: `borders` and the post are."""
+
+    def __init__(self, game: Game, atlas: Atlas, region: int) -> None:
+        self._game = game
+        self._atlas = atlas
+        self._region = region
+        self._numbers: dict[type[Mail], int] = {kind: FIRST_MAIL + i for i, kind in enumerate(game.mail)}
+        self._kinds = {number: kind for kind, number in self._numbers.items()}
+        # Messages to entities that are no more, since the start; no part of the state.
+        self.to_nobody = 0
+
+    # -- sending ---------------------------------------------------------------
+
+    def send(self, sent: Sequence[Sent], world: World, borders: Borders, post: Post) -> None:
+        """Post what a tick's systems sent. Raises DeclarationError for a region that there is not."""
+        for call in sent:
+            if call.kind not in self._numbers:
+                raise DeclarationError(f"{self._game.name} does not list {call.kind.__name__} among its mail")
+            messages = self._messages(call)
+            for destination, places in self._routes(call, world, borders):
+                self._post(post, destination, Lane[call.lane.upper()], messages.those(places))
+
+    def _messages(self, call: Sent) -> _Messages:
+        whom: _For = _For.REGION
+        address: tuple[NDArray[Any], ...] = ()
+        if call.to is not None:
+            whom, address = _For.ENTITIES, (call.to,)
+        elif call.at is not None:
+            whom, address = _For.PLACES, call.at
+        return _Messages(call.kind, self._region, whom, address, call.values, call.n)
+
+    def _routes(self, call: Sent, world: World, borders: Borders) -> Iterator[tuple[int, Rows]]:
+        """(region, which of the messages), regions ascending."""
+        if call.at is not None:
+            which, touched = self._atlas.touching(*call.at)
+            for region in np.unique(touched).tolist():
+                if call.here or region != self._region:
+                    yield region, which[touched == region]
+            return
+        if call.to is not None:
+            regions = borders.whereabouts(call.to)
+            asked = call.to >> _BIRTH if call.region is None else call.region
+            regions = np.where(regions < 0, asked.astype(np.int64), regions)
+            regions[world.rows_by_id(call.to) >= 0] = self._region
+        else:
+            assert call.region is not None, "Tick.send has seen to it"
+            regions = call.region.astype(np.int64)
+        for region in np.unique(regions).tolist():
+            which = np.flatnonzero(regions == region)
+            if region in self._atlas:
+                yield region, which
+            elif call.to is not None:
+                # A number that no entity of this world has, 0 for one: nobody's.
+                self.to_nobody += which.size
+            else:
+                raise DeclarationError(f"{call.kind.__name__} is for region {region}, and there is none")
+
+    def _post(self, post: Post, destination: int, lane: Lane, messages: _Messages) -> bool:
+        """Whether all of it went; what did not, `post` has counted."""
+        message_bytes = sum(a.itemsize for a in (*messages.address, *messages.values))  # exact: integers
+        most = max(1, LETTER_BYTES_MAX // 2 // max(1, message_bytes))
+        went = True
+        for at in range(0, messages.n, most):
+            part = messages if messages.n <= most else messages.those(np.arange(at, min(at + most, messages.n)))
+            went &= post.send(destination, lane, self._numbers[messages.kind], self._encode(part))
+        return went
+
+    def _encode(self, messages: _Messages) -> bytes:
+        encoded: bytes = msgpack.packb(
+            [
+                self._game.version,
+                messages.source,
+                int(messages.whom),
+                messages.n,
+                [a.tobytes() for a in messages.address],
+                [v.tobytes() for v in messages.values],
+            ]
+        )
+        return encoded
+
+    # -- receiving ---------------------------------------------------------------
+
+    def take(self, letters: Sequence[Letter], world: World, borders: Borders, post: Post) -> Mapping[type[Mail], Mail]:
+        """What systems find in this tick's letters. Refused is what is of no kind or version known here."""
+        found: dict[type[Mail], list[Mail]] = {}
+        for letter in letters:
+            try:
+                messages = self._decode(letter)
+            except MailError as error:
+                post.refuse(letter, str(error))
+                continue
+            if (mail := self._deliver(letter, messages, world, borders, post)) is not None:
+                found.setdefault(messages.kind, []).append(mail)
+        return {kind: parts[0] if len(parts) == 1 else _joined(kind, parts) for kind, parts in found.items()}
+
+    def _decode(self, letter: Letter) -> _Messages:
+        """Raises MailError."""
+        kind = self._kinds.get(letter.kind)
+        if kind is None:
+            raise MailError(f"{self._game.name} {self._game.version} knows no mail of kind {letter.kind}")
+        try:
+            version, source, whom, n, address, values = msgpack.unpackb(letter.payload)
+            if version != self._game.version:
+                raise MailError(f"{kind.__name__} of {self._game.name} {version}, and this is {self._game.version}")
+            messages = _Messages(
+                kind,
+                source,
+                _For(whom),
+                tuple(np.frombuffer(raw, d) for raw, d in zip(address, _ADDRESSES[_For(whom)], strict=True)),
+                tuple(np.frombuffer(raw, d) for raw, d in zip(values, kind.dtypes(), strict=True)),
+                n,
+            )
+        except (ValueError, TypeError) as error:
+            raise MailError(f"not mail: {error!r}") from error
+        if any(a.size != messages.n for a in (*messages.address, *messages.values)):
+            raise MailError("not mail: arrays of different lengths")
+        return messages
+
+    def _deliver(self, letter: Letter, messages: _Messages, world: World, borders: Borders, post: Post) -> Mail | None:
+        """What of a letter is for us; the rest is sent on to where its entities went. None: nothing is for us."""
+        rows = np.full(messages.n, -1, np.int64)
+        if messages.whom is _For.ENTITIES:
+            rows = world.rows_by_id(messages.address[0])
+            if (rows < 0).any():
+                self._send_on(letter, messages.those(np.flatnonzero(rows < 0)), borders, post)
+                messages, rows = messages.those(np.flatnonzero(rows >= 0)), rows[rows >= 0]
+        if not messages.n:
+            return None
+        nowhere = np.full(messages.n, np.nan, np.float32)
+        x, y, radius = messages.address if messages.whom is _For.PLACES else (nowhere, nowhere, nowhere)
+        source = np.full(messages.n, messages.source, np.uint32)
+        return messages.kind(rows, source, (x, y, radius), messages.values)
+
+    def _send_on(self, letter: Letter, messages: _Messages, borders: Borders, post: Post) -> None:
+        regions = borders.whereabouts(messages.address[0])
+        self.to_nobody += int(np.count_nonzero(regions < 0))
+        for region in np.unique(regions[regions >= 0]).tolist():
+            part = messages.those(np.flatnonzero(regions == region))
+            if not self._post(post, region, Lane.URGENT, part):
+                post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
+
+
+def _joined(kind: type[Mail], parts: Sequence[Mail]) -> Mail:
+    def all_of(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    place = (all_of("x"), all_of("y"), all_of("radius"))
+    return kind(all_of("row"), all_of("source"), place, tuple(all_of(a.name) for a in kind.args))

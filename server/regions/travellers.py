@@ -1,0 +1,94 @@
+"""Travellers: entities on their way between regions, as the payload of a letter.
+
+They carry all there is to them: every column, private ones too, their numbers, and the sessions that play them,
+with how far each session's inputs are applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from server.shard.errors import MailError
+from server.shard.machine import NAME_BYTES, PLAYER_BYTES, Records
+from server.sim.component import Rows
+from server.sim.errors import MigrationError
+from server.sim.game import Game
+from server.sim.migrate import migrate_entities, path
+
+# A session that travels, and its entity's number.
+PASSENGER: Final = np.dtype(
+    [("session", "<u8"), ("id", "<u8"), ("seq", "<u4"), ("player", f"S{PLAYER_BYTES}"), ("name", f"S{NAME_BYTES}")]
+)
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Travellers:
+    """Entities of one departure."""
+
+    # Of the region they left: what the tick numbers they carry are counted in.
+    tick: int
+    # As World.extract gives them.
+    arrays: Mapping[str, NDArray[Any]]
+    # Records of PASSENGER, by session.
+    passengers: Records
+
+    def __len__(self) -> int:
+        return len(self.arrays["@archetype"])
+
+    def encode(self, game: Game) -> bytes:
+        """The payload of a HANDOFF letter."""
+        encoded: bytes = msgpack.packb(
+            [
+                _FORMAT,
+                game.version,
+                self.tick,
+                [a.name for a in game.archetypes],
+                [[name, a.dtype.str, a.shape, a.tobytes()] for name, a in self.arrays.items()],
+                self.passengers.tobytes(),
+            ]
+        )
+        return encoded
+
+    @classmethod
+    def decode(cls, data: bytes, game: Game) -> Travellers:
+        """Read what `encode` wrote, by whichever version of the game: its migrations lead to this one.
+
+        Raises MailError where they don't, and for what is no payload.
+        """
+        try:
+            form, *rest = msgpack.unpackb(data)
+            if form != _FORMAT:
+                raise MailError(f"travellers in format {form}; this program reads format {_FORMAT}")
+            version, tick, names, columns, passengers = rest
+            arrays: Mapping[str, NDArray[Any]] = {
+                name: np.frombuffer(raw, dtype).reshape(shape) for name, dtype, shape, raw in columns
+            }
+            if version != game.version:
+                changes = path(game.migrations, version, game.version)
+                arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
+            # `World.insert` checks the rest.
+            if len(arrays["@archetype"]) != len(arrays["@id"]):
+                raise MailError("travellers without a number, or numbers without a traveller")
+            return cls(tick, arrays, np.frombuffer(passengers, PASSENGER))
+        except MigrationError as error:
+            raise MailError(f"{game.name}: {error}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise MailError(f"not travellers: {error!r}") from error
+
+    def split(self, room: int) -> tuple[Travellers, Travellers]:
+        """The `room` that go first, those whom somebody plays, and the others."""
+        played = np.isin(self.arrays["@id"], self.passengers["id"])
+        order = np.argsort(~played, kind="stable")
+        return self._those(np.sort(order[:room], kind="stable")), self._those(np.sort(order[room:], kind="stable"))
+
+    def _those(self, places: Rows) -> Travellers:
+        arrays = {name: a[places] if len(a) else a for name, a in self.arrays.items()}
+        on_board = np.isin(self.passengers["id"], arrays["@id"])
+        return replace(self, arrays=arrays, passengers=self.passengers[on_board])

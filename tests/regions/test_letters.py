@@ -1,0 +1,234 @@
+"""A game's mail: each message once, in every region it is for, and after the entity it is for wherever that goes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from server.shard.mail import FIRST_MAIL, Lane
+from server.sim import DeclarationError, Mail, arg
+from tests.support.country import Country
+from tests.support.march import COINS, GAME, SHEEP, WALKER, Bell, Body, Coins, Going, Hit, Position, Purse, region
+
+WEST, EAST, SOUTH_WEST, SOUTH_EAST = 3, 4, 5, 6
+
+
+class Note(Mail):
+    """Not among the game's."""
+
+    text: bytes = arg("utf8", size=8)
+
+
+def country_that_sends(call, **changes):
+    """Regions in which the west's systems send, once, what `call(world, tick)` does; and what each region hears."""
+    heard = {n: [] for n in (WEST, EAST, SOUTH_WEST, SOUTH_EAST)}
+
+    def say(world, tick):
+        if world.region == WEST and tick.number == 1:
+            call(world, tick)
+
+    def listen(world, tick):
+        for kind in (Coins, Hit, Bell):
+            if len(mail := tick.mail(kind)):
+                heard[world.region].append((tick.number, mail))
+
+    game = replace(GAME, systems=(listen, say, *GAME.systems), **changes)
+    return Country(make=lambda n: region(n, game=game)), heard
+
+
+def test_a_circle_is_heard_in_every_region_it_touches_once_and_its_own_too():
+    country, heard = country_that_sends(
+        lambda world, tick: tick.send(Hit, at=(np.array([-5.0, -60.0]), np.array([-40.0, -60.0]), 10.0), damage=[7, 9])
+    )
+    for _ in range(3):
+        country.round()
+    country.settle()
+    assert [len(heard[n]) for n in heard] == [1, 1, 0, 0]
+    (tick, west), (_, east) = heard[WEST][0], heard[EAST][0]
+    assert tick == 2, "its own region hears it a tick later, like the others"
+    assert west.x.tolist() == [-5.0, -60.0]
+    assert (east.x.tolist(), east.y.tolist(), east.radius.tolist()) == ([-5.0], [-40.0], [10.0])
+    assert (east.row.tolist(), east.source.tolist(), east.damage.tolist()) == ([-1], [WEST], [7])
+
+
+def test_a_circle_over_a_corner_is_heard_in_all_four():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Hit, at=([-1.0], [-1.0], [4.0]), damage=1))
+    country.settle()
+    country.round()
+    country.settle()
+    assert [len(heard[n]) for n in heard] == [1, 1, 1, 1]
+
+
+def test_what_was_done_here_already_goes_only_to_the_others():
+    country, heard = country_that_sends(
+        lambda _, tick: tick.send(Hit, at=([-1.0], [-40.0], [4.0]), here=False, damage=1)
+    )
+    country.round()
+    country.settle()
+    assert [len(heard[n]) for n in heard] == [0, 1, 0, 0]
+
+
+def test_a_blast_reaches_who_is_past_the_border_and_not_yet_handed_over():
+    country, _ = country_that_sends(lambda _, tick: tick.send(Hit, at=([3.0], [-30.0], [1.6]), damage=1))
+    machine = country.machines[WEST]
+    row = machine.world.spawn(SHEEP)[0]
+    machine.world[Position].x[row], machine.world[Position].y[row] = 1.5, -30.0
+    country.round()
+    country.settle()
+    assert machine.world[Body].health[row] == 99
+
+
+def test_mail_for_regions_goes_to_each_and_needs_no_arguments():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Bell, region=np.array([EAST, SOUTH_EAST, EAST])))
+    country.round()
+    country.settle()
+    assert [sum(len(mail) for _, mail in heard[n]) for n in heard] == [0, 2, 0, 1]
+    assert np.isnan(heard[EAST][0][1].x).all()
+    assert any(f.events for f in country.frames[EAST])
+
+
+def test_mail_for_entities_finds_them_here_and_where_they_were_born():
+    ids = []
+    country, heard = country_that_sends(lambda _, tick: tick.send(Coins, to=np.array(ids), coins=5, payer=ids[0]))
+    for number in (WEST, EAST):
+        machine = country.machines[number]
+        ids += machine.world.id_of(machine.world.spawn(WALKER)).tolist()
+    country.round()
+    country.settle()
+    for number in ids:
+        where, row = country.find(number)
+        assert country.machines[where].world[Purse].coins[row] == COINS + 5
+    assert heard[EAST][0][1].payer.tolist() == [ids[0]]
+    assert heard[EAST][0][1].payer.dtype == np.uint64
+
+
+def test_mail_follows_an_entity_over_border_after_border():
+    country = Country()
+    east = country.machines[EAST]
+    row = int(east.world.spawn(WALKER)[0])
+    number = int(east.world.id_of(np.array([row]))[0])
+    east.world[Position].x[row], east.world[Position].y[row] = 10.0, -10.0
+    # It walks round the corner, and a player in the west pays it at every tick, knowing only who it is.
+    country.tick(WEST, ("join", 7, 0, b"a", b"b"))
+    west = country.machines[WEST].world
+    (payer,) = west.rows_of(WALKER).tolist()
+    west[Position].x[payer] = west[Position].y[payer] = -50.0
+    visited = set()
+    for n, (vx, vy) in enumerate([(0.0, 3.0)] * 8 + [(-3.0, 0.0)] * 10 + [(0.0, -3.0)] * 10):
+        if found := country.find(number):
+            visited.add(found[0])
+            world = country.machines[found[0]].world
+            world[Going].vx[found[1]], world[Going].vy[found[1]] = vx, vy
+        west[Purse].beside[payer] = number
+        country.round(r3=[("Pay", 7, n + 1, 1)])
+    country.settle()
+    assert len(visited) == 4
+    where, row = country.find(number)
+    assert country.machines[where].world[Purse].coins[row] == COINS + 28
+    assert west[Purse].coins[payer] == COINS - 28
+
+
+def test_mail_never_overtakes_the_entity_it_follows():
+    country, heard = country_that_sends(lambda *_: None)
+    west = country.machines[WEST].world
+    row = int(west.spawn(WALKER)[0])
+    number = west.id_of(np.array([row]))
+    west[Position].x[row], west[Position].y[row] = 9.0, -30.0
+    country.tick(WEST)
+    # Mail from elsewhere comes to the west when it is gone.
+    south = country.machines[SOUTH_WEST]
+    sent = []
+    game = south.game
+
+    def pay(world, tick):
+        if not sent:
+            sent.append(tick.send(Coins, to=number, coins=9, payer=0, lane="bulk"))
+
+    south.game = replace(game, systems=(*game.systems, pay))
+    country.tick(SOUTH_WEST)
+    handoff = [item for item in country.letters if item[1].source == WEST]
+    country.letters = [item for item in country.letters if item[1].source == SOUTH_WEST]
+    country.carry()
+    country.tick(WEST)
+    country.carry()
+    country.tick(EAST)
+    assert not heard[EAST], "it waits in its stream for the handoff"
+    country.letters += handoff
+    country.carry()
+    country.tick(EAST)
+    assert heard[EAST][0][1].coins.tolist() == [9]
+
+
+def test_mail_to_one_who_is_dead_is_nobodys():
+    country, heard = country_that_sends(
+        lambda world, tick: tick.send(Coins, to=np.array([dead, 0, 2**63]), coins=5, payer=0)
+    )
+    world = country.machines[WEST].world
+    rows = world.spawn(WALKER)
+    dead = int(world.id_of(rows)[0])
+    world.despawn(rows)
+    country.round()
+    country.settle()
+    assert not any(heard.values())
+    assert not any(m.post.dead for m in country.machines.values())
+
+
+def test_what_is_not_for_this_world_is_refused_aloud():
+    for call in (
+        lambda _, tick: tick.send(Bell, region=99),
+        lambda _, tick: tick.send(Note, region=EAST, text=b"hi"),
+    ):
+        country, _ = country_that_sends(call)
+        with pytest.raises(DeclarationError):
+            country.tick(WEST)
+
+
+def test_mail_of_another_version_becomes_a_dead_letter_of_its_sender():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Bell, region=EAST))
+    east = country.machines[EAST]
+    east._game_mail._game = replace(east.game, version=9)
+    country.round()
+    country.settle()
+    (dead,) = country.machines[WEST].post.dead
+    assert dead.reason == "Bell of march 1, and this is 9"
+    assert not heard[EAST]
+    # Replayed by an operator when the versions are the same again, it arrives.
+    east._game_mail._game = east.game
+    country.tick(WEST, ("replay_letter", 1, 1, dead.number))
+    country.settle()
+    assert len(heard[EAST]) == 1
+    assert not country.machines[WEST].post.dead
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (99, b""),
+        (FIRST_MAIL, b"\xff"),
+        (FIRST_MAIL, b"\x91\x01"),
+        (FIRST_MAIL + 2, b"\x96\x01\x03\x07\x00\x90\x90"),
+        (FIRST_MAIL + 1, b"\x96\x01\x03\x02\x01\x90\x91\xc4\x01\x01"),
+        (FIRST_MAIL + 1, b"\x96\x01\x03\x00\x02\x90\x91\xc4\x01\x01"),
+    ],
+    ids=["no such kind", "no msgpack", "too few parts", "for nothing known", "no place", "too few values"],
+)
+def test_letters_that_are_no_mail_are_refused(kind, payload):
+    country = Country()
+    country.tick(WEST)
+    west = country.machines[WEST]
+    west.post.send(EAST, Lane.NORMAL, kind, payload)
+    country.settle()
+    assert [d.letter.payload for d in west.post.dead] == [payload]
+
+
+def test_a_long_letter_is_several(monkeypatch):
+    monkeypatch.setattr("server.regions.letters.LETTER_BYTES_MAX", 1024)
+    n = 100
+    country, heard = country_that_sends(
+        lambda _, tick: tick.send(Hit, at=(np.zeros(n), np.full(n, -30.0), 1.0), here=False, damage=np.arange(n))
+    )
+    country.tick(WEST)
+    assert len(country.letters) == 3
+    country.settle()
+    (_, mail) = heard[EAST][0]
+    assert mail.damage.tolist() == list(range(n))
