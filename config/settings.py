@@ -233,8 +233,25 @@ class GatewaySettings(Section):
         le=65_536,
         description="Reliable commands of one session that may wait for their receipt; more are refused.",
     )
+    inputs_unacked_max: int = Field(
+        default=256,
+        ge=1,
+        le=65_536,
+        description="Inputs of one session that are kept until its region has taken them, to be said again to the region "
+        "its entity is in by then; more are refused.",
+    )
     events_per_write_max: int = Field(
         default=64, ge=1, le=65_536, description="Events one client is sent per tick; the oldest beyond are dropped."
+    )
+    crossing_hold_ticks: int = Field(
+        default=20,
+        ge=1,
+        le=1200,
+        description="Ticks for which an entity that crosses a border is shown where it was, if the next region does not "
+        "show it before.",
+    )
+    watch_linger_s: float = Field(
+        default=5.0, ge=1, le=3600, description="Seconds for which a region is watched after nobody sees it any more."
     )
     grace_s: float = Field(
         default=30.0, ge=0, le=86_400, description="Seconds the entity of a dropped client waits for it to resume."

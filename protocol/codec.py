@@ -36,6 +36,7 @@ __all__ = [
     "encode_ack",
     "encode_bye",
     "encode_check",
+    "encode_cross",
     "encode_delta",
     "encode_error",
     "encode_event",
@@ -249,6 +250,11 @@ def encode_bye(code: int, text: str) -> bytes:
 def encode_you(region: int, handle: int) -> bytes:
     """YOU."""
     return _pack([MessageType.YOU, region, handle])
+
+
+def encode_cross(from_region: int, from_handle: int, to_region: int, to_handle: int) -> bytes:
+    """CROSS."""
+    return _pack([MessageType.CROSS, from_region, from_handle, to_region, to_handle])
 
 
 def _pack(frame: list[Any]) -> bytes:  # Any: a msgpack tree

@@ -50,6 +50,8 @@ class MessageType(IntEnum):
     BYE = 25
     # The client's entity is this one from now on.
     YOU = 26
+    # An entity goes on in another region, under another handle.
+    CROSS = 27
 
 
 # -- from the client ---------------------------------------------------------
@@ -106,13 +108,15 @@ class RegionInfo:
     """Where a region lies and how wide its handles are."""
 
     id: int
-    # Corner with the smallest coordinates, and extent; world units.
+    # Corner with the smallest coordinates that its entities may have, and extent; world units.
     x: float
     y: float
     width: float
     height: float
     # "u16" or "u32".
     handle: str
+    # How much of that, on every side, is past the region's own rectangle: who walks over a border is there for a while.
+    margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +255,17 @@ class You:
     handle: int
 
 
-ServerMessage = Welcome | Delta | Keyframe | Ack | Receipt | Event | Pong | ViewDigest | Error | Bye | You
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """An entity goes on as another one: its enter there and its leave here come in the same write."""
+
+    from_region: int
+    from_handle: int
+    to_region: int
+    to_handle: int
+
+
+ServerMessage = Welcome | Delta | Keyframe | Ack | Receipt | Event | Pong | ViewDigest | Error | Bye | You | Cross
 
 
 def full_tick(last: int, tick_low7: int) -> int:

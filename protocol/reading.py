@@ -15,6 +15,7 @@ from protocol.limits import EXACT_INT_MAX, HANDLE_MAX, REGION_MAX, SEQ_MAX, SERV
 from protocol.messages import (
     Ack,
     Bye,
+    Cross,
     Delta,
     Error,
     Event,
@@ -140,6 +141,16 @@ def _you(frame: list[Any]) -> You:
     return You(_whole(frame[1], "region", REGION_MAX), _whole(frame[2], "handle", HANDLE_MAX))
 
 
+def _cross(frame: list[Any]) -> Cross:
+    _shape(frame, 5, "CROSS is [27, from_region, from_handle, to_region, to_handle]")
+    return Cross(
+        _whole(frame[1], "from_region", REGION_MAX),
+        _whole(frame[2], "from_handle", HANDLE_MAX),
+        _whole(frame[3], "to_region", REGION_MAX),
+        _whole(frame[4], "to_handle", HANDLE_MAX),
+    )
+
+
 def _ack(frame: list[Any]) -> Ack:
     _shape(frame, 2, "ACK is [19, seq]")
     return Ack(_whole(frame[1], "seq", SEQ_MAX))
@@ -167,6 +178,7 @@ _SERVER_READERS: Final[dict[int, Callable[[list[Any]], ServerMessage]]] = {
     MessageType.ERROR: _error,
     MessageType.BYE: _bye,
     MessageType.YOU: _you,
+    MessageType.CROSS: _cross,
 }
 
 

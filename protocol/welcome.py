@@ -32,7 +32,15 @@ def welcome_to_wire(welcome: Welcome) -> dict[str, Any]:  # Any: the msgpack tre
         "tick_rate_hz": welcome.tick_rate_hz,
         "name": welcome.name,
         "regions": [
-            {"id": r.id, "x": r.x, "y": r.y, "width": r.width, "height": r.height, "handle": r.handle}
+            {
+                "id": r.id,
+                "x": r.x,
+                "y": r.y,
+                "width": r.width,
+                "height": r.height,
+                "handle": r.handle,
+                "margin": r.margin,
+            }
             for r in welcome.regions
         ],
         "entity": {"region": welcome.entity[0], "handle": welcome.entity[1]},
@@ -176,6 +184,8 @@ def _region(tree: Any) -> RegionInfo:  # Any: as msgpack read it
         width=_positive(tree, "width"),
         height=_positive(tree, "height"),
         handle=handle,
+        # Servers of before there were borders say none.
+        margin=_number(tree, "margin") if "margin" in tree else 0.0,
     )
 
 

@@ -211,7 +211,7 @@ class Everstep:
         auth = settings.auth
         self.gateway = Gateway(
             game.schema,
-            self.region,
+            [self.region],
             ViewSpec(view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units),
             self.bus,
             self.clock,
@@ -232,7 +232,7 @@ class Everstep:
             self.health,
         )
         # Commands of this process reach the inbox just before the tick that takes them.
-        self.host.before_tick.append(lambda: self.gateway.link.flush(self.host.inbox.room))
+        self.host.before_tick.append(lambda: self.gateway.router.links[self.region.id].flush(self.host.inbox.room))
         self.http = Http(
             self.metrics,
             self.health,
@@ -299,7 +299,7 @@ class Everstep:
                 await self.checkpoints.take()
             await self.checkpoints.close()
         self.host.close()
-        self.gateway.stream.close()
+        self.gateway.router.close()
         self._watching.close()
 
     async def run(self) -> None:

@@ -283,14 +283,28 @@ class Fanout:
         fresh = was > interest.far
         if self._ringed:
             fresh |= (was > interest.near) & (interest.distance(cells, np.int64(new)) <= interest.near)
-        body = bytes((MessageType.DELTA,)) + self._region + bytes((self._replica.tick & 127,))
         leaves = self._leaves(gone.tolist()) if gone.size else _NIL
-        return websocket_frame(_array_header(5) + body + leaves + self._enters_of(now[fresh]))
+        return websocket_frame(self._delta_head() + leaves + self._enters_of(now[fresh]))
+
+    def without(self, handle: int) -> bytes:
+        """A finished frame for viewers of an entity that is no longer here."""
+        return websocket_frame(self._delta_head() + self._leaves([handle]) + _NIL)
+
+    def farewell(self) -> bytes:
+        """A finished, empty KEYFRAME: nothing of the region is in view any more."""
+        return websocket_frame(self._keyframe_head() + _NIL)
+
+    def _delta_head(self) -> bytes:
+        return _array_header(5) + bytes((MessageType.DELTA,)) + self._region + bytes((self._replica.tick & 127,))
+
+    def _keyframe_head(self) -> bytes:
+        # A region of which no frame came yet is left before its first tick.
+        tick = _number(max(0, self._replica.tick))
+        return _array_header(4) + bytes((MessageType.KEYFRAME,)) + self._region + tick
 
     def keyframe(self, centre: int) -> bytes:
         """A finished KEYFRAME of all that is seen from a cell."""
-        head = _array_header(4) + bytes((MessageType.KEYFRAME,)) + self._region
-        return websocket_frame(head + _number(self._replica.tick) + self._enters_of(self._replica.seen_from(centre)))
+        return websocket_frame(self._keyframe_head() + self._enters_of(self._replica.seen_from(centre)))
 
     def view_digest(self, centre: int) -> tuple[int, int]:
         """(count, CRC-32) of what a client whose own cell is `centre` must have. See docs/protocol.md."""

@@ -1,4 +1,4 @@
-"""The gateway: connections become sessions, messages become commands, regions become streams.
+"""The gateway: connections become sessions, messages become commands; regions are the router's.
 
 Single-threaded and without `await`: everything happens in a callback of a socket, of the bus or of the sweep.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,20 +24,20 @@ from protocol.codec import (
 from protocol.commands import CommandReader
 from protocol.errors import CloseCode, ErrorCode, ProtocolError, RateExceeded
 from protocol.limits import VERSION
-from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, RegionInfo, SessionLimits, Welcome
+from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, SessionLimits, Welcome
 from protocol.schema import Schema
 from server.gateway.auth import Authenticator, Player
 from server.gateway.errors import ResumeFailed, Unauthorised
 from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
-from server.gateway.link import Link
+from server.gateway.router import Router, RouterOptions, Sent
 from server.gateway.session import Happening, Session, SessionState, TokenBucket
 from server.gateway.socket import GameSocket
-from server.gateway.stream import RegionStream, StreamLimits
+from server.gateway.stream import StreamLimits
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
-from server.shard.machine import JOIN, LEAVE, NAME_BYTES, PRESENCE, Records, command_shapes
+from server.shard.machine import NAME_BYTES
 from server.shard.ports import Bus, Clock
 from server.sim.game import text
 
@@ -70,18 +71,21 @@ class GatewayOptions:
     events_per_write_max: int
     grace_s: float
     quiet_ticks_max: int
+    inputs_unacked_max: int
+    crossing_hold_ticks: int
+    watch_linger_s: float
     tick_rate_hz: float
-    # Commands that may wait to be handed to the region.
+    # Commands that may wait to be handed to a region.
     link_max: int
 
 
 class Gateway:
-    """A socket.Listener. One per process; watches one region."""
+    """A socket.Listener and a RouterListener. One per process."""
 
     def __init__(
         self,
         schema: Schema,
-        region: RegionSpec,
+        regions: Iterable[RegionSpec],
         view: ViewSpec,
         bus: Bus,
         clock: Clock,
@@ -92,26 +96,24 @@ class Gateway:
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self.sockets: set[GameSocket] = set()
-        self.link = Link(bus, region.id, command_shapes(schema), options.link_max)
-        self.stream = RegionStream(
-            region,
+        self.router = Router(
+            regions,
             schema,
             view,
             bus,
             clock,
             self.sessions,
-            limits=StreamLimits(
+            StreamLimits(
                 # The protocol promises a DELTA per second.
                 min(options.quiet_ticks_max, max(1, int(options.tick_rate_hz))),
                 options.events_per_write_max,
                 options.receipts_max,
+                options.crossing_hold_ticks,
             ),
-            on_bound=self._bound,
-            on_refused=self._refused,
-            on_known=self._known,
+            RouterOptions(options.link_max, options.inputs_unacked_max, options.watch_linger_s),
+            self,
         )
         self._schema = schema
-        self._region = region
         self._clock = clock
         self._auth = authenticator
         self._options = options
@@ -124,7 +126,7 @@ class Gateway:
         # Since the last sweep; handed to the metrics there.
         self._inputs = 0
         self._dropped: Counter[str] = Counter()
-        self._reported = (0, 0, 0)
+        self._reported = Sent()
         self._sweeps = 0
         # The rate that PONG tells, from the host of this process or from frames' arrival.
         self.rate_hz = options.tick_rate_hz
@@ -135,8 +137,6 @@ class Gateway:
             grace_s=options.grace_s,
             idle_s=options.idle_timeout_s,
         )
-        place = RegionInfo(region.id, region.x, region.y, region.width, region.height, region.handle)
-        self._regions = (place,)
 
     # -- sockets -------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class Gateway:
                 case Hello():
                     self._hello(socket, session, decoded, now_s)
                 case Check():
-                    self.stream.check(session)
+                    self.router.check(session)
                 case Leave():
                     self._finish(session, CloseCode.NORMAL, "goodbye")
         except RateExceeded as error:
@@ -216,10 +216,10 @@ class Gateway:
         joining = session.state is SessionState.JOINING
         session.on(Happening.LOST, now_s)
         session.outbox.clear()
-        self.stream.remove(session)
+        self.router.unseat(session)
         # One whose entity is not there yet is told of as away when it comes, if it still is.
         if not joining:
-            self._presence(session, here=False)
+            self.router.presence(session)
 
     # -- messages --------------------------------------------------------------------
 
@@ -234,20 +234,19 @@ class Gateway:
                 # What a world that started again has in its state came from its journal: it is durable.
                 session.socket.write(websocket_frame(encode_receipt(message.seq)))
             return
-        if self.link.full:
+        if self.router.busy(session):
             # Before its number counts as seen: the client may send it again, until it sends a higher one.
             self._dropped["link_full"] += 1
             if session.socket is not None:
                 busy = encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", message.seq)
                 session.socket.write(websocket_frame(busy))
             return
-        if message.command in self._reliable:
-            if session.receipts_due >= self._options.receipts_max:
-                raise RateExceeded("too many reliable commands without a receipt")
-            session.receipts_due += 1
+        reliable = message.command in self._reliable
+        if reliable and len(session.due) >= self._options.receipts_max:
+            raise RateExceeded("too many reliable commands without a receipt")
         session.seq_in = message.seq
         self._inputs += 1
-        self.link.add(message.command, session.id, message.seq, values)
+        self.router.say(session, message.command, message.seq, values, reliable=reliable)
 
     def _malformed(self, socket: GameSocket, session: Session, error: ProtocolError, message: object) -> None:
         self._dropped[error.code.name.lower()] += 1
@@ -269,10 +268,9 @@ class Gateway:
             socket.write(websocket_frame(encode_error(error.code, str(error), seq)))
 
     def _pong(self, socket: GameSocket, message: Ping) -> None:
-        since_s = self._clock.now_s() - self.stream.frame_s
-        pong = encode_pong(
-            message.client_time, max(0, self.stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000)
-        )
+        stream = self.router.stream(socket.session)
+        since_s = self._clock.now_s() - stream.frame_s
+        pong = encode_pong(message.client_time, max(0, stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000))
         socket.write(websocket_frame(pong))
 
     def _hello(self, socket: GameSocket, session: Session, hello: Hello, now_s: float) -> None:
@@ -315,7 +313,7 @@ class Gateway:
         session.on(Happening.ADMITTED, self._clock.now_s())
         self.sessions[session.id] = session
         self._by_player[player.id] = session
-        self.link.add(JOIN, session.id, 0, (session.player.encode(), session.name.encode()))
+        self.router.join(session)
 
     def _resume(self, socket: GameSocket, session: Session, token: str, now_s: float) -> None:
         session_id, nonce = self._auth.read_resume(token)
@@ -341,79 +339,67 @@ class Gateway:
         session.strikes, session.malformed = newcomer.strikes, newcomer.malformed
         session.heard_s = now_s
         session.outbox.clear()
-        session.check = False
-        if session.handle < 0:
+        self.router.unseat(session)
+        if session.handle < 0 or session.crossing:
             session.on(Happening.READMITTED, now_s)
             return
         session.on(Happening.RESUMED, now_s)
-        self._presence(session, here=True)
+        self.router.presence(session)
         self._welcome(session, resumed=True)
 
-    # -- the region's word -------------------------------------------------------------
+    # -- the router's word -------------------------------------------------------------
 
-    def _bound(self, session: Session, handle: int) -> None:
-        session.handle = handle
+    def bound(self, session: Session, *, resumed: bool) -> None:
+        """A session that waited for its entity has one. `resumed`: it had one before."""
         session.on(Happening.BOUND, self._clock.now_s())
         if session.state is SessionState.JOINED:
-            self._welcome(session, resumed=False)
+            self._welcome(session, resumed=resumed)
         else:
-            self._presence(session, here=False)
+            self.router.presence(session)
 
-    def _known(self, records: Records) -> None:
-        """Every session of the region. Those of before a restart wait for their players, as ever."""
-        now_s, options = self._clock.now_s(), self._options
-        for session_id, row, seq, player, name in records.tolist():
-            session = self.sessions.get(session_id)
-            if session is None:
-                bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
-                session = self.sessions[session_id] = Session(session_id, None, bucket, now_s)
-                session.state = SessionState.RESUMING
-                session.handle = row
-                session.recovered = seq
-                session.player, session.name = text(player), text(name)
-                self._by_player[session.player] = session
-                self._presence(session, here=False)
-            elif session.handle < 0:
-                # It was bound in a frame that did not come through.
-                self._bound(session, row)
-            session.acked = max(session.acked, seq)
-            session.seq_in = max(session.seq_in, seq)
-
-    def _refused(self, session: Session, reason: str) -> None:
+    def refused(self, session: Session, reason: str) -> None:
+        """It will have none, or has none any more."""
         joined = session.handle >= 0
         code = CloseCode.REMOVED if joined else CloseCode.FULL
         self._finish(session, code, reason, tell_region=False)
+
+    def met(self, session: int, player: bytes, name: bytes) -> Session:
+        """A session of before a restart: it waits for its player."""
+        now_s, options = self._clock.now_s(), self._options
+        bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
+        found = self.sessions[session] = Session(session, None, bucket, now_s)
+        found.state = SessionState.RESUMING
+        found.player, found.name = text(player), text(name)
+        self._by_player[found.player] = found
+        return found
 
     def _welcome(self, session: Session, *, resumed: bool) -> None:
         socket = session.socket
         if socket is None:
             return
+        stream = self.router.stream(session)
         session.nonce_before, session.nonce = session.nonce, secrets.randbits(31) or 1
         welcome = Welcome(
             session=session.id,
             resume=self._auth.resume_token(session.id, session.nonce),
             resumed=resumed,
             ack=session.acked,
-            tick=max(0, self.stream.tick),
+            tick=max(0, stream.tick),
             tick_rate_hz=self._options.tick_rate_hz,
             name=session.name,
-            regions=self._regions,
-            entity=(self._region.id, session.handle),
+            regions=self.router.infos,
+            entity=(session.region, session.handle),
             limits=self._limits,
             schema=self._schema,
         )
         frame = websocket_frame(encode_welcome(welcome))
         taken = socket.write(frame)
         if resumed:
-            self.stream.catch_up(session)
+            stream.catch_up(session)
         if not taken:
             # Something waits, such as the pong to a ping that came along: first thing of the next tick, then.
             session.outbox.insert(0, frame)
-        self.stream.add(session)
-
-    def _presence(self, session: Session, *, here: bool) -> None:
-        session.connection += 1
-        self.link.add(PRESENCE, session.id, session.connection, (int(here),))
+        self.router.seat(session)
 
     # -- endings -----------------------------------------------------------------------
 
@@ -428,12 +414,12 @@ class Gateway:
         if session.state is SessionState.CLOSED:
             return
         session.on(Happening.ENDED, self._clock.now_s())
-        self.stream.remove(session)
+        self.router.unseat(session)
         self.sessions.pop(session.id, None)
         if self._by_player.get(session.player) is session:
             del self._by_player[session.player]
         if tell_region:
-            self.link.add(LEAVE, session.id, 0)
+            self.router.leave(session)
         if session.socket is not None:
             self._end(session.socket, code, reason)
 
@@ -458,6 +444,7 @@ class Gateway:
         for session in tuple(self.sessions.values()):
             if session.state is SessionState.RESUMING and now_s - session.since_s > options.grace_s:
                 self._finish(session, CloseCode.NORMAL, "the grace time is over")
+        self.router.sweep()
         self._report()
 
     def farewell(self) -> None:
@@ -466,7 +453,7 @@ class Gateway:
             self._end(socket, CloseCode.GOING_AWAY, "the server is stopping")
 
     def _report(self) -> None:
-        metrics, stream = self._metrics, self.stream
+        metrics = self._metrics
         states = Counter(s.session.state for s in self.sockets)
         states[SessionState.RESUMING] = sum(s.state is SessionState.RESUMING for s in self.sessions.values())
         for state in SessionState:
@@ -476,14 +463,13 @@ class Gateway:
         for reason, n in self._dropped.items():
             metrics.inputs_dropped_total.labels(reason).inc(n)
         self._dropped.clear()
-        now = (stream.frames_out, stream.frames_skipped, stream.bytes_out)
-        frames, skipped, sent = (a - b for a, b in zip(now, self._reported, strict=True))
+        now, before = self.router.sent, self._reported
         self._reported = now
-        metrics.frames_out_total.inc(frames)
-        metrics.frames_skipped_total.inc(skipped)
-        metrics.bytes_out_total.inc(sent)
+        metrics.frames_out_total.inc(now.frames - before.frames)
+        metrics.frames_skipped_total.inc(now.skipped - before.skipped)
+        metrics.bytes_out_total.inc(now.octets - before.octets)
         self._health.readers(states[SessionState.JOINED])
-        self._health.sent(frames)
+        self._health.sent(now.frames - before.frames)
 
 
 def _clean_name(name: str) -> str:

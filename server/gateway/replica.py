@@ -2,6 +2,9 @@
 
 A cache, never a source of truth. A frame that does not follow, or a digest that does not hold,
 raises FrameGap, and the gateway asks the region for a keyframe.
+
+Who departs to another region is held as it was seen last, until it is released: nobody's view of it ends before
+the other region shows it.
 """
 
 from __future__ import annotations
@@ -60,6 +63,8 @@ class Replica:
             for c in schema.components
         ]
         self._records = [schema.record_dtype(a.id, handle) for a in schema.archetypes]
+        # Those who departed and are still shown: entity number -> (handle, tick), in order of ticks.
+        self.held: dict[int, tuple[int, int]] = {}
         self._by_cell: tuple[int, Handles, NDArray[np.int64]] | None = None
 
     def apply(self, frame: Frame) -> Change:
@@ -67,9 +72,12 @@ class Replica:
         if frame.key:
             self.archetype.fill(NO_ARCHETYPE)
             self.cell.fill(NOWHERE)
+            self.held.clear()
         elif frame.tick != self.tick + 1:
             raise FrameGap(f"region {frame.region}: tick {frame.tick} after tick {self.tick}")
         left, entered = frame.left.astype(np.int64), frame.entered.astype(np.int64)
+        if frame.departed.size:
+            left = self._hold(frame, left)
         left_cells = self.cell[left]
         self.archetype[left] = NO_ARCHETYPE
         self.cell[left] = NOWHERE
@@ -106,6 +114,30 @@ class Replica:
         if frame.digest is not None and frame.digest != self.digest():
             raise FrameGap(f"region {frame.region}: the digest of tick {frame.tick} does not hold")
         return Change(moved, before, after, changes)
+
+    def _hold(self, frame: Frame, left: Handles) -> Handles:
+        """Keep who departs; the others of `left` are returned."""
+        departed = frame.departed
+        seen = self.archetype[departed["row"]] != NO_ARCHETYPE
+        stale: list[int] = []
+        for number, row in zip(departed["id"][seen].tolist(), departed["row"][seen].tolist(), strict=True):
+            if number in self.held:
+                # It came back in a frame that was lost: the older one is nobody.
+                stale.append(self.held.pop(number)[0])
+            self.held[number] = (row, frame.tick)
+        return np.union1d(np.setdiff1d(left, departed["row"]), np.array(stale, np.int64))
+
+    def release(self, number: int) -> tuple[int, int] | None:
+        """End the entity of this number that was held; (handle, cell) where it stood, None where nobody is held."""
+        held = self.held.pop(number, None)
+        if held is None:
+            return None
+        handle = held[0]
+        cell = int(self.cell[handle])
+        self.archetype[handle] = NO_ARCHETYPE
+        self.cell[handle] = NOWHERE
+        self._by_cell = None
+        return handle, cell
 
     def _move(self, handles: Handles) -> tuple[Handles, Cells, Cells]:
         if not handles.size:
@@ -149,13 +181,22 @@ class Replica:
         spans = zip(offsets[first[0]].tolist(), offsets[past[0]].tolist(), strict=True)
         return np.concatenate([handles[a:b] for a, b in spans])
 
+    def same(self, keyframe: Frame) -> bool:
+        """Whether a keyframe tells nothing that is not here."""
+        return keyframe.tick == self.tick and keyframe.digest is not None and keyframe.digest == self.digest()
+
     def digest(self) -> int:
         """`replicated_digest` of what is here."""
-        used = np.flatnonzero(self.archetype != NO_ARCHETYPE)
-        archetype = self.archetype[: int(used[-1]) + 1] if used.size else self.archetype[:0]
+        archetype = self.archetype
+        if self.held:
+            # The region has them no more.
+            archetype = archetype.copy()
+            archetype[[handle for handle, _ in self.held.values()]] = NO_ARCHETYPE
+        used = np.flatnonzero(archetype != NO_ARCHETYPE)
+        archetype = archetype[: int(used[-1]) + 1] if used.size else archetype[:0]
         whole = {}
         for c, carries in enumerate(self._carries):
-            rows = used[carries[self.archetype[used]]]
+            rows = used[carries[archetype[used]]]
             if rows.size:
                 whole[c] = (rows.astype(np.uint32), self.values[c][rows])
         return replicated_digest(archetype, whole)

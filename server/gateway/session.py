@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from protocol.errors import OutOfOrder
 from protocol.messages import Check, Hello, Input, Leave, Ping
 
 if TYPE_CHECKING:
     from server.gateway.socket import GameSocket
+    from server.gateway.stream import RegionStream
+
+# An input as it is kept: sequence number, command, validated arguments.
+Kept = tuple[int, int, tuple[Any, ...]]  # Any: as CommandReader returns them
+
+_number: Final = itemgetter(0)
 
 
 class SessionState(Enum):
@@ -116,13 +123,47 @@ class TokenBucket:
         return True
 
 
+class Seat:
+    """A session's place among those who see something of one region.
+
+    Home is where its entity is. Where the view reaches over a border it is a guest of the region beyond.
+    """
+
+    __slots__ = (
+        "after", "before", "centre", "check", "fresh", "handle", "index", "leaving", "phase", "session", "stream",
+        "you",
+    )  # fmt: skip
+
+    def __init__(self, session: Session, stream: RegionStream) -> None:
+        self.session = session
+        self.stream = stream
+        # Its place among the stream's viewers, -1 for none.
+        self.index = -1
+        # Its entity, -1 for a guest, and the cell whose surroundings it sees.
+        self.handle = -1
+        self.centre = -1
+        # Which of the ticks brings it the outer ring.
+        self.phase = session.id
+        # False: it has no view, or one with holes; a KEYFRAME comes next.
+        self.fresh = False
+        # It asked for a VIEW_DIGEST.
+        self.check = False
+        # Its entity came here from another region: YOU comes next.
+        self.you = False
+        # The region is out of view: an empty KEYFRAME comes next, and nothing after it.
+        self.leaving = False
+        # Finished frames about those who cross a border, just before and just after the region's next frame.
+        self.before: list[bytes] = []
+        self.after: list[bytes] = []
+
+
 class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "bucket", "centre", "check", "connection", "durable", "fresh", "handle", "heard_s",
-        "id", "index", "malformed", "name", "nonce", "nonce_before", "outbox", "phase", "player", "receipts_due",
-        "recovered", "seq_in", "since_s", "socket", "state", "strikes",
+        "acked", "address", "bucket", "connection", "crossing", "crossing_s", "due", "durable", "handle", "heard_s",
+        "id", "malformed", "name", "nonce", "nonce_before", "outbox", "player", "recovered", "region", "seats",
+        "seq_in", "since_s", "socket", "state", "strikes", "unacked",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -147,25 +188,40 @@ class Session:
         self.acked = 0
         # What the world had processed of it when this gateway first heard of it: all of that is durable.
         self.recovered = 0
-        # Its entity, and the cell whose surroundings it sees; -1 before BOUND.
+        # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
+        self.region = 0
         self.handle = -1
-        self.centre = -1
-        # Its place among the region's viewers, -1 for none.
-        self.index = -1
-        # Which of the ticks brings it the outer ring.
-        self.phase = session_id
-        # False: it has no view, or one with holes; a KEYFRAME comes next.
-        self.fresh = False
-        # Finished frames for this session alone, written before the tick's frame.
+        # Where its entity is on its way to; 0 while it stands in `region`.
+        self.crossing = 0
+        self.crossing_s = 0.0
+        # Region -> its place among those who see something of that region.
+        self.seats: dict[int, Seat] = {}
+        # Finished frames for this session alone, written before the home region's next frame.
         self.outbox: list[bytes] = []
-        # It asked for a VIEW_DIGEST.
-        self.check = False
-        # Reliable commands accepted whose receipt has not come yet.
-        self.receipts_due = 0
+        # Inputs accepted and not known to be applied, by rising number: they are said again to the region that has the
+        # entity next. The reliable ones, by number, until their receipt.
+        self.unacked: deque[Kept] = deque()
+        self.due: dict[int, Kept] = {}
         # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
         self.durable: deque[int] | None = None
         self.strikes = 0
         self.malformed = 0
+
+    @property
+    def home(self) -> Seat | None:
+        """Its place in the region that has its entity; None while it has none there, or the entity is on its way."""
+        return None if self.crossing else self.seats.get(self.region)
+
+    def acknowledged(self, seq: int) -> None:
+        """Every input up to `seq` is applied."""
+        self.acked = max(self.acked, seq)
+        unacked = self.unacked
+        while unacked and unacked[0][0] <= seq:
+            unacked.popleft()
+
+    def unheard(self) -> list[Kept]:
+        """Inputs to be said again, in order."""
+        return sorted((*self.unacked, *self.due.values()), key=_number)
 
     def on(self, happening: Happening, now_s: float) -> None:
         """Move to the table's next state."""

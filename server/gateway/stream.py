@@ -1,23 +1,32 @@
-"""The stream: a region's frames in, one write per viewer and tick out."""
+"""The stream: a region's frames in, one write per viewer and tick out.
+
+A viewer is a seat (`server/gateway/session.py`). Most are at home here: the region has their entity, and their view
+moves with it. Guests look over a border: their own cell is the one they have at home, which may lie outside the
+region, and is told by the router. What concerns a session as a whole (acks, receipts, events for it alone) goes with
+its home's write, so that an ack and the state it led to come together.
+
+Who crosses a border is shown where it was until the next region shows it. Then CROSS, its enter there and its
+leave here go out in one write: nobody sees it twice, or not at all.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from protocol.codec import encode_ack, encode_receipt, encode_view_digest
+from protocol.codec import encode_ack, encode_cross, encode_receipt, encode_view_digest, encode_you
 from protocol.schema import Schema
 from server.gateway.errors import FrameGap
 from server.gateway.fanout import Fanout, websocket_frame
 from server.gateway.interest import Cells, Interest, ViewSpec
 from server.gateway.replica import NO_ARCHETYPE, Change, Replica
-from server.gateway.session import Happening, Session, SessionState
+from server.gateway.session import Happening, Seat, Session, SessionState
 from server.regions.frame import Frame, FrameEvent, RegionSpec
 from server.shard.errors import BatchError
 from server.shard.machine import PROCESSED, Records
@@ -36,6 +45,29 @@ class StreamLimits:
     quiet_ticks_max: int
     events_per_write_max: int
     receipts_max: int
+    crossing_hold_ticks: int
+
+
+class StreamListener(Protocol):
+    """What is made of a region's word on sessions. Called in this order for one frame."""
+
+    def known(self, stream: RegionStream, records: Records) -> None:
+        """A keyframe: every session of the region, records of KNOWN."""
+
+    def bound(self, stream: RegionStream, session_id: int, handle: int) -> None:
+        """A session's entity is here now."""
+
+    def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
+        """A session has no entity here, or no longer."""
+
+    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
+        """The entity of this number came in from another region."""
+
+    def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
+        """A session's entity is on its way to another region."""
+
+    def moved(self, seat: Seat) -> None:
+        """A session's own cell at home is another one."""
 
 
 def _nowhere(_frames: bytes) -> bool:
@@ -43,37 +75,30 @@ def _nowhere(_frames: bytes) -> bool:
 
 
 class RegionStream:
-    """One region's viewers at this gateway.
-
-    `sessions`: every session of the gateway, by id. `on_bound`, `on_refused`: told when a session's entity is
-    there, or that it has none (any more), with the reason. `on_known`: told, with each keyframe, of every session that
-    the region has (records of KNOWN).
-    """
+    """One region's viewers at this gateway. `sessions`: every session of the gateway, by id."""
 
     def __init__(
         self,
         region: RegionSpec,
         schema: Schema,
+        interest: Interest,
         view: ViewSpec,
         bus: Bus,
         clock: Clock,
         sessions: dict[int, Session],
-        *,
         limits: StreamLimits,
-        on_bound: Callable[[Session, int], None],
-        on_refused: Callable[[Session, str], None],
-        on_known: Callable[[Records], None],
+        listener: StreamListener,
     ) -> None:
         self.region = region
-        self.replica = Replica(
-            schema, Interest(view, schema, region.width, region.height), region.entities_max, region.handle
-        )
+        self.replica = Replica(schema, interest, region.entities_max, region.handle)
         self.fanout = Fanout(self.replica, region.id, limits.events_per_write_max)
-        self.viewers: list[Session] = []
+        self.viewers: list[Seat] = []
         # By place in `viewers`: how to write to it.
         self._writes: list[Callable[[bytes], bool]] = []
-        # Sessions whose next write is not like its neighbours', in order of marking.
-        self._own: dict[Session, None] = {}
+        # Seats whose next write is not like their neighbours', in order of marking.
+        self._own: dict[Seat, None] = {}
+        # Seats that are to be left with their next write.
+        self._leaving: dict[Seat, None] = {}
         self.frame_s = clock.now_s()
         # Since the start; the gateway hands them to the metrics.
         self.frames_out = 0
@@ -85,19 +110,20 @@ class RegionStream:
         self._clock = clock
         self._sessions = sessions
         self._limits = limits
-        self._on_bound = on_bound
-        self._on_refused = on_refused
-        self._on_known = on_known
-        # (capacity,) by place in `viewers`: entity, own cell, ring phase.
+        self._listener = listener
+        # Whether there are other regions, to look into and to walk to.
+        self._bordered = region.margin > 0
+        # (capacity,) by place in `viewers`: entity (-1 for guests), own cell, the one a guest is to have, ring phase.
         self._handles: NDArray[np.int64] = np.zeros(64, np.int64)
         self._centres: Cells = np.zeros(64, np.int64)
+        self._aims: Cells = np.zeros(64, np.int64)
         self._phases: NDArray[np.int64] = np.zeros(64, np.int64)
         self._unsubscribe = [
             bus.subscribe(frames_topic(region.id), self._on_frame),
             bus.subscribe(receipts_topic(region.id), self._on_receipts),
         ]
-        self._awaits_key = False
-        self._ask_for_keyframe()
+        self.awaits_key = False
+        self.ask_for_keyframe()
 
     def close(self) -> None:
         """Watch no more."""
@@ -111,39 +137,90 @@ class RegionStream:
 
     # -- viewers -------------------------------------------------------------------
 
-    def add(self, session: Session) -> None:
-        """Show `session` the surroundings of its entity, from its next frame on."""
-        if session.index < 0:
-            session.index = len(self.viewers)
-            self.viewers.append(session)
-            self._writes.append(_nowhere)
-            if len(self.viewers) > self._handles.size:
-                self._handles, self._centres, self._phases = (
-                    np.concatenate([a, np.zeros_like(a)]) for a in (self._handles, self._centres, self._phases)
-                )
-        handle = np.array([session.handle])
-        assert session.socket is not None, "a viewer has somewhere to show things"
-        self._writes[session.index] = session.socket.write
-        session.fresh = False
-        self.mark(session)
-        session.centre = int(self.replica.interest.cell(*self.replica.position(handle))[0])
-        self._handles[session.index] = session.handle
-        self._centres[session.index] = session.centre
-        self._phases[session.index] = session.phase % self._view.far_every_ticks
+    def welcome(self, session: Session, handle: int) -> Seat:
+        """Show `session` the surroundings of its entity, which is here, from the next frame on."""
+        seat = self._seated(session)
+        cell = self.replica.interest.cell(*self.replica.position(np.array([handle])))
+        seat.centre = self._centres[seat.index] = self._aims[seat.index] = int(cell[0])
+        self.settle(seat, handle)
+        return seat
 
-    def remove(self, session: Session) -> None:
-        """Show it nothing more. Harmless for one that is no viewer."""
-        at = session.index
+    def host(self, session: Session, centre: int) -> Seat:
+        """Show `session` what it sees of this region from a cell outside, from the next frame on."""
+        seat = self._seated(session)
+        seat.handle = self._handles[seat.index] = -1
+        seat.centre = self._centres[seat.index] = self._aims[seat.index] = centre
+        return seat
+
+    def settle(self, seat: Seat, handle: int) -> None:
+        """The seat is home: its entity is here."""
+        seat.handle = self._handles[seat.index] = handle
+        self._stay(seat)
+        self.mark(seat)
+
+    def depart(self, seat: Seat) -> None:
+        """The seat is a guest's: its entity went elsewhere."""
+        seat.handle = self._handles[seat.index] = -1
+
+    def aim(self, seat: Seat, centre: int) -> None:
+        """Give a guest another own cell, with the next frame."""
+        self._stay(seat)
+        self._aims[seat.index] = centre
+
+    def dismiss(self, seat: Seat) -> None:
+        """Nothing of the region is in the guest's view any more: it is told so, and removed."""
+        if not seat.leaving:
+            seat.leaving = True
+            self._leaving[seat] = None
+            self.mark(seat)
+
+    def remove(self, seat: Seat) -> None:
+        """Show it nothing more."""
+        at = seat.index
         if at < 0:
             return
-        session.index = -1
-        self._own.pop(session, None)
+        seat.index = -1
+        self._own.pop(seat, None)
+        self._leaving.pop(seat, None)
+        if seat.session.seats.get(self.region.id) is seat:
+            del seat.session.seats[self.region.id]
         last, write = self.viewers.pop(), self._writes.pop()
-        if last is not session:
+        if last is not seat:
             self.viewers[at], self._writes[at] = last, write
             last.index = at
-            for array in (self._handles, self._centres, self._phases):
+            for array in (self._handles, self._centres, self._aims, self._phases):
                 array[at] = array[len(self.viewers)]
+
+    def _seated(self, session: Session) -> Seat:
+        seat = session.seats.get(self.region.id)
+        if seat is None:
+            seat = session.seats[self.region.id] = Seat(session, self)
+            seat.index = len(self.viewers)
+            self.viewers.append(seat)
+            self._writes.append(_nowhere)
+            if len(self.viewers) > self._handles.size:
+                self._handles, self._centres, self._aims, self._phases = (
+                    np.concatenate([a, np.zeros_like(a)])
+                    for a in (self._handles, self._centres, self._aims, self._phases)
+                )
+        assert session.socket is not None, "a viewer has somewhere to show things"
+        self._writes[seat.index] = session.socket.write
+        self._phases[seat.index] = seat.phase % self._view.far_every_ticks
+        self._stay(seat)
+        self._forget(seat)
+        return seat
+
+    def _stay(self, seat: Seat) -> None:
+        """One who was about to leave is back before it left."""
+        if seat.leaving:
+            seat.leaving = False
+            del self._leaving[seat]
+
+    def _forget(self, seat: Seat) -> None:
+        """The seat gets a fresh view with the next frame that can be shown."""
+        seat.fresh = False
+        seat.before, seat.after = [], []
+        self.mark(seat)
 
     # -- a tick ----------------------------------------------------------------------
 
@@ -153,10 +230,14 @@ class RegionStream:
         except BatchError as error:
             self._start_over(str(error))
             return
-        if self._awaits_key and not frame.key:
+        if frame.key and not self.awaits_key and self.replica.same(frame):
+            # Another gateway asked for it.
+            return
+        if self.awaits_key and not frame.key:
             # What it says of sessions still counts; what it says of entities can't be used.
             self._tell_sessions(frame)
             return
+        self._make_way(frame)
         try:
             change = self.replica.apply(frame)
         except FrameGap as error:
@@ -166,7 +247,7 @@ class RegionStream:
         self.frame_s = self._clock.now_s()
         try:
             if frame.key:
-                self._awaits_key = False
+                self.awaits_key = False
                 self._forget_views()
             self._tell_sessions(frame)
             if self.viewers:
@@ -174,43 +255,46 @@ class RegionStream:
         except Exception:
             # Some have this frame and some do not: nobody's view is to be trusted, and none drifts in silence.
             self._start_over("a frame could not be shown")
-            self._forget_views()
+            for seat in self.viewers:
+                forget_views(seat.session)
             raise
 
     def _start_over(self, reason: str) -> None:
         _log.warning("replica starts over", region=self.region.id, reason=reason)
-        self._ask_for_keyframe()
+        self.ask_for_keyframe()
 
     def _forget_views(self) -> None:
-        """Everyone gets a fresh view with the next frame that can be shown."""
-        for session in self.viewers:
-            session.fresh = False
-            self.mark(session)
+        for seat in self.viewers:
+            self._forget(seat)
 
-    def _ask_for_keyframe(self) -> None:
-        self._awaits_key = True
+    def ask_for_keyframe(self) -> None:
+        """Begin anew with the region's next keyframe."""
+        self.awaits_key = True
         self._bus.publish(keyframes_topic(self.region.id), b"")
 
     def _tell_sessions(self, frame: Frame) -> None:
         """Entities given and taken, acks, events for one."""
-        sessions, own = self._sessions, self._own
+        sessions, own, listener = self._sessions, self._own, self._listener
         if frame.sessions is not None:
-            self._on_known(frame.sessions)
+            listener.known(self, frame.sessions)
         for session_id, row in frame.bound.tolist():
-            session = sessions.get(session_id)
-            if session is not None:
-                self._on_bound(session, row)
+            listener.bound(self, session_id, row)
         for session_id, reason in frame.refused:
-            session = sessions.get(session_id)
-            if session is not None:
-                self._on_refused(session, reason)
+            listener.refused(self, session_id, reason)
+        for row, entity, source in frame.arrived.tolist():
+            listener.arrived(self, entity, row, source)
+        for _, _, session_id, destination in frame.departed.tolist():
+            if session_id:
+                listener.departed(self, session_id, destination)
         for session_id, seq in frame.acks.tolist():
             session = sessions.get(session_id)
             if session is not None:
-                session.acked = seq
+                session.acknowledged(seq)
                 if session.state is _JOINED:
                     session.outbox.append(websocket_frame(encode_ack(seq)))
-                    own[session] = None
+                    home = session.seats.get(self.region.id)
+                    if home is not None:
+                        own[home] = None
         for event in frame.events:
             self._tell_event(event)
 
@@ -222,14 +306,16 @@ class RegionStream:
                 if session is not None:
                     self.tell(session, message)
         elif event.place is None:
-            for session in self.viewers:
-                self.tell(session, message)
+            for seat in self.viewers:
+                # Of each region one hears what it tells everyone that is in it.
+                if seat.handle >= 0:
+                    self.tell(seat.session, message)
 
     def tell(self, session: Session, message: bytes) -> None:
         """Give a session an event with its next write. Full policy: the newest is dropped. Who lags hears nothing."""
         if session.state is _JOINED and len(session.outbox) < self._limits.events_per_write_max:
             session.outbox.append(message)
-            self.mark(session)
+            mark_home(session)
 
     def _on_receipts(self, data: bytes) -> None:
         """Receipts leave at once, in a write of their own: the next frame is a tick away."""
@@ -237,7 +323,7 @@ class RegionStream:
         for session_id, seq in np.frombuffer(data, PROCESSED).tolist():
             session = self._sessions.get(session_id)
             if session is not None:
-                session.receipts_due -= 1
+                session.due.pop(seq, None)
                 if session.durable is None:
                     session.durable = deque(maxlen=self._limits.receipts_max)
                 session.durable.append(seq)
@@ -248,7 +334,7 @@ class RegionStream:
             # What waits already goes first, a WELCOME perhaps; and one that can take nothing, the next frame finds out.
             if session.outbox or session.socket is None or not session.socket.write(written):
                 session.outbox += frames
-                self.mark(session)
+                mark_home(session)
             else:
                 self.bytes_out += len(written)
 
@@ -273,24 +359,25 @@ class RegionStream:
             view.far_every_ticks,
             speak=replica.tick % self._limits.quiet_ticks_max == 0,
         )
-        here = replica.archetype[handles] != NO_ARCHETYPE
-        moved_to = np.where(here, interest.recentre(centres, *replica.position(handles)), centres)
+        here = (handles >= 0) & (replica.archetype[handles] != NO_ARCHETYPE)
+        moved_to = np.where(here, interest.recentre(centres, *replica.position(handles)), self._aims[:n])
         moved = np.flatnonzero(centres != moved_to)
         shifts = dict(zip(moved.tolist(), moved_to[moved].tolist(), strict=True))
-        self._centres[:n] = moved_to
+        self._centres[:n] = self._aims[:n] = moved_to
         if ring_now.any():
             frames = [ring[s] if r else near[s] for s, r in zip(slots.tolist(), ring_now.tolist(), strict=True)]
         else:
             frames = [near[s] for s in slots.tolist()]
         # Most viewers need nothing but the shared frame; the others' frames are put in its place.
         own, self._own = self._own, {}
-        own.update((self.viewers[place], None) for place in shifts)
+        shifted = [self.viewers[place] for place in shifts]
+        own.update(dict.fromkeys(shifted))
         ringless = view.far == view.near
-        for session in own:
-            place = session.index
+        for seat in own:
+            place = seat.index
             if place >= 0:
                 whole = ringless or bool(ring_now[place])
-                frames[place] = self._own_frames(session, frames[place], shifts.get(place), whole=whole)
+                frames[place] = self._own_frames(seat, frames[place], shifts.get(place), whole=whole)
         # The one loop that runs for every client in every tick.
         took = [write(frame) if frame else True for write, frame in zip(self._writes, frames, strict=True)]
         self.frames_out += n - frames.count(b"")
@@ -300,51 +387,71 @@ class RegionStream:
                 self.frames_out -= 1
                 self.bytes_out -= len(frames[place])
                 self._stalled(self.viewers[place])
+        if self._bordered:
+            for seat in [s for s in self._leaving if frames[s.index] and took[s.index]]:
+                self.remove(seat)
+            for seat in shifted:
+                if seat.handle >= 0:
+                    self._listener.moved(seat)
 
-    def check(self, session: Session) -> None:
-        """Tell the session its view's digest at the next tick at which the whole view is fresh."""
-        session.check = True
-        self.mark(session)
+    def check(self, seat: Seat) -> None:
+        """Tell the viewer its view's digest at the next tick at which the whole view is fresh."""
+        seat.check = True
+        self.mark(seat)
 
-    def mark(self, session: Session) -> None:
-        """This session's next write is not like its neighbours'."""
-        self._own[session] = None
+    def mark(self, seat: Seat) -> None:
+        """This seat's next write is not like its neighbours'."""
+        self._own[seat] = None
 
-    def _own_frames(self, session: Session, shared: bytes, shift: int | None, *, whole: bool) -> bytes:
+    def _own_frames(self, seat: Seat, shared: bytes, shift: int | None, *, whole: bool) -> bytes:
         """What goes beside the shared frame: acks, events, a moved view, a view digest; or a keyframe in its place."""
-        before = session.centre
+        session, home = seat.session, seat.handle >= 0
+        before = seat.centre
         if shift is not None:
-            session.centre = shift
+            seat.centre = shift
         if session.state is _LAGGING:
-            if session.socket is None or session.socket.stalled():
+            # Home tells what was missed first.
+            if not home or session.socket is None or session.socket.stalled():
                 self.frames_skipped += 1
-                self.mark(session)
+                self.mark(seat)
                 return b""
             session.on(Happening.DRAINED, self.frame_s)
             self.catch_up(session)
-        parts = session.outbox
-        session.outbox = []
-        if not session.fresh:
-            parts.append(self.fanout.keyframe(session.centre))
-            session.fresh = whole = True
+        parts: list[bytes] = []
+        if home:
+            parts, session.outbox = session.outbox, []
+            parts += seat.before
+            if self._bordered and (seat.you or not seat.fresh):
+                seat.you = False
+                parts.append(websocket_frame(encode_you(self.region.id, seat.handle)))
+        else:
+            parts += seat.before
+        if seat.leaving:
+            parts.append(self.fanout.farewell())
+        elif not seat.fresh:
+            parts.append(self.fanout.keyframe(seat.centre))
+            seat.fresh = whole = True
         else:
             parts.append(shared)
             if shift is not None:
                 parts.append(self.fanout.shift(before, shift))
-        if session.check:
+        if seat.after:
+            parts += seat.after
+        seat.before, seat.after = [], []
+        if seat.check and not seat.leaving:
             if whole:
-                session.check = False
-                count, crc = self.fanout.view_digest(session.centre)
+                seat.check = False
+                count, crc = self.fanout.view_digest(seat.centre)
                 parts.append(websocket_frame(encode_view_digest(self.region.id, self.tick, count, crc)))
             else:
-                self.mark(session)
+                self.mark(seat)
         return b"".join(parts)
 
-    def _stalled(self, session: Session) -> None:
+    def _stalled(self, seat: Seat) -> None:
         """The socket took nothing: the session has no view until it is read again."""
+        session = seat.session
         self.frames_skipped += 1
-        session.fresh = False
-        self.mark(session)
+        forget_views(session)
         if session.state is _JOINED:
             session.on(Happening.STALLED, self.frame_s)
 
@@ -361,3 +468,56 @@ class RegionStream:
         xy = np.array([e.place for e in placed], np.int64)
         cells = self.replica.interest.cell(xy[:, 0], xy[:, 1])
         return [(c, websocket_frame(e.message)) for c, e in zip(cells.tolist(), placed, strict=True)]
+
+    # -- who crosses a border ----------------------------------------------------------
+
+    def _make_way(self, frame: Frame) -> None:
+        """Let go of those whom no region showed in time, and of those whose handle is another's now."""
+        late = frame.tick - self._limits.crossing_hold_ticks
+        for entity, (handle, tick) in list(self.replica.held.items()):
+            if tick <= late or (frame.entered.size and (frame.entered == handle).any()):
+                self.release(entity)
+
+    def release(self, entity: int, stream: RegionStream | None = None, handle: int = -1) -> None:
+        """Show one who departed no longer here: `stream` shows it, under `handle`, with the frame it writes next.
+
+        Without: its leave goes out with this region's own next frame.
+        """
+        found = self.replica.release(entity)
+        if found is None:
+            return
+        before, cell = found
+        centres = self._centres[: len(self.viewers)]
+        far = self.replica.interest.far
+        watching = np.flatnonzero(self.replica.interest.distance(centres, np.int64(cell)) <= far).tolist()
+        leave, cross, onward = self.fanout.without(before), b"", 0
+        if stream is not None:
+            onward = stream.region.id
+            cross = websocket_frame(encode_cross(self.region.id, before, onward, handle))
+        for place in watching:
+            seat = self.viewers[place]
+            if not seat.fresh:
+                continue
+            there = seat.session.seats.get(onward)
+            if there is None or stream is None:
+                seat.before.append(leave)
+                self.mark(seat)
+            else:
+                there.before.append(cross)
+                there.after.append(leave)
+                stream.mark(there)
+
+
+def mark_home(session: Session) -> None:
+    """What waits for a session goes out with its home's next write; while it has none, with the first of its next."""
+    home = session.home
+    if home is not None:
+        home.stream.mark(home)
+
+
+def forget_views(session: Session) -> None:
+    """The session gets a fresh view of every region it sees."""
+    for seat in session.seats.values():
+        seat.fresh = False
+        seat.before, seat.after = [], []
+        seat.stream.mark(seat)

@@ -13,7 +13,7 @@ from protocol.codec import encode_ping
 from protocol.messages import Delta, Pong
 from server.app import Everstep
 from tests.gateway.glade import ADD, GAME, REGION, settings
-from tests.gateway.visitor import PATIENCE_S, Visitor, serving
+from tests.gateway.visitor import PATIENCE_S, Visitor, only_stream, serving
 
 
 async def get(app: Everstep, path: str, *, head: str = "") -> tuple[int, dict[str, str], bytes]:
@@ -194,7 +194,7 @@ async def test_frames_that_leave_keep_the_server_alive_and_frames_that_do_not_do
         app.gateway.sweep()
         assert app.health.judge().alive
         # Ticks go on; no frame leaves.
-        app.gateway.stream._write_all = lambda change, frame: None
+        only_stream(app)._write_all = lambda change, frame: None
         app.health._clock = lambda: now_s() + 7200.0
         ticked = asyncio.Event()
         app.host.after_tick.append(lambda _times, _took_s: ticked.set())
@@ -211,7 +211,7 @@ async def test_pong_tells_how_long_ago_the_tick_was():
         for task in app._tasks:
             task.cancel()
         await asyncio.gather(*app._tasks, return_exceptions=True)
-        app.gateway.stream.frame_s -= 2.0
+        only_stream(app).frame_s -= 2.0
         await ada.send(encode_ping(1))
         pong = await ada.until(Pong)
         assert pong.micros >= 2_000_000

@@ -12,7 +12,7 @@ import pytest
 from clients.python.bots import play
 from server.app import Everstep
 from tests.gateway.glade import GAME, settings
-from tests.gateway.visitor import PATIENCE_S, serving
+from tests.gateway.visitor import PATIENCE_S, only_stream, serving
 
 
 class Counting:
@@ -37,7 +37,7 @@ async def test_bots_join_and_play(brain):
     async with serving(settings(), GAME) as app:
         playing = asyncio.create_task(play(app.ws_url, 3, 1, brain))
         try:
-            await until(lambda: len(app.gateway.stream.viewers) == 3)
+            await until(lambda: len(only_stream(app).viewers) == 3)
             if brain is None:
                 tick = app.machine.tick
                 await until(lambda: app.machine.tick > tick + 40)
@@ -55,11 +55,11 @@ async def test_a_bot_whose_wire_breaks_comes_back():
     async with serving(settings(gateway__grace_s=0.0), GAME) as app:
         playing = asyncio.create_task(play(app.ws_url, 1, 1, Counting))
         try:
-            await until(lambda: len(app.gateway.stream.viewers) == 1)
-            first = app.gateway.stream.viewers[0]
-            first.socket.transport.abort()
-            await until(lambda: bool(app.gateway.stream.viewers) and app.gateway.stream.viewers[0] is not first)
-            await until(lambda: app.gateway.stream.viewers[0].acked >= 1)
+            await until(lambda: len(only_stream(app).viewers) == 1)
+            first = only_stream(app).viewers[0]
+            first.session.socket.transport.abort()
+            await until(lambda: bool(only_stream(app).viewers) and only_stream(app).viewers[0] is not first)
+            await until(lambda: only_stream(app).viewers[0].session.acked >= 1)
         finally:
             playing.cancel()
             with suppress(asyncio.CancelledError):

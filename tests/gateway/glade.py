@@ -101,7 +101,7 @@ def listen(world: World, tick: Tick) -> None:
 def roll(world: World, tick: Tick) -> None:
     rows = world.rows(Position, Pace)
     place, pace = world[Position], world[Pace]
-    x0, y0, x1, y1 = world.bounds
+    x0, y0, x1, y1 = world.limits
     for at, by, low, high in ((place.x, pace.dx, x0, x1), (place.y, pace.dy, y0, y1)):
         there = at[rows] + by[rows]
         by[rows] = np.where((there < low) | (there >= high), -by[rows], by[rows])

@@ -18,8 +18,8 @@ from protocol.codec import decode_server
 from protocol.messages import Delta, Keyframe, RegionInfo, SessionLimits, Welcome
 from protocol.schema import ArchetypeSchema, ComponentSchema, Schema, Wire
 from server.bus.memory import MemoryBus
-from server.gateway.interest import ViewSpec
-from server.gateway.session import Happening, Session, SessionState, TokenBucket
+from server.gateway.interest import Mosaic, ViewSpec
+from server.gateway.session import Happening, Seat, Session, SessionState, TokenBucket
 from server.gateway.stream import RegionStream, StreamLimits
 from server.regions.frame import BOUND, Frame, FrameEvent, RegionSpec, replicated_digest
 from server.shard.machine import PROCESSED, Records
@@ -242,7 +242,7 @@ class Viewer:
     def __init__(self, number: int, handle: int, spec: RegionSpec) -> None:
         self.pipe = Pipe()
         self.session = Session(number, self.pipe, TokenBucket(1.0, 1, 0.0), 0.0)
-        self.session.handle = handle
+        self.session.region, self.session.handle = spec.id, handle
         region = RegionInfo(spec.id, spec.x, spec.y, spec.width, spec.height, spec.handle)
         limits = SessionLimits(4096, 40.0, 80, 30.0, 30.0)
         self.views = Views(
@@ -263,6 +263,11 @@ class Viewer:
         self.view = self.views[spec.id]
         self.received: list[Delta | Keyframe] = []
         self.others: list[object] = []
+
+    @property
+    def seat(self) -> Seat:
+        assert self.session.home is not None, "nowhere to look from"
+        return self.session.home
 
     def read(self) -> None:
         """Apply every byte that came. `received`: the DELTAs and KEYFRAMEs of this reading."""
@@ -304,23 +309,44 @@ class Stage:
         self.stream = RegionStream(
             spec,
             SCHEMA,
+            Mosaic([spec], view, SCHEMA).interests[spec.id],
             view,
             self.bus,
             Clock(),
             self.sessions,
-            limits=StreamLimits(quiet_ticks_max, events_per_write_max=8, receipts_max=16),
-            on_bound=self._on_bound,
-            on_refused=lambda session, reason: self.ended.append((session, reason)),
-            on_known=lambda records: None,
+            StreamLimits(quiet_ticks_max, events_per_write_max=8, receipts_max=16, crossing_hold_ticks=5),
+            self,
         )
+
+    # -- a StreamListener ------------------------------------------------------------
+
+    def known(self, stream: RegionStream, records: Records) -> None:
+        """Nobody is from before."""
+
+    def bound(self, stream: RegionStream, session_id: int, handle: int) -> None:
+        session = self.sessions.get(session_id)
+        if session is None:
+            return
+        assert session.handle == handle
+        session.on(Happening.BOUND, 0.0)
+        stream.welcome(session, handle)
+
+    def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
+        assert stream is self.stream
+        if session_id in self.sessions:
+            self.ended.append((self.sessions[session_id], reason))
+
+    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
+        """There is one region."""
+
+    def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
+        """There is one region."""
+
+    def moved(self, seat: Seat) -> None:
+        """There is one region."""
 
     def _on_asked(self, _data: bytes) -> None:
         self.keyframes_asked += 1
-
-    def _on_bound(self, session: Session, handle: int) -> None:
-        assert session.handle == handle
-        session.on(Happening.BOUND, 0.0)
-        self.stream.add(session)
 
     def begin(self) -> None:
         """The first tick and the keyframe that the stream asked for."""
@@ -350,7 +376,8 @@ class Stage:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        self.stream.remove(viewer.session)
+        if viewer.session.home is not None:
+            self.stream.remove(viewer.seat)
         self.viewers.remove(viewer)
         del self.sessions[viewer.session.id]
 
@@ -370,7 +397,7 @@ class Stage:
 
     def centre(self, viewer: Viewer) -> tuple[int, int]:
         """The cell that the stream takes for the viewer's own."""
-        row, column = divmod(viewer.session.centre, self.stream.replica.interest.stride)
+        row, column = divmod(viewer.seat.centre, self.stream.replica.interest.stride)
         return column - self.view.far, row - self.view.far
 
     def within(self, viewer: Viewer, reach: int) -> dict[int, Thing]:
@@ -397,7 +424,7 @@ class Stage:
         """Whether this tick brings the viewer's whole view up to date."""
         if self.view.far == self.view.near or any(isinstance(m, Keyframe) for m in viewer.received):
             return True
-        return (self.region.tick + viewer.session.phase) % self.view.far_every_ticks == 0
+        return (self.region.tick + viewer.seat.phase) % self.view.far_every_ticks == 0
 
     def expects(self, viewer: Viewer) -> bool:
         """Whether the viewer is sent every tick, so that its view has to be right now."""

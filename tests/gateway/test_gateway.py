@@ -40,7 +40,7 @@ from tests.gateway.glade import (
     glade,
     settings,
 )
-from tests.gateway.visitor import PATIENCE_S, Closed, Visitor, masked, serving
+from tests.gateway.visitor import PATIENCE_S, Closed, Visitor, masked, only_stream, serving
 
 SECRET = "the-secret-of-these-tests-alone-0123456789"
 
@@ -695,10 +695,10 @@ async def test_an_error_of_the_servers_own_closes_that_connection_alone(app: Eve
     beside = await witness(app)
     ada = await Visitor.join(app)
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(app.gateway.link, "add", broken)
+    monkeypatch.setattr(app.gateway.router, "say", broken)
     await ada.input(ADD, 1)
     assert (await ada.until_closed()).code == CloseCode.INTERNAL
     monkeypatch.undo()
@@ -726,13 +726,13 @@ async def test_one_who_stops_reading_is_skipped_and_gets_a_fresh_view_when_it_re
         beside = await witness(app)
         slow, session = await stalled(app)
         transport = session.socket.transport
-        held, skipped = transport.get_write_buffer_size(), app.gateway.stream.frames_skipped
+        held, skipped = transport.get_write_buffer_size(), only_stream(app).frames_skipped
         tick = app.machine.tick
         seqs = [await slow.input(ADD, 1) for _ in range(3)]
         await until(lambda: app.machine.tick > tick + 60)
         # Skipped, not queued: what waits is the rest of one write.
         assert 0 < transport.get_write_buffer_size() <= held < 64_000
-        assert app.gateway.stream.frames_skipped >= skipped + 60
+        assert only_stream(app).frames_skipped >= skipped + 60
         assert len(session.outbox) <= 64
         keyframes = sum(isinstance(m, Keyframe) for m in slow.log)
         await slow.until(Keyframe)
@@ -794,5 +794,5 @@ async def test_no_task_or_session_outlives_its_connection(app: Everstep):
         await ada.send(encode_leave())
         await ada.until_closed()
     await until(lambda: not app.gateway.sockets)
-    assert (app.gateway.sessions, app.gateway._by_player, app.gateway.stream.viewers) == ({}, {}, [])
+    assert (app.gateway.sessions, app.gateway._by_player, only_stream(app).viewers) == ({}, {}, [])
     assert not app.gateway._addresses

@@ -49,7 +49,7 @@ def verify(stage: Stage, viewer: Viewer, where: str, history: list[dict[int, Thi
     if stage.is_whole(viewer):
         assert have == truth, f"{where}: an entity is not as it is, in a tick that brings all"
         assert viewer.view.digest() == stage.digest(stage.within(viewer, stage.view.far)), where
-        assert stage.stream.fanout.view_digest(viewer.session.centre) == viewer.view.digest(), where
+        assert stage.stream.fanout.view_digest(viewer.seat.centre) == viewer.view.digest(), where
     for handle, record in have.items():
         recent = [stage.records({handle: past[handle]})[handle] for past in history if handle in past]
         assert record in recent, f"{where}: entity {handle} is older than the ring may be"
@@ -311,7 +311,7 @@ def test_a_view_digest_is_right_at_the_moment_it_comes(view: ViewSpec):
     stage.play()
     answers = 0
     for _ in range(40):
-        stage.stream.check(viewer.session)
+        stage.stream.check(viewer.seat)
         stage.region.live({viewer.session.handle})
         stage.region.walk(viewer.session.handle, 120, 60)
         stage.publish(stage.region.frame())
@@ -365,8 +365,9 @@ def test_whoever_is_removed_is_shown_nothing_more_and_the_others_all_that_is_the
     stage, first = quiet_stage()
     others = [stage.enter((8192 + 300 * i, 8192)) for i in range(3)]
     stage.play()
-    stage.stream.remove(first.session)
-    stage.stream.remove(first.session)
+    seat = first.seat
+    stage.stream.remove(seat)
+    stage.stream.remove(seat)
     for _ in range(5):
         stage.region.walk(50, 2, 2)
         stage.play()
@@ -389,11 +390,11 @@ def test_more_viewers_than_there_was_room_for_at_first():
 def test_a_viewer_that_returns_gets_a_keyframe_first():
     stage, viewer = quiet_stage()
     viewer.session.on(Happening.LOST, 0.0)
-    stage.stream.remove(viewer.session)
+    stage.stream.remove(viewer.seat)
     stage.region.walk(50, 9, 9)
     stage.play()
     viewer.session.on(Happening.RESUMED, 0.0)
-    stage.stream.add(viewer.session)
+    stage.stream.welcome(viewer.session, viewer.session.handle)
     stage.region.walk(50, 9, 9)
     stage.play()
     assert [type(m) for m in viewer.received] == [Keyframe]

@@ -22,6 +22,7 @@ from config.settings import Settings
 from protocol.codec import decode_server, encode_check, encode_hello, encode_input
 from protocol.messages import Ack, Keyframe, ServerMessage, ViewDigest, Welcome
 from server.app import Everstep
+from server.gateway.stream import RegionStream
 from server.sim.game import Game
 
 M = TypeVar("M")
@@ -58,6 +59,12 @@ async def serving(settings: Settings, game: Game, **parts: Any) -> AsyncIterator
         finally:
             while Visitor.opened:
                 Visitor.opened.pop().close()
+
+
+def only_stream(app: Everstep) -> RegionStream:
+    """What is watched of a world of one region."""
+    (stream,) = app.gateway.router.streams.values()
+    return stream
 
 
 class Visitor:

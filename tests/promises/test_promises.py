@@ -77,7 +77,7 @@ async def test_one_stuck_reader_that_takes_the_process_down():
         beside = await Visitor.join(app)
         stuck = await Visitor.join(app, receive_bytes=4096)
         session = app.gateway.sessions[stuck.welcome.session]
-        while session.fresh:
+        while session.home.fresh:
             await beside.until(Delta)
         held = session.socket.transport.get_write_buffer_size()
         first = beside.view.tick

@@ -27,7 +27,7 @@ SERVER_REFUSALS = [
     ("no array", pack("hi"), MalformedMessage),
     ("an extension type", b"\x92\x13\xd4\x01\x00", MalformedMessage),
     ("too long", b"\xc6\x00\x80\x00\x00" + bytes(8 * 1024 * 1024), OversizeMessage),
-    ("a type to come", pack([27]), UnknownMessage),
+    ("a type to come", pack([28]), UnknownMessage),
     ("a client's type", pack([2, 1, 16, []]), UnknownMessage),
     ("DELTA too short", pack([17, 0, 0, None]), MalformedMessage),
     ("DELTA with half a pair", pack([17, 0, 0, None, None, 0]), MalformedMessage),

@@ -1,0 +1,332 @@
+"""The router: which region has each session's entity, and of which regions each session sees something.
+
+It has a link to every region, and a stream of every region that somebody sees something of. What a session says while
+its entity is on its way between two regions is kept with what was not acknowledged yet, and said to the region that
+has the entity next. What that one knows already, it drops by its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from protocol.messages import RegionInfo
+from protocol.schema import Schema
+from server.gateway.interest import Mosaic, ViewSpec
+from server.gateway.link import Link
+from server.gateway.session import Seat, Session, SessionState
+from server.gateway.stream import RegionStream, StreamLimits, mark_home
+from server.regions.frame import RegionSpec
+from server.shard.machine import JOIN, LEAVE, PRESENCE, Records, command_shapes
+from server.shard.ports import Bus, Clock
+
+# Seconds for which a session that left is known: its LEAVE may have missed an entity that was crossing a border.
+_LEFT_S: Final = 60.0
+# Seconds for which a change of presence may have missed an entity, for the same reason.
+_PRESENCE_S: Final = 5.0
+# Seconds an entity may be on its way before its regions are asked who has it.
+_CROSSING_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """See config/settings.py."""
+
+    # Commands that may wait to be handed to one region.
+    link_max: int
+    # Inputs of one session that may wait to be acknowledged.
+    unacked_max: int
+    # Seconds for which a region is watched after nobody sees it any more.
+    linger_s: float
+
+
+class RouterListener(Protocol):
+    """What a router tells its gateway of sessions."""
+
+    def bound(self, session: Session, *, resumed: bool) -> None:
+        """A session that waited for its entity has one. `resumed`: it had one before."""
+
+    def refused(self, session: Session, reason: str) -> None:
+        """It will have none, or has none any more."""
+
+    def met(self, session: int, player: bytes, name: bytes) -> Session:
+        """A region has a session that nobody here knows: from before a restart. Makes one that waits for its player."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What went to clients since the start."""
+
+    frames: int = 0
+    skipped: int = 0
+    octets: int = 0
+
+
+class Router:
+    """A StreamListener. `sessions`: every session of the gateway, by id."""
+
+    def __init__(
+        self,
+        regions: Iterable[RegionSpec],
+        schema: Schema,
+        view: ViewSpec,
+        bus: Bus,
+        clock: Clock,
+        sessions: dict[int, Session],
+        limits: StreamLimits,
+        options: RouterOptions,
+        listener: RouterListener,
+    ) -> None:
+        self._specs = {region.id: region for region in sorted(regions, key=lambda region: region.id)}
+        self._ids = list(self._specs)
+        self._schema = schema
+        self._view = view
+        self._bus = bus
+        self._clock = clock
+        self._sessions = sessions
+        self._limits = limits
+        self._options = options
+        self._listener = listener
+        self._mosaic = Mosaic(self._specs.values(), view, schema)
+        shapes = command_shapes(schema)
+        self.links = {region: Link(bus, region, shapes, options.link_max) for region in self._ids}
+        # What a client has to know of each region.
+        self.infos = tuple(_info(region) for region in self._specs.values())
+        # Sessions that left -> when, in seconds.
+        self._left: dict[int, float] = {}
+        # Region -> when it was last of use to somebody, in seconds.
+        self._used_s: dict[int, float] = {}
+        # What went out in streams that are watched no more.
+        self._past = Sent()
+        # Which region a newcomer begins in: they are spread by their number.
+        self.choose: Callable[[Session], int] = lambda session: self._ids[session.id % len(self._ids)]
+        self.streams: dict[int, RegionStream] = {}
+        # All of them at first: they know the sessions of before a restart.
+        for region in self._ids:
+            self.watch(region)
+
+    def close(self) -> None:
+        """Watch nothing more."""
+        for stream in self.streams.values():
+            stream.close()
+
+    def stream(self, session: Session) -> RegionStream:
+        """That of the region that has the session's entity, or was asked for one."""
+        return self.watch(session.region or self._ids[0])
+
+    def watch(self, region: int) -> RegionStream:
+        """The region's stream, from now on where it was not watched."""
+        stream = self.streams.get(region)
+        if stream is None:
+            stream = self.streams[region] = RegionStream(
+                self._specs[region],
+                self._schema,
+                self._mosaic.interests[region],
+                self._view,
+                self._bus,
+                self._clock,
+                self._sessions,
+                self._limits,
+                self,
+            )
+        self._used_s[region] = self._clock.now_s()
+        return stream
+
+    # -- what sessions say -----------------------------------------------------------
+
+    def join(self, session: Session) -> None:
+        """Ask a region for an entity."""
+        session.region = self.choose(session)
+        self.watch(session.region)
+        self.links[session.region].add(JOIN, session.id, 0, (session.player.encode(), session.name.encode()))
+
+    def leave(self, session: Session) -> None:
+        """Its entity goes, wherever it is."""
+        self._left[session.id] = self._clock.now_s()
+        self.links[session.region].add(LEAVE, session.id, 0)
+
+    def presence(self, session: Session) -> None:
+        """Its connection broke, or is back."""
+        session.connection += 1
+        if not session.crossing:
+            self._tell_presence(session)
+
+    def busy(self, session: Session) -> bool:
+        """Whether no input of it should be taken now."""
+        return self.links[session.region].full or len(session.unacked) >= self._options.unacked_max
+
+    def say(self, session: Session, command: int, seq: int, values: tuple[Any, ...], *, reliable: bool) -> None:
+        """Take an input with validated arguments: it reaches the session's entity, wherever that is by then."""
+        kept = (seq, command, values)
+        if reliable:
+            session.due[seq] = kept
+        else:
+            session.unacked.append(kept)
+        if not session.crossing:
+            self.links[session.region].add(command, session.id, seq, values)
+
+    def _say_again(self, session: Session, above: int) -> None:
+        """Hand the session's region what it may not know: all that is kept with a number above this one."""
+        link = self.links[session.region]
+        for seq, command, values in session.unheard():
+            if seq > above:
+                link.add(command, session.id, seq, values)
+
+    def _tell_presence(self, session: Session) -> None:
+        here = session.state is not SessionState.RESUMING
+        self.links[session.region].add(PRESENCE, session.id, session.connection, (int(here),))
+
+    # -- what sessions see -----------------------------------------------------------
+
+    def seat(self, session: Session) -> None:
+        """Show a session with a connection what is around its entity, from the next frame on."""
+        self.unseat(session)
+        self._look(self.watch(session.region).welcome(session, session.handle))
+
+    def unseat(self, session: Session) -> None:
+        """Show it nothing more."""
+        for seat in tuple(session.seats.values()):
+            seat.stream.remove(seat)
+
+    def check(self, session: Session) -> None:
+        """Tell it the digests of its views."""
+        for seat in session.seats.values():
+            seat.stream.check(seat)
+
+    def _look(self, home: Seat) -> None:
+        """See of other regions what can be seen from the session's own cell, and no more."""
+        if len(self._ids) == 1:
+            return
+        session, region = home.session, home.stream.region.id
+        around = self._mosaic.around(region, home.centre)
+        for other, centre in around.items():
+            seat = session.seats.get(other)
+            if seat is None:
+                self.watch(other).host(session, centre)
+            elif seat is not home:
+                seat.stream.aim(seat, centre)
+        for other, seat in session.seats.items():
+            if other not in around:
+                seat.stream.dismiss(seat)
+
+    # -- what regions say --------------------------------------------------------------
+
+    def known(self, stream: RegionStream, records: Records) -> None:
+        """Every session of the region. Those of before a restart wait for their players, as ever."""
+        region = stream.region.id
+        for session_id, handle, seq, player, name in records.tolist():
+            session = self._sessions.get(session_id)
+            if session is None and session_id not in self._left:
+                session = self._listener.met(session_id, player, name)
+                session.region, session.handle, session.recovered = region, handle, seq
+                self.presence(session)
+            if session is None or (session.region, session.handle, session.crossing) != (region, handle, 0):
+                # It was bound in a frame that did not come through; or it left, and the region does not know.
+                self.bound(stream, session_id, handle)
+            if session is not None:
+                session.acknowledged(seq)
+                session.seq_in = max(session.seq_in, seq)
+                # The region may have begun anew, without what it was told last.
+                self._say_again(session, seq)
+
+    def bound(self, stream: RegionStream, session_id: int, handle: int) -> None:
+        """Its entity is there, for the first time or from another region."""
+        session, region = self._sessions.get(session_id), stream.region.id
+        if session is None:
+            if session_id in self._left:
+                self.links[region].add(LEAVE, session_id, 0)
+            return
+        came = session.handle >= 0
+        session.region, session.handle, session.crossing = region, handle, 0
+        if session.state in (SessionState.JOINING, SessionState.RESUMING):
+            self._listener.bound(session, resumed=came)
+        else:
+            self._come_home(session, stream)
+        if came:
+            if session.connection and self._clock.now_s() - session.since_s < _PRESENCE_S:
+                self._tell_presence(session)
+            self._say_again(session, session.acked)
+
+    def _come_home(self, session: Session, stream: RegionStream) -> None:
+        for seat in session.seats.values():
+            if seat.stream is not stream:
+                # Where it left unheard, in a frame that did not come through.
+                seat.stream.depart(seat)
+        home = session.seats.get(stream.region.id)
+        if home is None:
+            home = stream.welcome(session, session.handle)
+        else:
+            stream.settle(home, session.handle)
+            home.you = True
+        mark_home(session)
+        self._look(home)
+
+    def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
+        """It has no entity there, or no longer."""
+        session = self._sessions.get(session_id)
+        if session is not None and session.region == stream.region.id and not session.crossing:
+            self._listener.refused(session, reason)
+
+    def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
+        """Its entity is on its way to another region."""
+        session = self._sessions.get(session_id)
+        if session is None or session.region != stream.region.id or destination not in self._specs:
+            return
+        session.crossing, session.crossing_s = destination, self._clock.now_s()
+        self.watch(destination)
+        seat = session.seats.get(session.region)
+        if seat is not None:
+            stream.depart(seat)
+
+    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
+        """Who saw it where it was sees it there now. One that was sent back is seen where it had departed from."""
+        for region in (source, stream.region.id):
+            origin = self.streams.get(region)
+            if origin is not None and entity in origin.replica.held:
+                origin.release(entity, None if stream.awaits_key else stream, handle)
+                return
+
+    def moved(self, seat: Seat) -> None:
+        """The session sees from another cell."""
+        self._look(seat)
+
+    # -- once a second -------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Watch no more what is of no use to anybody, and ask after who is on the way for too long."""
+        now_s = self._clock.now_s()
+        self._left = {session: at_s for session, at_s in self._left.items() if now_s - at_s < _LEFT_S}
+        if len(self._ids) == 1:
+            return
+        lost: dict[int, None] = {}
+        for session in self._sessions.values():
+            for region in (session.region, session.crossing, *session.seats):
+                self._used_s[region] = now_s
+            if session.crossing and now_s - session.crossing_s > _CROSSING_S:
+                lost |= {session.region: None, session.crossing: None}
+        for region in lost:
+            self.watch(region).ask_for_keyframe()
+        for region, stream in tuple(self.streams.items()):
+            if now_s - self._used_s[region] > self._options.linger_s:
+                stream.close()
+                del self.streams[region]
+                self._past = _with(self._past, stream)
+
+    @property
+    def sent(self) -> Sent:
+        """What went to clients since the start."""
+        total = self._past
+        for stream in self.streams.values():
+            total = _with(total, stream)
+        return total
+
+
+def _with(sent: Sent, stream: RegionStream) -> Sent:
+    return Sent(sent.frames + stream.frames_out, sent.skipped + stream.frames_skipped, sent.octets + stream.bytes_out)
+
+
+def _info(region: RegionSpec) -> RegionInfo:
+    x, y = region.origin
+    width, height = region.width + 2 * region.margin, region.height + 2 * region.margin
+    return RegionInfo(region.id, x, y, width, height, region.handle, region.margin)
