@@ -11,11 +11,11 @@ from bench import crash_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
-from bench import mail as mail_bench
 from bench import peer as peer_bench
 from bench import receipts as receipts_bench
 from bench import replay as replay_bench
 from bench import store_damage_run as damage_bench
+from bench import store_week as week_bench
 from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
@@ -154,33 +154,6 @@ def receipts(
 
 
 @app.command()
-def mail(
-    letters: Annotated[int, typer.Option(min=1, max=512, help="Letters of each shard in each tick.")] = 200,
-    size: Annotated[int, typer.Option("--bytes", min=16, max=4096, help="Bytes of a letter.")] = 200,
-    ticks: Annotated[int, typer.Option(min=1, help="Ticks in which they write.")] = 400,
-    hz: Annotated[float, typer.Option(min=1, max=60, help="Ticks per second, where they are paced.")] = 20.0,
-    runs: Runs = 1,
-    json: Json = None,
-    report: Report = None,
-) -> None:
-    """Two shards write to each other, journalled: letters per second, and ticks that a letter takes."""
-    done = [mail_bench.run(mail_bench.MailBenchOptions(letters, size, ticks, hz)) for _ in range(runs)]
-    figures = median_of([run.figures for run in done])
-    for key in ("lost", "doubled", "diverged"):
-        figures[key] = sum(run.figures[key] for run in done)
-    plots = [
-        Plot(
-            "From the tick that sends to the tick that takes",
-            _named([[n * 1000 / hz for n in run.latency_ticks] for run in done]),
-            distribution=True,
-        ),
-        Plot("A tick", _named([run.took_ms for run in done])),
-    ]
-    _finish(f"mail, {letters} letters per tick", figures, plots, json, report)
-    raise typer.Exit(1 if any(run.failed for run in done) else 0)
-
-
-@app.command()
 def peer(
     name: Annotated[str, typer.Argument(help="A directory of bench/peers.")],
     clients: Clients = 250,
@@ -212,6 +185,20 @@ def damage(
         figures = damage_bench.run(plan, workers, console.print, progress)
     _finish("damage", figures, [], json, None)
     raise typer.Exit(1 if figures["diverged"] or figures["crashed"] else 0)
+
+
+@app.command()
+def week(
+    ticks: Annotated[int, typer.Option(min=1200, help="Ticks, each a second of game time.")] = 604_800,
+    retained: Annotated[int, typer.Option(min=0, help="Ticks that are kept for audits.")] = 86_400,
+    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds of game time between checkpoints.")] = 60.0,
+    json: Json = None,
+) -> None:
+    """What a week of play leaves on the disk: whether it stops growing, and can be replayed."""
+    with attempts("week") as progress:
+        figures = week_bench.run(week_bench.WeekOptions(ticks, checkpoint_every, retained), progress)
+    _finish("week", figures, [], json, None)
+    raise typer.Exit(0 if figures["steady"] and figures["came_back"] and not figures["replayed_wrong"] else 1)
 
 
 @app.command()

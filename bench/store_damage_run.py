@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -89,8 +90,8 @@ class Plan:
 def run(plan: Plan, workers: int, tell: Callable[[str], None], progress: Callable[[int, int], None]) -> Line:
     """Do it. `tell` hears of each attempt that failed, with where its files were left."""
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="everstep-damage-", dir=_memory()) as name:
-        written = uvloop.run(write(Path(name)))
+    with scratch() as directory:
+        written = uvloop.run(write(directory))
     damages = list(plan.damages(written))
     counted: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in _DAMAGES}
     batches = [damages[at : at + _BATCH] for at in range(0, len(damages), _BATCH)]
@@ -134,8 +135,8 @@ def attempts(damages: Sequence[Damage]) -> list[Outcome]:
 
 
 async def _attempts(written: Written, damages: Sequence[Damage]) -> list[Outcome]:
-    with tempfile.TemporaryDirectory(prefix="everstep-damage-", dir=_memory()) as name:
-        return [await attempt(Path(name) / "data", written, damage) for damage in damages]
+    with scratch() as directory:
+        return [await attempt(directory / "data", written, damage) for damage in damages]
 
 
 async def attempt(directory: Path, written: Written, damage: Damage) -> Outcome:
@@ -157,6 +158,10 @@ def _left(written: Written, damage: Damage) -> Path:
     return directory
 
 
-def _memory() -> str | None:
-    """Where files cost no disk; None: the system's usual place."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2**28 else None  # noqa: S108
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that costs no disk, where there is such."""
+    memory = Path("/dev/shm")  # noqa: S108  # in it a directory with a name that nobody guesses
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**28
+    with tempfile.TemporaryDirectory(prefix="everstep-", dir=memory if roomy else None) as name:
+        yield Path(name)

@@ -1,5 +1,7 @@
 """Damaged files of a data directory: a state that was, or a refusal that names the damage."""
 
+import asyncio
+import copy
 import json
 import subprocess
 import sys
@@ -7,18 +9,26 @@ import sys
 import pytest
 
 from bench.store_damage import LOG_NAME, RECORDS, SHARDS, cut, judge, lay_out, write
-from bench.store_damage_run import CUT_BYTES, Damage, Plan, attempt
+from bench.store_damage_run import CUT_BYTES, Damage, Plan, attempt, scratch
 from server.store.sqlite_file import FILE_NAME
 
 
-@pytest.fixture
-async def written(tmp_path):
-    return await write(tmp_path / "live")
+@pytest.fixture(scope="module")
+def life():
+    with scratch() as directory:
+        return asyncio.run(write(directory))
 
 
 @pytest.fixture
-def data(tmp_path):
-    return tmp_path / "data"
+def written(life):
+    """A copy that a test may change."""
+    return copy.deepcopy(life)
+
+
+@pytest.fixture
+def data():
+    with scratch() as directory:
+        yield directory / "data"
 
 
 @pytest.mark.parametrize("left", ["killed", "stopped"])
