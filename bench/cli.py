@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from bench import crash_cli
+from bench import crash_cli, durability_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
+from bench import mail as mail_bench
 from bench import peer as peer_bench
-from bench import receipts as receipts_bench
-from bench import replay as replay_bench
 from bench import store_damage_run as damage_bench
-from bench import store_week as week_bench
 from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
@@ -113,43 +111,29 @@ def entities(
 
 
 @app.command()
-def replay(
-    players: Annotated[int, typer.Option(min=1, help="Bots that play.")] = 200,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of play, once all are in.")] = 30.0,
-    edge: Annotated[
-        float, typer.Option(min=64, help="Edge of the world, in units; 1,024 has 5,000 creatures.")
-    ] = 1024.0,
-    data: Annotated[Path | None, typer.Option(help="Keep the recording here, and use the one that is here.")] = None,
-    json: Json = None,
-    report: Report = None,
-) -> None:
-    """The sample game, recorded as it is played and then replayed: how much faster."""
-    done = replay_bench.run(replay_bench.ReplayOptions(players, seconds, edge, data))
-    _finish(f"replay, {players} players", done.figures, [Plot("A tick", _named([done.tick_ms]))], json, report)
-
-
-@app.command()
-def receipts(
-    clients: Clients = 200,
-    per_s: Annotated[float, typer.Option(min=1, help="Reliable commands per second, all clients together.")] = 1000.0,
-    seconds: Seconds = 20.0,
+def mail(
+    letters: Annotated[int, typer.Option(min=1, max=512, help="Letters of each shard in each tick.")] = 200,
+    size: Annotated[int, typer.Option("--bytes", min=16, max=4096, help="Bytes of a letter.")] = 200,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks in which they write.")] = 400,
+    hz: Annotated[float, typer.Option(min=1, max=60, help="Ticks per second, where they are paced.")] = 20.0,
     runs: Runs = 1,
-    store: Annotated[Store, typer.Option(help="Where the server keeps its world.")] = Store.SQLITE,
     json: Json = None,
     report: Report = None,
 ) -> None:
-    """From sending a reliable command to its receipt."""
-    options = receipts_bench.ReceiptsOptions(clients, per_s, seconds, store)
-    done = [receipts_bench.run(options) for _ in range(runs)]
+    """Two shards write to each other, journalled: letters per second, and ticks that a letter takes."""
+    done = [mail_bench.run(mail_bench.MailBenchOptions(letters, size, ticks, hz)) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
+    for key in ("lost", "doubled", "diverged"):
+        figures[key] = sum(run.figures[key] for run in done)
     plots = [
-        Plot("From sending to the receipt", _named([run.latency_ms for run in done]), distribution=True),
-        Plot("Tick lateness", _named([run.lateness_ms for run in done])),
+        Plot(
+            "From the tick that sends to the tick that takes",
+            _named([[n * 1000 / hz for n in run.latency_ticks] for run in done]),
+            distribution=True,
+        ),
+        Plot("A tick", _named([run.took_ms for run in done])),
     ]
-    _finish(f"receipts, {store}", figures, plots, json, report)
-    for run in done:
-        for reason in run.figures["reasons"]:
-            console.print(f"[red]{reason}", markup=True)
+    _finish(f"mail, {letters} letters per tick", figures, plots, json, report)
     raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 
@@ -188,20 +172,6 @@ def damage(
 
 
 @app.command()
-def week(
-    ticks: Annotated[int, typer.Option(min=1200, help="Ticks, each a second of game time.")] = 604_800,
-    retained: Annotated[int, typer.Option(min=0, help="Ticks that are kept for audits.")] = 86_400,
-    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds of game time between checkpoints.")] = 60.0,
-    json: Json = None,
-) -> None:
-    """What a week of play leaves on the disk: whether it stops growing, and can be replayed."""
-    with attempts("week") as progress:
-        figures = week_bench.run(week_bench.WeekOptions(ticks, checkpoint_every, retained), progress)
-    _finish("week", figures, [], json, None)
-    raise typer.Exit(0 if figures["steady"] and figures["came_back"] and not figures["replayed_wrong"] else 1)
-
-
-@app.command()
 def table(
     *,
     seconds: Seconds = 10.0,
@@ -225,6 +195,9 @@ def _all_or(wanted: str, option: str) -> int | None:
     raise typer.BadParameter("a number, or all", param_hint=option)
 
 
+app.command()(durability_cli.receipts)
+app.command()(durability_cli.recovery)
+app.command()(durability_cli.replay)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
 

@@ -19,6 +19,7 @@ _RUNNING_S = time.monotonic()
 
 import numpy as np  # noqa: E402
 import uvloop  # noqa: E402
+from prometheus_client import Histogram  # noqa: E402
 
 from bench.processes import Line, arguments, failures_told, listen, tell  # noqa: E402
 from bench.ticks import TickLog  # noqa: E402
@@ -44,11 +45,20 @@ def tally(world: World, column: str) -> int:
     return int(getattr(world[kind], field)[world.rows(kind)].sum(dtype=np.int64))
 
 
+def _sum(histogram: Histogram) -> float:
+    return sum(s.value for family in histogram.collect() for s in family.samples if s.name.endswith("_sum"))
+
+
 class Notebook:
     """What each tick took, and what is said when."""
 
     def __init__(self, app: Everstep, sessions: int | None) -> None:
         self.log = TickLog()
+        # Places in the log of the ticks that a checkpoint was taken in or written beside; milliseconds of each copy.
+        self.beside: list[int] = []
+        self.capture_ms: list[float] = []
+        self._copying_s = 0.0
+        self._busy = False
         self._app = app
         self._sessions = sessions
         self._first = True
@@ -62,7 +72,23 @@ class Notebook:
         if self._sessions is not None and len(machine.sessions) >= self._sessions:
             self._sessions = None
             tell("full", tick=machine.tick)
+        if self.log.on and self._app.checkpoints is not None:
+            self._note_checkpoint(busy=self._app.checkpoints.busy)
         self.log.note(times.due_s, times.start_s, took_s)
+
+    def start(self) -> None:
+        """Forget what was; note from here."""
+        self.beside.clear()
+        self.capture_ms.clear()
+        self.log.start()
+
+    def _note_checkpoint(self, *, busy: bool) -> None:
+        if busy and not self._busy:
+            before_s, self._copying_s = self._copying_s, _sum(self._app.metrics.checkpoint_capture_seconds)
+            self.capture_ms.append((self._copying_s - before_s) * 1000)
+        if busy or self._busy:
+            self.beside.append(len(self.log.took_ms))
+        self._busy = busy
 
 
 async def serve(told: Line) -> None:
@@ -79,9 +105,10 @@ async def serve(told: Line) -> None:
 
         def hear(word: str) -> None:
             if word == "start":
-                notebook.log.start()
+                notebook.start()
             elif word == "stop":
-                facts = {"tick": app.machine.tick, "durable_tick": app.host.durable_tick}
+                facts: Line = {"tick": app.machine.tick, "durable_tick": app.host.durable_tick}
+                facts |= {"beside": notebook.beside, "capture_ms": notebook.capture_ms}
                 if "tally" in told:
                     facts["tally"] = tally(app.machine.world, told["tally"])
                 tell("ticks", **facts, **notebook.log.stop())

@@ -19,6 +19,8 @@ from bench.stores import Store, kept_in
 
 SEED: Final = 1
 HZ: Final = 20
+# Figures that are 0, or the others say nothing.
+FAULTS: Final = ("unanswered", "forgotten", "doubled", "lost", "refused")
 _GAME: Final = "bench.receipts_game"
 _TALLY: Final = "Deeds.count"
 _SYNCS: Final = 200
@@ -50,7 +52,7 @@ class ReceiptsRun:
     @property
     def failed(self) -> bool:
         """Whether a receipt is missing or said something that is not so."""
-        return any(self.figures[key] for key in ("unanswered", "forgotten", "doubled", "lost", "refused"))
+        return any(self.figures[key] for key in FAULTS)
 
 
 def run(options: ReceiptsOptions) -> ReceiptsRun:

@@ -114,6 +114,11 @@ class Checkpoints:
         self._waiting = None
         await self.settle()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a state is on its way to the store."""
+        return self._waiting is not None or self._task is not None
+
     async def settle(self) -> None:
         """Wait for the one that is being written, if any."""
         while self._task is not None:
