@@ -14,6 +14,7 @@ from bench import floor as floor_bench
 from bench import mail as mail_bench
 from bench import peer as peer_bench
 from bench import store_damage_run as damage_bench
+from bench import store_week as week_bench
 from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
@@ -172,6 +173,20 @@ def damage(
 
 
 @app.command()
+def week(
+    ticks: Annotated[int, typer.Option(min=1200, help="Ticks, each a second of game time.")] = 604_800,
+    retained: Annotated[int, typer.Option(min=0, help="Ticks that are kept for audits.")] = 86_400,
+    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds of game time between checkpoints.")] = 60.0,
+    json: Json = None,
+) -> None:
+    """What a week of play leaves on the disk: whether it stops growing, and can be replayed."""
+    with attempts("week") as progress:
+        figures = week_bench.run(week_bench.WeekOptions(ticks, checkpoint_every, retained), progress)
+    _finish("week", figures, [], json, None)
+    raise typer.Exit(0 if figures["steady"] and figures["came_back"] and not figures["replayed_wrong"] else 1)
+
+
+@app.command()
 def table(
     *,
     seconds: Seconds = 10.0,
@@ -189,17 +204,17 @@ def table(
     raise typer.Exit(1 if sheet.failures else 0)
 
 
-def _all_or(wanted: str, option: str) -> int | None:
-    if wanted == "all" or wanted.isdecimal():
-        return None if wanted == "all" else int(wanted)
-    raise typer.BadParameter("a number, or all", param_hint=option)
-
-
 app.command()(durability_cli.receipts)
 app.command()(durability_cli.recovery)
 app.command()(durability_cli.replay)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
+
+
+def _all_or(wanted: str, option: str) -> int | None:
+    if wanted == "all" or wanted.isdecimal():
+        return None if wanted == "all" else int(wanted)
+    raise typer.BadParameter("a number, or all", param_hint=option)
 
 
 def _named(series: list[list[float]]) -> dict[str, list[float]]:
