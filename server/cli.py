@@ -118,7 +118,9 @@ def run(
         directory = data_directory(settings, loaded)
         typer.echo(f"everstep: the world kept in {directory} can't go on: {error}", err=True)
         if isinstance(error, StoreFailed):
-            typer.echo("Whatever was confirmed to a player is kept. Once what it is kept on takes writes again", err=True)
+            typer.echo(
+                "Whatever was confirmed to a player is kept. Once what it is kept on takes writes again", err=True
+            )
             typer.echo("(free space, a sound disk, a database that answers), start it as before.", err=True)
         else:
             typer.echo("It is as it was. To begin another beside it: --data with another directory.", err=True)
@@ -276,20 +278,6 @@ def inspect_inputs(
     _over_kept(config, game, data, lambda kept: replays.inspect_inputs(kept, shard, player, session))
 
 
-@cli.command()
-def backup(
-    to: Annotated[Path, typer.Argument(help="A new directory.")],
-    config: ConfigOption = None,
-    game: GameOption = "games.frontier",
-    data: DataOption = None,
-) -> None:
-    """Copy what is kept while the server runs, and prove the copy by replaying it."""
-    settings = _settings(config, {"server.data_dir": data})
-    loaded = load_game(game)
-    listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
-    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
-
-
 @inspect.command("reach")
 def inspect_reach(config: ConfigOption = None, game: GameOption = "games.frontier", data: DataOption = None) -> None:
     """Which ticks of each shard can be rebuilt."""
@@ -327,20 +315,6 @@ def stretch(
 
 
 @cli.command()
-def backup(
-    to: Annotated[Path, typer.Argument(help="A new directory.")],
-    config: ConfigOption = None,
-    game: GameOption = "games.frontier",
-    data: DataOption = None,
-) -> None:
-    """Copy what is kept while the server runs, and prove the copy by replaying it."""
-    settings = _settings(config, {"server.data_dir": data})
-    loaded = load_game(game)
-    listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
-    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
-
-
-@cli.command()
 def travel(
     config: ConfigOption = None,
     game: GameOption = "games.frontier",
@@ -360,6 +334,20 @@ def travel(
             await stop.wait()
 
     told(until_stopped())
+
+
+@cli.command()
+def backup(
+    to: Annotated[Path, typer.Argument(help="A new directory.")],
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+) -> None:
+    """Copy what is kept while the server runs, and prove the copy by replaying it."""
+    settings = _settings(config, {"server.data_dir": data})
+    loaded = load_game(game)
+    listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
+    typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
 
 
 @cli.command()
