@@ -7,18 +7,16 @@ from typing import Annotated
 
 import typer
 
-from bench import crash_cli, durability_cli
+from bench import crash_cli, durability_cli, store_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
 from bench import mail as mail_bench
 from bench import peer as peer_bench
-from bench import store_damage_run as damage_bench
-from bench import store_week as week_bench
 from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
-from bench.progress import attempts, console, show
+from bench.progress import console, show
 from bench.report import Plot, write
 from bench.stores import Store
 from bench.table import Sheet
@@ -156,37 +154,6 @@ def peer(
 
 
 @app.command()
-def damage(
-    cuts: Annotated[str, typer.Option(help="Cuts of the files' ends: a number, or all of their last 64 KiB.")] = "1000",
-    flips: Annotated[int, typer.Option(min=0, help="Bit flips.")] = 1000,
-    sectors: Annotated[str, typer.Option(help="Sectors of 512 bytes never written: a number, or all.")] = "200",
-    seed: Annotated[int, typer.Option(help="Chooses them.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
-    json: Json = None,
-) -> None:
-    """What comes back of a damaged data directory: a state that was, or a refusal that names the damage."""
-    plan = damage_bench.Plan(_all_or(cuts, "--cuts"), flips, _all_or(sectors, "--sectors"), seed)
-    with attempts("damage") as progress:
-        figures = damage_bench.run(plan, workers, console.print, progress)
-    _finish("damage", figures, [], json, None)
-    raise typer.Exit(1 if figures["diverged"] or figures["crashed"] else 0)
-
-
-@app.command()
-def week(
-    ticks: Annotated[int, typer.Option(min=1200, help="Ticks, each a second of game time.")] = 604_800,
-    retained: Annotated[int, typer.Option(min=0, help="Ticks that are kept for audits.")] = 86_400,
-    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds of game time between checkpoints.")] = 60.0,
-    json: Json = None,
-) -> None:
-    """What a week of play leaves on the disk: whether it stops growing, and can be replayed."""
-    with attempts("week") as progress:
-        figures = week_bench.run(week_bench.WeekOptions(ticks, checkpoint_every, retained), progress)
-    _finish("week", figures, [], json, None)
-    raise typer.Exit(0 if figures["steady"] and figures["came_back"] and not figures["replayed_wrong"] else 1)
-
-
-@app.command()
 def table(
     *,
     seconds: Seconds = 10.0,
@@ -209,12 +176,8 @@ app.command()(durability_cli.recovery)
 app.command()(durability_cli.replay)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
-
-
-def _all_or(wanted: str, option: str) -> int | None:
-    if wanted == "all" or wanted.isdecimal():
-        return None if wanted == "all" else int(wanted)
-    raise typer.BadParameter("a number, or all", param_hint=option)
+app.command()(store_cli.damage)
+app.command()(store_cli.week)
 
 
 def _named(series: list[list[float]]) -> dict[str, list[float]]:

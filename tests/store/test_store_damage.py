@@ -2,9 +2,6 @@
 
 import asyncio
 import copy
-import json
-import subprocess
-import sys
 
 import pytest
 
@@ -118,12 +115,3 @@ async def test_something_else_under_the_name_is_no_journal(written, data, name):
     lay_out(data, files)
     outcome = await judge(data, written)
     assert outcome.kind == "refused" if name == FILE_NAME else outcome.kind != "diverged"
-
-
-def test_the_command_counts_and_ends_with_json(root):
-    command = [sys.executable, "-m", "bench", "damage", "--cuts", "20", "--flips", "30", "--sectors", "10"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    figures = json.loads(done.stdout.splitlines()[-1])
-    assert (figures["attempts"], figures["cuts"], figures["flips"], figures["blanks"]) == (60, 20, 30, 10)
-    assert figures["whole"] + figures["prefix"] + figures["refused"] == 60
-    assert figures["diverged"] == figures["crashed"] == 0

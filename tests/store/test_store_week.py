@@ -45,6 +45,7 @@ async def test_without_retention_there_is_what_recovery_needs(data):
 
 
 def test_growth_would_be_seen():
-    flat = [{"file_bytes": 100} for _ in range(PARTS)]
-    assert _steady(flat)
-    assert not _steady([{"file_bytes": 100 + 4 * n} for n in range(PARTS)])
+    mebibyte = 2**20
+    assert _steady([{"file_bytes": mebibyte, "checkpoint_files": 9} for _ in range(PARTS)])
+    assert not _steady([{"file_bytes": mebibyte + 30_000 * n} for n in range(PARTS)])
+    assert not _steady([{"checkpoint_files": 9 + n} for n in range(PARTS)])
