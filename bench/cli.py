@@ -174,6 +174,7 @@ def table(
 app.command()(durability_cli.receipts)
 app.command()(durability_cli.recovery)
 app.command()(durability_cli.replay)
+app.command()(durability_cli.durability)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
 app.command()(store_cli.damage)

@@ -1,7 +1,8 @@
-"""The commands over a world that is kept: `receipts`, `recovery` and `replay`."""
+"""The commands over a world that is kept: `receipts`, `recovery`, `replay`, and all of them as `durability`."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from bench import receipts as receipts_bench
 from bench import recovery as recovery_bench
 from bench import replay as replay_bench
+from bench.durability import Durability, DurabilityOptions
 from bench.figures import hand_over, median_of
 from bench.processes import Line
 from bench.progress import console, show
@@ -86,6 +88,36 @@ def replay(
     """The sample game, recorded as it is played and then replayed: how much faster."""
     done = replay_bench.run(replay_bench.ReplayOptions(players, seconds, edge, data))
     _finish(f"replay, {players} players", done.figures, [Plot("A tick", _named([done.tick_ms]))], json, report)
+
+
+def durability(
+    runs: Annotated[int, typer.Option(min=1, help="Runs, and pairs of runs; figures are medians.")] = 3,
+    seconds: Seconds = 20.0,
+    clients: Annotated[int, typer.Option(min=1, help="Clients of the crowd.")] = 1000,
+    receipt_clients: Annotated[
+        int, typer.Option(min=1, help="Clients that wait for receipts, 5 commands per second each.")
+    ] = 200,
+    entities: Annotated[int, typer.Option(min=1, max=1_000_000, help="Entities of the world to recover.")] = 100_000,
+    players: Annotated[int, typer.Option(min=1, help="Players in it, and in the sample game.")] = 200,
+    play_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds of journal to recover from, and to replay.")
+    ] = 60.0,
+    edge: Annotated[float, typer.Option(min=64, help="Edge of the sample game's world, in units.")] = 1024.0,
+    *,
+    mongodb: Annotated[bool, typer.Option(help="Measure the MongoDB store too; scripts/setup-test-mongo.sh.")] = True,
+    json: Json = None,
+) -> None:
+    """What it costs to lose nothing: everything above, as the table of docs/performance.md. About 15 minutes."""
+    sheet = Durability(
+        DurabilityOptions(runs, seconds, clients, receipt_clients, entities, players, play_seconds, edge, mongodb)
+    )
+    with tempfile.TemporaryDirectory(prefix="bench") as data:
+        table, figures = sheet.fill(Path(data))
+    typer.echo(table + "\n")
+    hand_over(figures, json)
+    for failure in sheet.failures:
+        console.print(failure, style="red", markup=False)
+    raise typer.Exit(1 if sheet.failures else 0)
 
 
 def _named(series: Sequence[list[float]]) -> dict[str, list[float]]:
