@@ -375,8 +375,8 @@ class TravelSettings(Section):
 
     token: SecretStr = Field(
         default=SecretStr(""),
-        description="What an operator has to show, at least 32 bytes. Empty: there is no time travel. Whoever has it "
-        "sees where everybody was and what they did.",
+        description="What an operator has to show, at least 32 bytes. Empty: there is no time travel, and `everstep "
+        "mail --url` is refused. Whoever has it sees where everybody was and what they did.",
     )
     stretch_s_max: float = Field(
         default=120.0, gt=0, le=3600, description="Seconds of game time that one stretch may have."

@@ -21,7 +21,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from config.settings import Settings
-from server.api import travel
+from server.api import mailroom, travel
 from server.api.http import Files, Http, Reply
 from server.bus.memory import MemoryBus
 from server.gateway.auth import Authenticator
@@ -241,6 +241,9 @@ class Everstep:
             {"/schema.json": orjson.dumps(game.schema.to_wire())},
         )
         self.travel = travel.Travel(worker, travel_options(settings), self.clock.now_s)
+        self.mailroom = mailroom.Mailroom(
+            settings.travel.token.get_secret_value(), lambda: {self.machine.shard: self.machine.post}, self.bus
+        )
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()
@@ -341,6 +344,8 @@ class Everstep:
     ) -> Response | Coroutine[Any, Any, Response] | None:
         if request.path.startswith(travel.PREFIX):
             return travelled(self.travel, request)
+        if request.path.startswith(mailroom.PREFIX):
+            return http_response(self.mailroom.get(request.path, authorization(request)))
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return http_response(self.http.get(request.path))
         origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
@@ -367,8 +372,13 @@ class Everstep:
 
 async def travelled(past: travel.Travel, request: Request) -> Response:
     """The answer to a request below travel.PREFIX."""
+    return http_response(await past.get(request.path, authorization(request)))
+
+
+def authorization(request: Request) -> str | None:
+    """The header of that name; None unless there is one, and one alone."""
     given = request.headers.get_all("Authorization")
-    return http_response(await past.get(request.path, given[0] if len(given) == 1 else None))
+    return given[0] if len(given) == 1 else None
 
 
 def http_response(reply: Reply) -> Response:

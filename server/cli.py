@@ -1,4 +1,4 @@
-"""The command line: `everstep run | bots | schema | replay | inspect | stretch | travel | backup | restore`."""
+"""The command line: `everstep run | bots | schema | replay | inspect | mail | stretch | travel | backup | restore`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from server.api.travel import Worker
 from server.app import data_directory
 from server.app import opened as opened_world
 from server.commands import backup as backups
+from server.commands import mail as mails
 from server.commands import replay as replays
 from server.commands import stretch as stretches
 from server.commands import travel as travels
@@ -363,6 +364,84 @@ def restore(
     loaded = load_game(game)
     listed = told(backups.restore(source, data_directory(settings, loaded), loaded, settings, to))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
+
+
+mail = typer.Typer(no_args_is_help=True, help="Letters between regions that nobody could use.")
+cli.add_typer(mail, name="mail")
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="A server that runs, asked with travel.token. Else: what is kept.")
+]
+NumbersArgument = Annotated[list[int], typer.Argument(min=1, help="The letters' numbers, as `mail list` tells them.")]
+
+
+@mail.command("list")
+def mail_list(
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Every such letter, and why. What is kept may be read while the server runs."""
+    if url is None:
+        _over_kept(config, game, data, lambda kept: mails.list_kept(kept, shard))
+        return
+    typer.echo(_asked(config, url, "list", shard, []), nl=False)
+
+
+@mail.command("replay")
+def mail_replay(
+    numbers: NumbersArgument,
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Send them again, as new letters. Without --url the world has to stand still: it makes one tick."""
+    _act_on_mail("replay", numbers, config, game, data, shard, url)
+
+
+@mail.command("drop")
+def mail_drop(
+    numbers: NumbersArgument,
+    config: ConfigOption = None,
+    game: GameOption = "games.frontier",
+    data: DataOption = None,
+    shard: ShardOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Forget them. Without --url the world has to stand still: it makes one tick."""
+    _act_on_mail("drop", numbers, config, game, data, shard, url)
+
+
+def _act_on_mail(
+    action: str,
+    numbers: list[int],
+    config: Path | None,
+    game: str,
+    data: Path | None,
+    shard: int | None,
+    url: str | None,
+) -> None:
+    if url is not None:
+        typer.echo(_asked(config, url, action, shard, numbers), nl=False)
+        return
+    settings = _settings(config, {"server.data_dir": data})
+    logs.configure("warning", "console" if sys.stderr.isatty() else "json")
+    loaded = load_game(game)
+    done = told(mails.act_on_kept(data_directory(settings, loaded), loaded, settings, shard, action, numbers))
+    typer.echo(orjson.dumps(done))
+
+
+def _asked(config: Path | None, url: str, action: str, shard: int | None, numbers: list[int]) -> bytes:
+    token = _settings(config, {}).travel.token.get_secret_value()
+
+    async def ask() -> bytes:
+        return await asyncio.to_thread(mails.ask, url, token, action, shard, numbers)
+
+    return told(ask())
 
 
 def _over_kept(
