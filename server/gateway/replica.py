@@ -10,7 +10,7 @@ the other region shows it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,15 @@ class Change:
     changes: dict[int, tuple[Handles, Records]]
 
 
+class Held(NamedTuple):
+    """One who departed to another region, and is shown as it was seen last."""
+
+    handle: int
+    # When it departed, and where to.
+    tick: int
+    destination: int
+
+
 class Replica:
     """One region as its frames tell it."""
 
@@ -63,8 +72,8 @@ class Replica:
             for c in schema.components
         ]
         self._records = [schema.record_dtype(a.id, handle) for a in schema.archetypes]
-        # Those who departed and are still shown: entity number -> (handle, tick), in order of ticks.
-        self.held: dict[int, tuple[int, int]] = {}
+        # Those who departed and are still shown, by their number.
+        self.held: dict[int, Held] = {}
         self._by_cell: tuple[int, Handles, NDArray[np.int64]] | None = None
 
     def apply(self, frame: Frame) -> Change:
@@ -120,11 +129,11 @@ class Replica:
         departed = frame.departed
         seen = self.archetype[departed["row"]] != NO_ARCHETYPE
         stale: list[int] = []
-        for number, row in zip(departed["id"][seen].tolist(), departed["row"][seen].tolist(), strict=True):
+        for row, number, _, destination in departed[seen].tolist():
             if number in self.held:
                 # It came back in a frame that was lost: the older one is nobody.
-                stale.append(self.held.pop(number)[0])
-            self.held[number] = (row, frame.tick)
+                stale.append(self.held.pop(number).handle)
+            self.held[number] = Held(row, frame.tick, destination)
         return np.union1d(np.setdiff1d(left, departed["row"]), np.array(stale, np.int64))
 
     def release(self, number: int) -> tuple[int, int] | None:
@@ -132,7 +141,7 @@ class Replica:
         held = self.held.pop(number, None)
         if held is None:
             return None
-        handle = held[0]
+        handle = held.handle
         cell = int(self.cell[handle])
         self.archetype[handle] = NO_ARCHETYPE
         self.cell[handle] = NOWHERE
@@ -191,7 +200,7 @@ class Replica:
         if self.held:
             # The region has them no more.
             archetype = archetype.copy()
-            archetype[[handle for handle, _ in self.held.values()]] = NO_ARCHETYPE
+            archetype[[held.handle for held in self.held.values()]] = NO_ARCHETYPE
         used = np.flatnonzero(archetype != NO_ARCHETYPE)
         archetype = archetype[: int(used[-1]) + 1] if used.size else archetype[:0]
         whole = {}

@@ -215,6 +215,10 @@ class Router:
     def known(self, stream: RegionStream, records: Records) -> None:
         """Every session of the region. Those of before a restart wait for their players, as ever."""
         region = stream.region.id
+        for origin in self.streams.values():
+            # Who arrived in a frame that did not come through is in the keyframe.
+            for entity in [number for number, held in origin.replica.held.items() if held.destination == region]:
+                origin.release(entity)
         for session_id, handle, seq, player, name in records.tolist():
             session = self._sessions.get(session_id)
             if session is None and session_id not in self._left:

@@ -118,12 +118,17 @@ class RegionStream:
         self._centres: Cells = np.zeros(64, np.int64)
         self._aims: Cells = np.zeros(64, np.int64)
         self._phases: NDArray[np.int64] = np.zeros(64, np.int64)
-        self._unsubscribe = [
-            bus.subscribe(frames_topic(region.id), self._on_frame),
-            bus.subscribe(receipts_topic(region.id), self._on_receipts),
-        ]
+        self._unsubscribe: list[Callable[[], None]] = []
         self.awaits_key = False
+        self.subscribe()
         self.ask_for_keyframe()
+
+    def subscribe(self) -> None:
+        """Watch the region."""
+        self._unsubscribe = [
+            self._bus.subscribe(frames_topic(self.region.id), self._on_frame),
+            self._bus.subscribe(receipts_topic(self.region.id), self._on_receipts),
+        ]
 
     def close(self) -> None:
         """Watch no more."""
@@ -474,8 +479,8 @@ class RegionStream:
     def _make_way(self, frame: Frame) -> None:
         """Let go of those whom no region showed in time, and of those whose handle is another's now."""
         late = frame.tick - self._limits.crossing_hold_ticks
-        for entity, (handle, tick) in list(self.replica.held.items()):
-            if tick <= late or (frame.entered.size and (frame.entered == handle).any()):
+        for entity, held in tuple(self.replica.held.items()):
+            if held.tick <= late or (frame.entered.size and (frame.entered == held.handle).any()):
                 self.release(entity)
 
     def release(self, entity: int, stream: RegionStream | None = None, handle: int = -1) -> None:

@@ -1,0 +1,54 @@
+"""Several regions behind one gateway: who is where, who sees what over a border."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.gateway.interest import ViewSpec
+from tests.gateway.borderland import VIEW, WHOLE, Land, Player
+from tests.gateway.glade import ADD, glade
+
+STILL = glade(0)
+
+
+def sees_all_there_is(land: Land, player: Player) -> bool:
+    """Whether a player sees those in its square, of whichever region, and nobody else but who is on the way."""
+    held = {
+        (region, held.handle)
+        for region, stream in land.gateway.router.streams.items()
+        for held in stream.replica.held.values()
+    }
+    return set(player.seen()) - held == land.around(player, land.view.far)
+
+
+def test_sessions_are_spread_over_the_regions_and_play_where_they_are():
+    land = Land(2, 2, game=STILL)
+    players = [land.join(f"p{n}") for n in range(24)]
+    assert {land.place(p)[0] for p in players} == set(land.regions)
+    for player in players:
+        assert player.entity[0] == land.place(player)[0]
+        seq = player.say(ADD, 7)
+        land.tick()
+        land.tick()
+        assert player.acked == seq
+        assert player.view(player.entity[0]).value(player.entity[1], "Body.sum") == 7
+
+
+@pytest.mark.parametrize("view", [VIEW, WHOLE], ids=["ringed", "whole"])
+def test_one_sees_over_a_border_what_is_there_and_no_more(view: ViewSpec):
+    land = Land(2, 2, game=glade(150), view=view)
+    player = land.join(region=5)
+    over = 0
+    for x, y in ((-38.0, 50.0), (-60.0, 60.0), (-90.0, 68.0), (-45.0, 70.0), (-37.0, 71.0), (-99.0, 41.0)):
+        land.put(player, x, y)
+        land.ticks(12)
+        for _ in range(8):
+            land.tick()
+            assert sees_all_there_is(land, player), (x, y)
+            over += len({region for region, _ in player.seen()} - {player.entity[0]})
+        before = player.digests
+        player.check()
+        land.ticks(8)
+        # One answer of each region in view; `read` compares each with what is seen.
+        assert player.digests - before == len(player.session.seats)
+    assert over > 0
