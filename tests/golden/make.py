@@ -1,0 +1,114 @@
+"""Golden journals: what a released version keeps of a small world, for every later one to replay.
+
+    python -m tests.golden.make VERSION             at a release, of that release: both games
+    python -m tests.golden.make VERSION frontier    when the frontier's version was raised: its golden alone
+
+A directory is a data directory as a user's: journal and checkpoints, killed in mid-play; and beside it
+`digests.json`, the digest of the state after each tick. Directories of older releases stay as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from games import frontier
+from protocol.schema import CommandSchema
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
+from server.store.checkpoint_files import FileCheckpoints
+from server.store.directory import LOCK_NAME
+from server.store.sqlite import SqliteJournal
+from tests.golden import glen
+from tests.support.life import SHARD, Life
+from tests.support.orders import Order
+
+HERE = Path(__file__).parent
+DIGESTS = "digests.json"
+TICKS = 150
+CHECKPOINTS = (60, 110)
+SESSIONS = (3, 5, 2**63 + 9)
+
+
+def frontier_region() -> RegionMachine:
+    """A small frontier at its first tick."""
+    return RegionMachine(frontier.GAME, RegionSpec(SHARD, 0.0, 0.0, 128.0, 128.0, 512), seed=4, tick_rate_hz=20.0)
+
+
+# Name of the directory -> a fresh machine.
+WORLDS: dict[str, Callable[[], RegionMachine]] = {"glen": glen.region, "frontier": frontier_region}
+
+
+def orders(rng: random.Random, machine: RegionMachine, tick: int) -> list[Order]:
+    """What three players do: every command of the game, with arguments as any client might send them."""
+    found: list[Order] = []
+    for at, session in enumerate(SESSIONS):
+        seq = 8 * tick + at
+        if tick == 2 + 9 * at:
+            found.append(("join", session, 0, b"account %d" % at, f"Zoë {at}".encode()))
+        elif tick in (70, 90) and at == 1:
+            found.append(("presence", session, seq, int(tick == 90)))
+        elif tick == 120 and at == 2:
+            found.append(("leave", session, seq))
+        elif tick % 25 < 18 and rng.random() < 0.6:
+            command = rng.choice(machine.game.schema.commands)
+            found.append((command.name, session, seq, *arguments(rng, command, machine)))
+    return found
+
+
+def arguments(rng: random.Random, command: CommandSchema, machine: RegionMachine) -> list[object]:
+    """One of each argument, in its bounds."""
+    made: list[object] = []
+    for a in command.args:
+        if a.type == "utf8":
+            made.append(b"a word"[: a.size])
+        elif a.type == "entity":
+            made.append(rng.randrange(machine.world.high_water))
+        elif a.type.startswith("f"):
+            made.append(rng.uniform(-1.0 if a.minimum is None else a.minimum, 1.0 if a.maximum is None else a.maximum))
+        else:
+            made.append(rng.randint(int(a.minimum or 0), int(9 if a.maximum is None else a.maximum)))
+    return made
+
+
+async def write(directory: Path, make: Callable[[], RegionMachine]) -> None:
+    """Play it, and leave it as a kill does."""
+    rng = random.Random(7)
+    journal, checkpoints = await SqliteJournal.open(directory), FileCheckpoints(directory)
+    async with Life(make, journal=journal, checkpoints=checkpoints, retain_ticks=TICKS) as life:
+        # A new world begins with one.
+        assert await life.checkpoints.take()
+        for tick in range(1, TICKS + 1):
+            life.tick(*orders(rng, life.machine, tick))
+            if tick in CHECKPOINTS:
+                assert await life.checkpoints.take()
+    await checkpoints.close()
+    # Every record is durable then, and none follows that a kill would have had no time for.
+    await journal.close()
+    (directory / LOCK_NAME).unlink()
+    told = {
+        "game": life.machine.game.name,
+        "version": life.machine.game.version,
+        "digests": {str(tick): f"{digest:016x}" for tick, digest in life.digests.items()},
+    }
+    (directory / DIGESTS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Make what the command line names, anew."""
+    version, *names = sys.argv[1:]
+    for name in names or WORLDS:
+        directory = HERE / version / name
+        shutil.rmtree(directory, ignore_errors=True)
+        asyncio.run(write(directory, WORLDS[name]))
+        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        print(f"{directory}: {size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
