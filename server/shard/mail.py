@@ -18,6 +18,7 @@ another state.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,8 @@ class Post:
         self._sent: dict[Stream, int] = {}
         self._received: dict[Stream, int] = {}
         self._unacked: dict[Stream, deque[Letter]] = {}
+        # Their rows in a capture, made once: thousands of letters, and a tick waits for every capture and digest.
+        self._rows: dict[Stream, deque[bytes]] = {}
         self._unacked_bytes: dict[Stream, int] = {}
         self._dead: deque[DeadLetter] = deque()
         self._dead_bytes = 0
@@ -134,6 +137,7 @@ class Post:
             unacked = self._unacked.get((peer, lane))
             while unacked and unacked[0].seq <= seq:
                 self._unacked_bytes[peer, lane] -= len(unacked.popleft().payload)
+                self._rows[peer, lane].popleft()
         for letter in letters:
             stream = (letter.source, letter.lane)
             assert letter.destination == self.shard, f"mail for {letter.destination} came to {self.shard}"
@@ -166,9 +170,14 @@ class Post:
         seq = self._sent.get(stream, 0) + 1
         letter = Letter(self.shard, *stream, seq, kind, self._tick, payload)
         self._sent[stream] = seq
-        self._unacked.setdefault(stream, deque()).append(letter)
-        self._unacked_bytes[stream] = self._unacked_bytes.get(stream, 0) + len(payload)
+        self._keep(stream, letter)
         self._posted.append(letter)
+
+    def _keep(self, stream: Stream, letter: Letter) -> None:
+        size = len(letter.payload)
+        self._unacked.setdefault(stream, deque()).append(letter)
+        self._rows.setdefault(stream, deque()).append(_ROW.pack(*letter[:-1], size))
+        self._unacked_bytes[stream] = self._unacked_bytes.get(stream, 0) + size
 
     @property
     def posted(self) -> tuple[Letter, ...]:
@@ -249,7 +258,9 @@ class Post:
             ),
             "@mail.sent": _table([(*s, n) for s, n in sorted(self._sent.items())], 3),
             "@mail.received": _table([(*s, n) for s, n in sorted(self._received.items())], 3),
-            "@mail.unacked": _table([(*x[:-1], len(x.payload)) for x in unacked], 7),
+            "@mail.unacked": np.frombuffer(
+                bytearray().join(row for stream in sorted(self._rows) for row in self._rows[stream]), "<u8"
+            ).reshape(-1, 7),
             "@mail.unacked_payloads": _bytes([x.payload for x in unacked]),
             "@mail.dead": _table(
                 [(*d.letter[:-1], len(d.letter.payload), d.number, d.tick, len(r)) for d, r in dead], 10
@@ -280,10 +291,7 @@ class Post:
         payloads = _Reader(arrays["@mail.unacked_payloads"])
         for row in arrays["@mail.unacked"].tolist():
             letter = letter_of([*row[:6], payloads.read(row[6])])
-            size = len(letter.payload)
-            stream = (letter.destination, letter.lane)
-            self._unacked.setdefault(stream, deque()).append(letter)
-            self._unacked_bytes[stream] = self._unacked_bytes.get(stream, 0) + size
+            self._keep((letter.destination, letter.lane), letter)
         payloads.end()
         for stream, letters in self._unacked.items():
             last = self._sent.get(stream, 0)
@@ -332,6 +340,7 @@ def letter_of(parts: Any) -> Letter:  # Any: as msgpack read it
     return letter
 
 
+_ROW: Final = struct.Struct("<7Q")
 _LANES: Final = frozenset(int(lane) for lane in Lane)
 # Array -> its columns; 0: one-dimensional bytes.
 _SHAPES: Final = {
@@ -373,7 +382,8 @@ def _table(rows: list[tuple[int, ...]], columns: int) -> NDArray[Any]:
 
 
 def _bytes(parts: list[bytes]) -> NDArray[Any]:
-    return np.frombuffer(b"".join(parts), np.uint8).copy()
+    # A bytearray: the array may be written to, and nobody else has it.
+    return np.frombuffer(bytearray().join(parts), np.uint8)
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]], name: str, columns: int) -> NDArray[Any]:
