@@ -11,6 +11,7 @@ from bench import crash_cli, durability_cli, store_cli
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
+from bench import handoffs as handoffs_bench
 from bench import mail as mail_bench
 from bench import peer as peer_bench
 from bench.figures import hand_over, median_of
@@ -133,6 +134,28 @@ def mail(
         Plot("A tick", _named([run.took_ms for run in done])),
     ]
     _finish(f"mail, {letters} letters per tick", figures, plots, json, report)
+    raise typer.Exit(1 if any(run.failed for run in done) else 0)
+
+
+@app.command()
+def handoffs(
+    count: Annotated[int, typer.Option("--entities", min=2, help="Entities that go to and fro over a border.")] = 1000,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks in which they walk.")] = 400,
+    hz: Annotated[float, typer.Option(min=1, max=60, help="Ticks per second, where they are paced.")] = 20.0,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """Entities walk over the border between two regions, journalled: handoffs per second, and ticks that one takes."""
+    done = [handoffs_bench.run(handoffs_bench.HandoffsOptions(count, ticks, hz)) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    for key in ("lost", "doubled", "changed", "diverged"):
+        figures[key] = sum(run.figures[key] for run in done)
+    plots = [
+        Plot("A crossing", _named([[n * 1000 / hz for n in run.pause_ticks] for run in done]), distribution=True),
+        Plot("A tick", _named([run.took_ms for run in done])),
+    ]
+    _finish(f"{count:,} entities to and fro", figures, plots, json, report)
     raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 
