@@ -125,7 +125,8 @@ class Tick:
             n = max((len(v) for v in values.values() if isinstance(v, np.ndarray)), default=1)
         if n == 0:
             return
-        arrays = tuple(np.broadcast_to(np.asarray(values[a.name]), (n,)).copy() for a in event.args)
+        given = [np.asarray(values[a.name]) for a in event.args]
+        arrays = tuple(v.copy() if v.shape == (n,) else np.broadcast_to(v, (n,)).copy() for v in given)
         self.emitted.append(Emitted(event, to, at, arrays))
 
     def send(

@@ -13,6 +13,8 @@ Exact means: as if every pair had been compared. A pair is near when
 
 whatever the cell size, so `cell` and `bounds` decide speed and never results. Indices are
 positions in the x and y given to the Grid. NaN coordinates are near nothing.
+
+A few queries compare every pair indeed: that is sooner done than sorting, which waits until somebody asks for more.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from server.sim.component import F32, F64, I64
 CELLS_MAX: Final = 1 << 16
 # Queries compared at once: keeps the candidates in the CPU's cache (a third faster than all at once) and their memory
 # bounded.
-_CHUNK: Final = 2048
+_CHUNK: Final = 4096
+# Up to here queries times points are compared all with all: about what sorting a few thousand points costs.
+_ALL_PAIRS_MAX: Final = 1 << 16
 _FAR: Final = np.finfo(np.float32).max
 _TAKEN: Final = np.iinfo(np.int64).max
 
@@ -107,19 +111,12 @@ class Grid:
         self._rows = int(-((y0 - y1) // cell))
         self._x0, self._y0, self._per_unit = x0, y0, 1.0 / cell
         self._cell = cell
-        xs, ys = np.asarray(x, np.float32), np.asarray(y, np.float32)
-        cells = self._cell_y(ys)
-        cells *= self._columns
-        cells += self._cell_x(xs)
-        # (n,) the point at each place of the sorted order; stable, so ascending within a cell.
-        self._order: I64 = np.argsort(cells.astype(np.uint16), kind="stable")
-        self._sx, self._sy = xs[self._order], ys[self._order]
-        # (cells + 1,) first sorted point of each cell.
-        self._start: I64 = np.zeros(self._columns * self._rows + 1, np.int64)
-        np.cumsum(np.bincount(cells, minlength=self._start.size - 1), out=self._start[1:], dtype=np.int64)
+        # (n,) as given; copies, for the caller's may be columns that are written to before a query comes.
+        self._x, self._y = np.array(x, np.float32), np.array(y, np.float32)
+        self._sorted = False
 
     def __len__(self) -> int:
-        return int(self._order.size)
+        return int(self._x.size)
 
     def radius(self, qx: NDArray[np.floating], qy: NDArray[np.floating], r: float | F32) -> Neighbours:
         """Points within r of each query, border included. `qx`, `qy`: (m,); `r`: world units, one or (m,).
@@ -127,20 +124,30 @@ class Grid:
         A point that is itself a query finds itself, at distance 0.
         """
         x, y, r32 = _queries(qx, qy, r)
-        point, query, distance2 = self._near(x, y, r32)
-        index = self._order[point]
-        index, query, distance2 = _sorted_by(query, index, distance2)
+        if self._few(x.size):
+            index, query, distance2 = self._compare_all(x, y, r32)
+        else:
+            self._sort()
+            point, query, distance2 = self._near(x, y, r32)
+            index, query, distance2 = _sorted_by(query, self._order[point], distance2)
         offsets = np.zeros(x.size + 1, np.int64)
         np.cumsum(np.bincount(query, minlength=x.size), out=offsets[1:], dtype=np.int64)
         return Neighbours(offsets, query, index, distance2)
 
-    def pairs(self, r: float) -> tuple[I64, I64, F32]:
-        """All pairs of points within r: (i, j, distance2), (k,) each, i < j, ordered by (i, j)."""
+    def pairs(self, r: float, *, ordered: bool = True) -> tuple[I64, I64, F32]:
+        """All pairs of points within r: (i, j, distance2), (k,) each, i < j, ordered by (i, j).
+
+        Not `ordered`, in half the time: each pair once, either point first, in an order that is the same on
+        every machine and another with other cells or bounds.
+        """
+        self._sort()
         n = len(self)
         x, y = self._sx, self._sy
         r32 = np.full(n, r, np.float32)
         point, query, distance2 = self._near(x, y, r32, later_only=True)
         a, b = self._order[query], self._order[point]
+        if not ordered:
+            return a, b, distance2
         i, j = np.minimum(a, b), np.maximum(a, b)
         j, i, distance2 = _sorted_by(i, j, distance2)
         return i, j, distance2
@@ -169,15 +176,53 @@ class Grid:
 
     # -- inside --------------------------------------------------------------
 
+    def _few(self, queries: int) -> bool:
+        """Whether comparing all with all is the quickest way. What is sorted is not left unused."""
+        return not self._sorted and queries * len(self) <= _ALL_PAIRS_MAX
+
+    def _sort(self) -> None:
+        """Put the points in their cells, for the first query that needs them there."""
+        if self._sorted:
+            return
+        self._sorted = True
+        cells = self._cell_y(self._y)
+        cells *= self._columns
+        cells += self._cell_x(self._x)
+        # (n,) the point at each place of the sorted order; stable, so ascending within a cell.
+        self._order: I64 = np.argsort(cells.astype(np.uint16), kind="stable")
+        self._sx, self._sy = self._x[self._order], self._y[self._order]
+        # (cells + 1,) first sorted point of each cell.
+        self._start: I64 = np.zeros(self._columns * self._rows + 1, np.int64)
+        np.cumsum(np.bincount(cells, minlength=self._start.size - 1), out=self._start[1:], dtype=np.int64)
+
+    def _compare_all(self, x: F32, y: F32, r: F32) -> tuple[I64, I64, F32]:
+        """(index, query, distance2) of all within r, ordered by (query, index)."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            dx = self._x - x[:, None]
+            dx *= dx
+            dy = self._y - y[:, None]
+            dy *= dy
+            dx += dy
+            near = np.flatnonzero(dx <= (r * r)[:, None])
+        query, index = np.divmod(near, max(1, len(self)))
+        return index, query, dx.ravel()[near]
+
     def _nearest(self, x: F32, y: F32, k: int, r_max: float, exclude: I64 | None) -> tuple[I64, F32]:
         index = np.full((x.size, k), -1, np.int64)
         distance2 = np.full((x.size, k), np.inf, np.float32)
         pending = np.arange(x.size)
-        r = min(self._cell, r_max)
+        few = self._few(x.size)
+        if not few:
+            self._sort()
+        r = r_max if few else min(self._cell, r_max)
         extent = self._cell * (self._columns + self._rows)
         while pending.size:
-            point, query, d2 = self._near(x[pending], y[pending], np.full(pending.size, r, np.float32))
-            found = self._order[point]
+            px, py, pr = x[pending], y[pending], np.full(pending.size, r, np.float32)
+            if few:
+                found, query, d2 = self._compare_all(px, py, pr)
+            else:
+                point, query, d2 = self._near(px, py, pr)
+                found = self._order[point]
             if exclude is not None:
                 keep = found != exclude[pending][query]
                 query, found, d2 = query[keep], found[keep], d2[keep]
@@ -250,19 +295,16 @@ class Grid:
     def _compare(self, spans: _Spans, x: F32, y: F32, r: F32) -> tuple[I64, I64, F32]:
         """Compare each query with the points of its spans: (sorted point, query, distance2) of those within r."""
         point = spans.points()
-        per_query = spans.per_query_count()
+        query = np.repeat(np.arange(x.size), spans.per_query_count())
         dx = self._sx[point]
-        dx -= np.repeat(x, per_query)
+        dx -= x[query]
         dx *= dx
         dy = self._sy[point]
-        dy -= np.repeat(y, per_query)
+        dy -= y[query]
         dy *= dy
         dx += dy
-        near = np.flatnonzero(dx <= np.repeat(r * r, per_query))
-        # Where each query's candidates end among the near ones.
-        ends = np.searchsorted(near, np.cumsum(per_query, dtype=np.int64))
-        query = np.repeat(np.arange(x.size), np.diff(ends, prepend=0))
-        return point[near], query, dx[near]
+        near = np.flatnonzero(dx <= (r * r)[query])
+        return point[near], query[near], dx[near]
 
 
 def _cells(values: NDArray[np.floating], origin: float, per_unit: float, n: int) -> I64:

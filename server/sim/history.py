@@ -61,15 +61,18 @@ class History:
 
         A tick left out ends what was held: `at` never shows a place from before the gap.
         """
-        rows = world.rows(self.trail, self._position)
+        n = world.high_water
+        # Most of a region's rows have the trail: writing them in place takes a third of the time of gathering them.
+        who = world.mask(self.trail, self._position)
         trail = world[self.trail]
         position: Any = world[self._position]  # Any: its x and y are the game's declaration
         slot = tick.number % self.ticks
-        trail.x[rows, slot] = position.x[rows]
-        trail.y[rows, slot] = position.y[rows]
-        follows = trail.newest[rows] == tick.number - 1
-        trail.held[rows] = np.where(follows, np.minimum(trail.held[rows] + 1, self.ticks), 1)
-        trail.newest[rows] = tick.number
+        np.copyto(trail.x[:n, slot], position.x[:n], where=who)
+        np.copyto(trail.y[:n, slot], position.y[:n], where=who)
+        held, newest = trail.held[:n], trail.newest[:n]
+        longer = np.minimum(held + 1, self.ticks)
+        np.copyto(held, np.where(newest == tick.number - 1, longer, 1), where=who)
+        np.copyto(newest, tick.number, where=who)
 
     def at(self, world: World, ticks: int | np.integer[Any] | I64, rows: Rows) -> tuple[F32, F32]:
         """Where the entities of `rows`, (n,), were at the end of `ticks`, one or (n,): (x, y), (n,) each.

@@ -94,13 +94,17 @@ class World:
         self.high_water = 0
         # Freed rows, oldest first.
         self._free: Rows = np.zeros(0, np.int64)
-        # Entities born elsewhere: their rows, ascending, and their numbers.
+        # Entities born elsewhere: their rows, ascending, their numbers, and places in these in order of the numbers.
         self._foreign_rows: Rows = np.zeros(0, np.int64)
         self._foreign_ids: U64 = np.zeros(0, np.uint64)
+        self._foreign_by_id: Rows = np.zeros(0, np.int64)
         self._dying: list[Rows] = []
-        # Changes with every spawn and despawn; queries are cached under it.
+        # Changes with every spawn and despawn.
         self.structure = 0
-        self._cache: dict[object, Rows] = {}
+        # Queries answered since anything they ask for spawned or despawned, each with the archetypes asked for,
+        # (256,) bool.
+        self._cache: dict[object, tuple[Bool, Rows]] = {}
+        self._masks: dict[object, Bool] = {}
 
     def __getitem__(self, component: type[C]) -> C:
         return self._columns[component]  # type: ignore[return-value]  # keyed by its own class
@@ -128,7 +132,7 @@ class World:
             for name, spec in component.columns.items():
                 if spec.default:
                     getattr(columns, name)[rows] = spec.default
-        self._changed()
+        self._changed([self._archetype_ids[archetype]])
         return rows
 
     @property
@@ -156,9 +160,10 @@ class World:
         rows = np.unique(rows)
         rows = rows[(rows >= 0) & (self.archetype[rows] != NO_ARCHETYPE)]
         if rows.size:
+            ended = self.archetype[rows]
             self.archetype[rows] = NO_ARCHETYPE
             self._dying.append(rows)
-            self._changed()
+            self._changed(ended)
 
     def end_tick(self) -> None:
         """Clear what despawned this tick and let its rows rest."""
@@ -173,7 +178,7 @@ class World:
         self._free = np.concatenate([self._free, rows])
         if self._foreign_rows.size:
             stays = _find(rows, self._foreign_rows) < 0
-            self._foreign_rows, self._foreign_ids = self._foreign_rows[stays], self._foreign_ids[stays]
+            self._set_foreign(self._foreign_rows[stays], self._foreign_ids[stays])
 
     def rows(self, *components: type[Component]) -> Rows:
         """Living entities that have all these components: ascending, (n,) int64, read-only."""
@@ -184,8 +189,8 @@ class World:
             wanted[NO_ARCHETYPE] = False
             for c in components:
                 wanted &= self._has[c]
-            found = self._cache[key] = self._select(wanted)
-        return found
+            found = self._cache[key] = (wanted, self._select(wanted))
+        return found[1]
 
     def rows_of(self, *archetypes: Archetype) -> Rows:
         """Living entities of these archetypes: ascending, (n,) int64, read-only."""
@@ -194,8 +199,20 @@ class World:
         if found is None:
             wanted = np.zeros(256, np.bool_)
             wanted[[self._archetype_ids[a] for a in archetypes]] = True
-            found = self._cache[key] = self._select(wanted)
-        return found
+            found = self._cache[key] = (wanted, self._select(wanted))
+        return found[1]
+
+    def mask(self, *components: type[Component]) -> Bool:
+        """`rows` as (high_water,) bool, read-only: for what is sooner done to all rows in place than to some gathered.
+
+        hp = world[Health].hp[: world.high_water]
+        wounded = np.flatnonzero(world.mask(Health) & (hp < 100))
+        """
+        return self._mask((World.rows, components), self.rows(*components))
+
+    def mask_of(self, *archetypes: Archetype) -> Bool:
+        """`rows_of` as (high_water,) bool, read-only; see `mask`."""
+        return self._mask((World.rows_of, archetypes), self.rows_of(*archetypes))
 
     def is_a(self, rows: Rows, archetype: Archetype) -> Bool:
         """(n,) bool: alive and of this archetype; False for a row of -1."""
@@ -246,7 +263,7 @@ class World:
         if self._foreign_rows.size:
             # Whoever lives in such a row goes by another number.
             native &= _find(self._foreign_rows, rows) < 0
-            order = self._foreign_order()
+            order = self._foreign_by_id
             at = _find(self._foreign_ids[order], ids)
             rows = np.where(at >= 0, self._foreign_rows[order[at]], rows)
             native |= at >= 0
@@ -301,10 +318,11 @@ class World:
         self.owner[rows] = arrays["@owner"]
         for target, values in columns:
             target[rows] = values
-        foreign = np.concatenate([self._foreign_rows, rows])
+        # Whoever went and comes back within a tick: the row it had rests with the end of the tick.
+        others = ~np.isin(self._foreign_ids, arrays["@id"])
+        foreign = np.concatenate([self._foreign_rows[others], rows])
         order = np.argsort(foreign, kind="stable")
-        self._foreign_rows = foreign[order]
-        self._foreign_ids = np.concatenate([self._foreign_ids, arrays["@id"]])[order]
+        self._set_foreign(foreign[order], np.concatenate([self._foreign_ids[others], arrays["@id"]])[order])
         self._changed()
         return rows
 
@@ -382,7 +400,7 @@ class World:
                     target[:] = np.zeros((), target.dtype)
                     target[rows] = values
         self._free = arrays["@free"].astype(np.int64)
-        self._foreign_rows, self._foreign_ids = foreign_rows.copy(), foreign_ids.copy()
+        self._set_foreign(foreign_rows.copy(), foreign_ids.copy())
         self.high_water = high_water
         self._dying.clear()
         self._changed()
@@ -440,12 +458,9 @@ class World:
             raise SnapshotError("@ids.row: not rows of living entities")
         return rows, ids
 
-    def _foreign_order(self) -> Rows:
-        """Places in the table of entities born elsewhere, by number."""
-        order = self._cache.get(World._foreign_order)
-        if order is None:
-            order = self._cache[World._foreign_order] = np.argsort(self._foreign_ids, kind="stable")
-        return order
+    def _set_foreign(self, rows: Rows, ids: U64) -> None:
+        self._foreign_rows, self._foreign_ids = rows, ids
+        self._foreign_by_id = np.argsort(ids, kind="stable")
 
     def _select(self, wanted: Bool) -> Rows:
         rows = np.flatnonzero(wanted[self.archetype[: self.high_water]])
@@ -453,9 +468,24 @@ class World:
         rows.flags.writeable = False
         return rows
 
-    def _changed(self) -> None:
+    def _mask(self, key: object, rows: Rows) -> Bool:
+        found = self._masks.get(key)
+        if found is None or found.size != self.high_water:
+            found = self._masks[key] = np.zeros(self.high_water, np.bool_)
+            found[rows] = True
+            found.flags.writeable = False
+        return found
+
+    def _changed(self, archetypes: list[int] | U8 | None = None) -> None:
+        """Entities of these archetypes began or ended; None: of any."""
         self.structure += 1
-        self._cache.clear()
+        if archetypes is None:
+            self._cache.clear()
+            self._masks.clear()
+            return
+        for key in [key for key, (wanted, _) in self._cache.items() if wanted[archetypes].any()]:
+            del self._cache[key]
+            self._masks.pop(key, None)
 
 
 def _room(spare: NDArray[Any] | None, n: int, like: NDArray[Any]) -> NDArray[Any]:

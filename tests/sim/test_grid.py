@@ -45,12 +45,20 @@ def within(d2, r):
         return d2 <= (r * r)[:, None]
 
 
-@settings(max_examples=150, deadline=None)
-@given(points(), points(30), radii, cells)
-def test_radius_is_brute_force(p, q, r, cell):
+def made(p, cell, in_cells):
+    """A grid that has sorted its points, or one that still compares all with all where they are as few as here."""
+    grid = Grid(*p, BOUNDS, cell)
+    if in_cells:
+        grid.pairs(0.0)
+    return grid
+
+
+@settings(max_examples=200, deadline=None)
+@given(points(), points(30), radii, cells, st.booleans())
+def test_radius_is_brute_force(p, q, r, cell, in_cells):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        near = Grid(*p, BOUNDS, cell).radius(*q, r)
+        near = made(p, cell, in_cells).radius(*q, r)
     d2 = distances2(*p, *q)
     query, index = np.nonzero(within(d2, r))
     assert near.query.tolist() == query.tolist()
@@ -61,11 +69,11 @@ def test_radius_is_brute_force(p, q, r, cell):
 
 
 @settings(max_examples=60, deadline=None)
-@given(points(), points(30), st.integers(0, 1000))
-def test_each_query_may_have_its_own_radius(p, q, seed):
+@given(points(), points(30), st.integers(0, 1000), st.booleans())
+def test_each_query_may_have_its_own_radius(p, q, seed, in_cells):
     rng = np.random.default_rng(seed)
     r = rng.choice([0.0, 3.0, 7.5, 80.0, np.inf], len(q[0])).astype(np.float32)
-    near = Grid(*p, BOUNDS, 5.0).radius(*q, r)
+    near = made(p, 5.0, in_cells).radius(*q, r)
     query, index = np.nonzero(within(distances2(*p, *q), r))
     assert (near.query.tolist(), near.index.tolist()) == (query.tolist(), index.tolist())
 
@@ -76,20 +84,23 @@ def test_pairs_are_brute_force(p, r, cell):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         i, j, got = Grid(*p, BOUNDS, cell).pairs(r)
+        one, two, between = Grid(*p, BOUNDS, cell).pairs(r, ordered=False)
     d2 = distances2(*p, *p)
     a, b = np.nonzero(np.triu(within(d2, r), 1))
     assert (i.tolist(), j.tolist()) == (a.tolist(), b.tolist())
     assert got.tolist() == d2[a, b].tolist()
+    unordered = sorted((min(pair), max(pair), d) for *pair, d in zip(one, two, between, strict=True))
+    assert unordered == list(zip(a, b, got, strict=True))
 
 
-@settings(max_examples=150, deadline=None)
-@given(points(), points(30), st.integers(1, 4), radii, cells, st.booleans())
-def test_nearest_is_brute_force(p, q, k, r_max, cell, excluding):
+@settings(max_examples=200, deadline=None)
+@given(points(), points(30), st.integers(1, 4), radii, cells, st.booleans(), st.booleans())
+def test_nearest_is_brute_force(p, q, k, r_max, cell, excluding, in_cells):
     n, m = len(p[0]), len(q[0])
     exclude = np.arange(m) % (n + 1) - 1 if excluding else None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        index, got = Grid(*p, BOUNDS, cell).nearest(*q, k, r_max, exclude)
+        index, got = made(p, cell, in_cells).nearest(*q, k, r_max, exclude)
     d2 = distances2(*p, *q)
     near = within(d2, r_max)
     assert index.shape == got.shape == (m, k)

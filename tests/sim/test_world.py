@@ -178,8 +178,12 @@ class Model(RuleBasedStateMachine):
         for components in ((), (Position,), (Position, Health), (Tag,), (Tag, Health)):
             want = sorted(r for r, (a, _) in alive.items() if set(components) <= set(a.components))
             assert world.rows(*components).tolist() == want
+            assert world.mask(*components).size == world.high_water
+            assert np.flatnonzero(world.mask(*components)).tolist() == want
         for archetypes in ((), (AVATAR,), (STONE, NOTE)):
-            assert world.rows_of(*archetypes).tolist() == sorted(r for r, (a, _) in alive.items() if a in archetypes)
+            want = sorted(r for r, (a, _) in alive.items() if a in archetypes)
+            assert world.rows_of(*archetypes).tolist() == want
+            assert np.flatnonzero(world.mask_of(*archetypes)).tolist() == want
         numbers = [0, *sorted(self.numbered)]
         where = {number: row for row, number in self.ids.items()}
         assert world.rows_by_id(np.array(numbers, np.uint64)).tolist() == [where.get(n, -1) for n in numbers]
