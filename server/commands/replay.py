@@ -16,7 +16,7 @@ from server.host.recovery import Report
 from server.regions.machine import RegionMachine
 from server.shard.checkpoint import decode
 from server.shard.errors import CheckpointDamaged
-from server.shard.machine import JOIN, Records, TickInput, command_shapes
+from server.shard.machine import JOIN, NOTHING, Records, TickInput, command_shapes
 from server.sim.component import NO_ARCHETYPE
 from server.sim.world import World
 
@@ -72,14 +72,15 @@ async def inspect_journal(kept: Kept, shard: int | None, *, records: bool) -> No
             versions.add(record.simulation)
             digests += record.digest is not None
             if records:
-                inputs = TickInput.decode(record.payload, shapes).batches if record.payload else {}
+                inputs = TickInput.decode(record.payload, shapes) if record.payload else NOTHING
                 line: dict[str, Any] = {
                     "tick": record.tick,
                     "epoch": record.epoch,
                     "version": record.simulation,
                     "bytes": len(record.payload),
                     "digest_before": None if record.digest is None else f"{record.digest:016x}",
-                    "commands": {shapes[kind].name: len(batch) for kind, batch in inputs.items()},
+                    "commands": {shapes[kind].name: len(batch) for kind, batch in inputs.batches.items()},
+                    "letters": len(inputs.mail),
                 }
                 typer.echo(orjson.dumps(line))
         if not records:

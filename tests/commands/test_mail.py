@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from config.settings import Settings
 from server.commands.kept import opened
 from server.commands.mail import act_on_kept, ask, list_kept
+from server.commands.replay import inspect_journal
 from server.shard.machine import NOTHING
 from server.shard.mail import Lane
 from server.store.checkpoint_files import FileCheckpoints
@@ -16,7 +18,13 @@ from tests.support.pasture import GAME
 
 
 @pytest.fixture
-async def data(tmp_path, settings):
+def settings():
+    # Of what else keeps a world nobody knows whether it stands still.
+    return Settings()
+
+
+@pytest.fixture
+async def data(tmp_path):
     """A directory whose world has three dead letters, and no server."""
     data = tmp_path / "data" / "pasture"
     async with stopped(data) as life:
@@ -84,6 +92,14 @@ async def test_a_world_that_stands_still_is_told_by_a_tick_of_its_journal(data, 
         await ticks(life, 8)
         assert [dead.number for dead in life.machine.post.dead] == [1, 4]
         assert life.machine.step(NOTHING).mail == ()
+
+
+async def test_the_journal_is_shown_with_its_letters(data, settings, capsys):
+    async with opened(data, GAME, settings) as kept:
+        await inspect_journal(kept, None, records=True)
+    letters = [json.loads(line)["letters"] for line in capsys.readouterr().out.splitlines()]
+    # Three went out and came back.
+    assert sum(letters) == 6
 
 
 async def test_a_directory_that_a_server_has_is_left_alone(data, settings):
