@@ -1,6 +1,8 @@
 """Checkpoints beside the ticks: when they are taken, when they are written, what goes after them."""
 
 import asyncio
+import os
+import sys
 from itertools import pairwise
 
 import pytest
@@ -181,6 +183,16 @@ async def test_what_is_written_is_the_state_between_two_ticks_however_long_writi
         assert [m.digest for m in manifests] == [life.digests[m.tick] for m in manifests]
     async with life.next() as second:
         assert second.machine.digest() == life.digests[second.machine.tick]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is the whole process's")
+async def test_compressing_gives_way_to_ticks():
+    async with Life() as life:
+        await live(life, 10)
+        assert await life.checkpoints.take()
+        (thread,) = life.checkpoints._thread._threads
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(19, ours + 10)
 
 
 async def test_closed_it_takes_no_more():
