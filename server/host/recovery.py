@@ -153,14 +153,11 @@ async def _begin(
     machine = make()
     report = Report(machine.shard)
     manifests = sorted(await checkpoints.manifests(machine.shard), key=order, reverse=True)
-    # After them: what a checkpoint was made of is in the journal before it is written.
-    span = (await journal.spans()).get(machine.shard)
-    last_tick = claimed_tick if claimed_tick is not None else span.last_tick if span is not None else None
     for manifest in manifests:
         if to_tick is not None and manifest.tick > to_tick:
             continue
         try:
-            await _belongs(manifest, journal, last_tick)
+            await _belongs(manifest, journal, claimed_tick)
             capture = await _load(checkpoints, manifest)
             same = capture.simulation == machine.simulation
             machine.adopt(capture if same else machine.migrated(capture))
@@ -175,6 +172,7 @@ async def _begin(
         report.migrated_from = None if same else capture.simulation
         report.written_elsewhere = list(differences(capture.fingerprint, machine.fingerprint))
         return machine, report
+    span = (await journal.spans()).get(machine.shard)
     if span is not None and span.after_tick > 0:
         raise NoWayBack(
             f"no checkpoint of shard {machine.shard} is whole, and its journal begins after tick {span.after_tick}: "
@@ -185,18 +183,19 @@ async def _begin(
     return machine, report
 
 
-async def _belongs(manifest: Manifest, journal: JournalReader, last_tick: int | None) -> None:
-    """Raise CheckpointDamaged where the journal tells another history, JournalDamaged where it has lost its end.
-
-    `last_tick`: of the journal's last record; None: unknown.
-    """
+async def _belongs(manifest: Manifest, journal: JournalReader, claimed_tick: int | None) -> None:
+    """Raise CheckpointDamaged where the journal tells another history, JournalDamaged where it has lost its end."""
     shard, tick, previous = manifest.shard, manifest.tick, manifest.previous
     follows: int | None = None
     async for record in journal.read(shard, tick):
         follows = record.previous
         break
-    if follows is None and last_tick is not None and last_tick <= tick:
-        follows = last_tick
+    if follows is None:
+        # Nothing does, so what is last has to be what it was made of. To ask for that takes a look at every record.
+        follows = claimed_tick if claimed_tick is not None else await _last_tick(journal, shard)
+        if follows is not None and follows > tick:
+            # The end is missing: whoever claimed it tells.
+            return
     if follows is None or follows == previous:
         return
     if follows < previous:
@@ -207,6 +206,11 @@ async def _belongs(manifest: Manifest, journal: JournalReader, last_tick: int | 
         "manifest",
         f"epoch {manifest.epoch} made it without the record of tick {follows}: it had lost the shard by then",
     )
+
+
+async def _last_tick(journal: JournalReader, shard: int) -> int | None:
+    span = (await journal.spans()).get(shard)
+    return None if span is None else span.last_tick
 
 
 async def _load(checkpoints: CheckpointStore, manifest: Manifest) -> Capture:

@@ -66,8 +66,8 @@ class FileCheckpoints:
         return await self._do("read", lambda: self._chunk(self._path(shard, tick), name))
 
     async def delete(self, shard: int, tick: int) -> None:
-        """See CheckpointStore."""
-        await self._do("delete", lambda: self._delete(self._path(shard, tick)))
+        """See CheckpointStore. Damaged ones before it go, too: nobody else would ever remove them."""
+        await self._do("delete", lambda: self._delete(shard, tick))
 
     async def close(self) -> None:
         """Finish what was begun and take no more. Once closed it can be closed again, which does nothing."""
@@ -101,10 +101,14 @@ class FileCheckpoints:
         names = {path.stem.partition("-")[0] for path in self._directory.glob(f"*-*{_SUFFIX}")}
         return sorted(int(name) for name in names if name.isdecimal())
 
+    def _ticks(self, shard: int) -> list[int]:
+        """Of all files, damaged ones too, newest first."""
+        names = self._directory.glob(f"{shard}-*{_SUFFIX}")
+        return sorted((int(path.stem.partition("-")[2]) for path in names), reverse=True)
+
     def _manifests(self, shard: int) -> list[Manifest]:
-        ticks = [int(path.stem.partition("-")[2]) for path in self._directory.glob(f"{shard}-*{_SUFFIX}")]
         found = []
-        for tick in sorted(ticks, reverse=True):
+        for tick in self._ticks(shard):
             try:
                 found.append(self._open(self._path(shard, tick)))
             except CheckpointDamaged as error:
@@ -147,10 +151,19 @@ class FileCheckpoints:
         except (FileNotFoundError, CheckpointDamaged):
             return None
 
-    def _delete(self, path: Path) -> None:
+    def _delete(self, shard: int, tick: int) -> None:
+        self._remove(self._path(shard, tick))
+        for path in [self._path(shard, older) for older in self._ticks(shard) if older < tick]:
+            try:
+                self._open(path)
+            except CheckpointDamaged as error:
+                _log.warning("damaged checkpoint removed", path=str(path), reason=str(error))
+                self._remove(path)
+        sync_directory(self._directory)
+
+    def _remove(self, path: Path) -> None:
         self._places.pop(path, None)
         path.unlink(missing_ok=True)
-        sync_directory(self._directory)
 
     def _path(self, shard: int, tick: int) -> Path:
         return self._directory / f"{shard}-{tick}{_SUFFIX}"

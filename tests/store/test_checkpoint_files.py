@@ -76,6 +76,19 @@ async def test_a_flipped_bit_anywhere_is_found(tmp_path, store):
     assert refused >= len(data) * 8 - 16
 
 
+async def test_damaged_ones_go_with_the_next_that_is_deleted(tmp_path, store):
+    for tick in (1, 2, 3, 4):
+        await store.write(*checkpoint(tick))
+    for tick in (1, 4):
+        path_of(tmp_path, tick).write_bytes(path_of(tmp_path, tick).read_bytes()[:-1])
+    with capture_logs() as logs:
+        await store.delete(1, 3)
+    assert [(entry["event"], entry["path"]) for entry in logs] == [
+        ("damaged checkpoint removed", str(path_of(tmp_path, 1)))
+    ]
+    assert sorted(path.name for path in (tmp_path / DIRECTORY_NAME).iterdir()) == ["1-2.checkpoint", "1-4.checkpoint"]
+
+
 async def test_one_under_anothers_name_is_left_out(tmp_path, store):
     await store.write(*checkpoint(1))
     path_of(tmp_path, 1).rename(path_of(tmp_path, 8))
