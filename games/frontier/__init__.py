@@ -14,15 +14,22 @@ from games.frontier.herds import think_herds
 from games.frontier.predators import bite, think_predators
 from games.frontier.world import setup
 from server.sim import Game
+from server.sim.migrate import Migration, Saved
+
+
+def as_it_is(saved: Saved) -> None:
+    """From version 2 on all of a kind think at the same tick: other behaviour, the same state."""
+
 
 GAME = Game(
     name="frontier",
-    version=1,
+    version=2,
     position=Position,
     archetypes=ARCHETYPES,
     commands=COMMANDS,
     events=EVENTS,
     setup=setup,
+    migrations=(Migration(old=1, new=2, forward=as_it_is, back=as_it_is),),
     join=join,
     away=away,
     back=back,

@@ -41,7 +41,7 @@ from games.frontier.constants import (
     STRIKE_REACH_UNITS,
     ticks,
 )
-from games.frontier.creatures import grid_of, living, places
+from games.frontier.creatures import grid_of, places
 from games.frontier.world import put, spawn_if_room
 from server.sim import F32, I64, U8, Archetype, Bool, Rows, Tick, World
 from server.sim.dmath import normalise
@@ -65,7 +65,7 @@ POINTS: Final = _by_archetype({DEER: 5, SHEEP: 3, WOLF: 15, BEAR: 60, AVATAR: 10
 MEAT_LEFT: Final = _by_archetype({DEER: 4, SHEEP: 3, WOLF: 2, BEAR: 6})
 # A wounded predator turns on the archer for so long; a wounded herd animal bolts for so many thoughts.
 ANGER_S: Final = 8.0
-BOLT_THOUGHTS: Final = 14
+BOLT_THOUGHTS: Final = 11
 BOLT_UNITS_PER_S: Final = 8.0
 
 
@@ -79,7 +79,7 @@ def strike(world: World, tick: Tick) -> None:
     if not rows.size:
         return
     world[Bag].arm_ready_tick[rows] = tick.number + ticks(STRIKE_EVERY_S, tick)
-    bodies = living(world, world.rows_of(AVATAR, *CREATURES))
+    bodies = world.rows_of(AVATAR, *CREATURES)
     x, y = places(world, rows)
     near = grid_of(world, bodies, 16.0).radius(x, y, STRIKE_REACH_UNITS)
     striker, body = rows[near.query], bodies[near.index]
@@ -112,8 +112,9 @@ def shoot(world: World, tick: Tick) -> None:
 def fall(world: World, tick: Tick) -> None:
     """Who has no health left falls: avatars lie, creatures leave meat."""
     health = world[Health]
-    bodies = world.rows_of(AVATAR, *CREATURES)
-    rows = bodies[health.hp[bodies] == 0]
+    rows = np.flatnonzero(world.mask_of(AVATAR, *CREATURES) & (health.hp[: world.high_water] == 0))
+    if not rows.size:
+        return
     avatar = world.is_a(rows, AVATAR)
     lying = avatar & (world[Bag].died_tick[rows] > 0)
     rows, avatar = rows[~lying], avatar[~lying]
@@ -156,13 +157,15 @@ def first_on_line(world: World, tick: Tick, arrows: Arrows) -> tuple[I64, F32]:
 
     Where bodies were, not where they are; the history is SEEN_AGE_TICKS_MAX long: nobody shoots further back.
     """
-    bodies = living(world, world.rows_of(AVATAR, *CREATURES))
+    bodies = world.rows_of(AVATAR, *CREATURES)
     x, y, dx, dy = arrows.x, arrows.y, arrows.dx, arrows.dy
     # Candidates lie round the middle of the line, as far off as anyone runs in the time compensated.
     middle = np.float32(SHOT_RANGE_UNITS / 2)
     slack = SHOT_RANGE_UNITS / 2 + SHOT_BODY_UNITS + RUN_MAX_UNITS_PER_S * SEEN_AGE_TICKS_MAX * tick.dt
     near = grid_of(world, bodies, 32.0).radius(x + dx * middle, y + dy * middle, slack)
     query, body = near.query, bodies[near.index]
+    alive = world[Health].hp[body] > 0
+    query, body = query[alive], body[alive]
     then_x, then_y = HISTORY.at(world, arrows.seen_tick[query], body)
     off_x, off_y = then_x - x[query], then_y - y[query]
     along = off_x * dx[query] + off_y * dy[query]
@@ -199,7 +202,8 @@ def wound(world: World, tick: Tick, attackers: Rows, targets: Rows, damage_table
     health.hurt_by[targets] = world.ref(attackers)
     tick.emit(Hit, at=places(world, targets), attacker=attackers, target=targets, damage=damage)
     by_avatar = world.is_a(attackers, AVATAR)
-    provoke(world, tick, attackers[by_avatar], targets[by_avatar])
+    if by_avatar.any():
+        provoke(world, tick, attackers[by_avatar], targets[by_avatar])
 
 
 def provoke(world: World, tick: Tick, attackers: Rows, targets: Rows) -> None:
@@ -213,6 +217,8 @@ def provoke(world: World, tick: Tick, attackers: Rows, targets: Rows) -> None:
 
     meek = world.is_a(targets, HERDS[0]) | world.is_a(targets, HERDS[1])
     rows, feared = targets[meek], attackers[meek]
+    if not rows.size:
+        return
     (x, y), (fx, fy) = places(world, rows), places(world, feared)
     dx, dy = normalise(x - fx, y - fy)
     motion.vx[rows], motion.vy[rows] = dx * np.float32(BOLT_UNITS_PER_S), dy * np.float32(BOLT_UNITS_PER_S)

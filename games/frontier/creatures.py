@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from games.frontier.avatar import coarse_angle
 from games.frontier.components import (
     AVATAR,
+    BEAR,
     CAMPFIRE,
     CREATURES,
+    DEER,
+    SHEEP,
+    WOLF,
     Heading,
     Health,
     Motion,
@@ -21,12 +25,14 @@ from games.frontier.components import (
 )
 from games.frontier.constants import ticks
 from games.frontier.world import PLACINGS, Placing, around, clamped, put, spawn_if_room, target_count
-from server.sim import F32, Bool, Random, Rows, Tick, World
+from server.sim import F32, Archetype, Bool, Random, Rows, Tick, World
 from server.sim.dmath import normalise
 from server.sim.grid import Grid
 
-# A creature thinks every so many ticks; a quarter of them at each tick.
-THINK_EVERY_TICKS: Final = 4
+# A creature thinks every so many ticks, all of a kind at the same one: what they look each other up in is made once,
+# and each pair of them is compared once. The kinds take turns, so that no tick has much to do.
+THINK_EVERY_TICKS: Final = 5
+TURN: Final = {DEER: 0, SHEEP: 2, WOLF: 4, BEAR: 4}
 # A creature's heading takes one of 16 values.
 HEADING_STEPS: Final = 16
 # All of a kind that are in one square of this side are drawn the same way, for so long.
@@ -49,13 +55,13 @@ BIRTH_AWAY_UNITS: Final = 72.0
 
 def walk_creatures(world: World, tick: Tick) -> None:
     """Everything that moves on its own does."""
-    rows = world.rows_of(*CREATURES)
+    who, n = world.mask_of(*CREATURES), world.high_water
     motion, position = world[Motion], world[Position]
-    vx, vy = motion.vx[rows], motion.vy[rows]
-    going = (vx != 0) | (vy != 0)
-    rows = rows[going]
     dt = np.float32(tick.dt)
-    put(world, rows, position.x[rows] + vx[going] * dt, position.y[rows] + vy[going] * dt)
+    # All rows in place, for most of them are creatures; the others are left as they are.
+    x, y = clamped(world, position.x[:n] + motion.vx[:n] * dt, position.y[:n] + motion.vy[:n] * dt)
+    np.copyto(position.x[:n], x, where=who)
+    np.copyto(position.y[:n], y, where=who)
 
 
 def breed(world: World, tick: Tick) -> None:
@@ -72,10 +78,9 @@ def breed(world: World, tick: Tick) -> None:
 # -- leaves --------------------------------------------------------------------
 
 
-def whose_turn(rows: Rows, tick: Tick) -> Rows:
-    """Those of `rows` that think at this tick."""
-    turn: Rows = rows[rows % THINK_EVERY_TICKS == tick.number % THINK_EVERY_TICKS]
-    return turn
+def their_turn(kind: Archetype, tick: Tick) -> bool:
+    """Whether this kind of creature thinks at this tick."""
+    return tick.number % THINK_EVERY_TICKS == TURN[kind]
 
 
 def places(world: World, rows: Rows) -> tuple[F32, F32]:
@@ -94,9 +99,13 @@ def wind(world: World, tick: Tick, rows: Rows) -> tuple[F32, F32, F32]:
     column = (x / np.float32(WIND_CELL_UNITS)).astype(np.int64)
     row = (y / np.float32(WIND_CELL_UNITS)).astype(np.int64)
     cell = ((row << 20) + column) * 16 + world.archetype[rows]
-    random = Random(tick.seed, tick.number // ticks(WIND_HOLDS_S, tick), "wind")
-    dx, dy = normalise(random.uniform(4 * cell, -1, 1), random.uniform(4 * cell + 1, -1, 1))
-    return dx, dy, random.uniform(4 * cell + 2)
+    # 21 bits of the same draw for each of the three.
+    bits = Random(tick.seed, tick.number // ticks(WIND_HOLDS_S, tick), "wind").bits(cell)
+    dx, dy, strength = (
+        ((bits >> np.uint64(shift)) & np.uint64(0x1FFFFF)).astype(np.float32) * np.float32(2.0**-21)
+        for shift in (0, 21, 42)
+    )
+    return *normalise(dx - np.float32(0.5), dy - np.float32(0.5)), strength
 
 
 def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:

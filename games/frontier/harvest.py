@@ -42,17 +42,19 @@ from games.frontier.constants import (
     REGROW_EVERY_S,
     ticks,
 )
-from games.frontier.creatures import grid_of, living, nearest_of, places
+from games.frontier.creatures import grid_of, nearest_of, places
 from games.frontier.world import put, spawn_if_room
 from server.sim import U16, Archetype, Bool, Rows, Tick, World
 
-# What each node gives, and the points for taking it.
-GIVES: Final[tuple[tuple[Archetype, Goods, int], ...]] = (
-    (TREE, Goods.WOOD, 1),
-    (ROCK, Goods.STONE, 1),
-    (BUSH, Goods.BERRIES, 1),
-    (MEAT, Goods.MEAT, 1),
+# What each node gives.
+GIVES: Final[tuple[tuple[Archetype, Goods], ...]] = (
+    (TREE, Goods.WOOD),
+    (ROCK, Goods.STONE),
+    (BUSH, Goods.BERRIES),
+    (MEAT, Goods.MEAT),
 )
+# Points for taking one of anything.
+HARVEST_POINTS: Final = 1
 # One piece of meat is worth this many berries.
 MEAT_IS_FOOD: Final = 2
 FUEL_PER_WOOD: Final = 20
@@ -65,8 +67,10 @@ def harvest(world: World, tick: Tick) -> None:
     """Each hand that is free takes one from the nearest node within reach."""
     rows = np.unique(tick.commands(Harvest).row)
     rows = rows[(world[Health].hp[rows] > 0) & (world[Bag].hand_ready_tick[rows] <= tick.number)]
-    nodes = world.rows_of(TREE, ROCK, BUSH, MEAT)
-    nodes = nodes[world[Stock].amount[nodes] > 0]
+    if not rows.size:
+        return
+    amount = world[Stock].amount[: world.high_water]
+    nodes = np.flatnonzero(world.mask_of(TREE, ROCK, BUSH, MEAT) & (amount > 0))
     rows, nodes = nearest_node(world, rows, nodes)
     served = first_come(nodes, world[Stock].amount[nodes].astype(np.int64))
     rows, nodes = rows[served], nodes[served]
@@ -74,24 +78,26 @@ def harvest(world: World, tick: Tick) -> None:
         return
     world[Bag].hand_ready_tick[rows] = tick.number + ticks(HARVEST_EVERY_S, tick)
     np.subtract.at(world[Stock].amount, nodes, np.uint8(1))
-    for archetype, goods, points in GIVES:
+    add_points(world, rows, np.full(rows.size, HARVEST_POINTS, np.uint8))
+    for archetype, goods in GIVES:
         takers = rows[world.is_a(nodes, archetype)]
-        put_in_bag(world, takers, goods)
-        add_points(world, takers, np.full(takers.size, points, np.uint8))
-        tell_bag(world, tick, takers, goods, 1)
+        if takers.size:
+            put_in_bag(world, takers, goods)
+            tell_bag(world, tick, takers, goods, 1)
     world.despawn(nodes[world.is_a(nodes, MEAT) & (world[Stock].amount[nodes] == 0)])
 
 
 def regrow(world: World, tick: Tick) -> None:
     """Nodes grow back one at a time; meat rots; fires burn down."""
-    stock = world[Stock]
-    rows = due(world.rows_of(TREE, ROCK, BUSH), tick, REGROW_EVERY_S)
-    rows = rows[stock.amount[rows] < stock.full[rows]]
-    stock.amount[rows] += np.uint8(1)
+    stock, n = world[Stock], world.high_water
+    picked = np.flatnonzero(world.mask_of(TREE, ROCK, BUSH) & (stock.amount[:n] < stock.full[:n]))
+    stock.amount[due(picked, tick, REGROW_EVERY_S)] += np.uint8(1)
 
     rotting = due(world.rows_of(MEAT), tick, MEAT_ROTS_EVERY_S)
     burning = due(world.rows_of(CAMPFIRE), tick, FIRE_BURNS_EVERY_S)
     rows = np.concatenate([rotting, burning[stock.amount[burning] != FIRE_FOR_EVER]])
+    if not rows.size:
+        return
     stock.amount[rows] -= np.minimum(stock.amount[rows], np.uint8(1))
     world.despawn(rows[stock.amount[rows] == 0])
 
@@ -110,10 +116,11 @@ def build(world: World, tick: Tick) -> None:
 
 def heal(world: World, tick: Tick) -> None:
     """Wounds close by themselves, sooner at a fire, soonest by eating."""
-    bodies = living(world, world.rows_of(AVATAR, *CREATURES))
     health = world[Health]
-    quiet = tick.number - health.hurt_tick[bodies].astype(np.int64) >= ticks(HEAL_AFTER_WOUND_S, tick)
-    rows = bodies[(health.hp[bodies] < FULL_HEALTH) & (quiet | (health.hurt_tick[bodies] == 0))]
+    hp = health.hp[: world.high_water]
+    rows = np.flatnonzero(world.mask_of(AVATAR, *CREATURES) & (hp > 0) & (hp < FULL_HEALTH))
+    quiet = tick.number - health.hurt_tick[rows].astype(np.int64) >= ticks(HEAL_AFTER_WOUND_S, tick)
+    rows = rows[quiet | (health.hurt_tick[rows] == 0)]
     if not rows.size:
         return
     gain_health(world, due(rows, tick, REGENERATE_EVERY_S), 1)

@@ -28,7 +28,7 @@ from games.frontier.components import (
     State,
 )
 from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
-from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, pushed, steer, whose_turn, wind
+from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, pushed, steer, their_turn, wind
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -63,14 +63,13 @@ WARY_OF_FIRE_S: Final = 8.0
 
 
 def think_predators(world: World, tick: Tick) -> None:
-    """Decide the mood, the prey and the velocity of the predators whose turn it is."""
-    pack = world.rows_of(*PREDATORS)
-    rows = whose_turn(pack, tick)
-    if not rows.size:
+    """Decide the mood, the prey and the velocity of the predators, when it is their turn."""
+    rows = world.rows_of(*PREDATORS)
+    if not (their_turn(WOLF, tick) and rows.size):
         return
     kind = kind_of(world, rows)
     away_x, away_y, burnt = from_fire(world, rows)
-    apart_x, apart_y, together_x, together_y, shared = pack_mates(world, pack, rows)
+    apart_x, apart_y, together_x, together_y, shared = pack_mates(world, rows)
     quarry, distance, fell = known_prey(world, rows)
     hungry = (world[Mind].mood[rows] == Mood.ROAM) & (world[Mind].until_tick[rows] <= tick.number) & ~burnt
     found = look_for_prey(world, tick, rows, hungry, shared)
@@ -111,7 +110,10 @@ def bite(world: World, tick: Tick) -> None:
     rows, prey = rows[prey >= 0], prey[prey >= 0]
     (x, y), (px, py) = places(world, rows), places(world, prey)
     near = (px - x) * (px - x) + (py - y) * (py - y) <= np.float32(BITE_REACH_UNITS * BITE_REACH_UNITS)
-    rows, prey = rows[near & (world[Health].hp[prey] > 0)], prey[near & (world[Health].hp[prey] > 0)]
+    near &= world[Health].hp[prey] > 0
+    rows, prey = rows[near], prey[near]
+    if not rows.size:
+        return
     mind.bite_ready_tick[rows] = tick.number + ticks(BITE_EVERY_S, tick)
     world[State].pose[rows] = Pose.ATTACK
     wolf = world.is_a(rows, WOLF)
@@ -240,25 +242,24 @@ def from_fire(world: World, rows: Rows) -> tuple[F32, F32, Bool]:
     return *normalise(x - fx, y - fy), near
 
 
-def pack_mates(world: World, pack: Rows, rows: Rows) -> tuple[F32, F32, F32, F32, U64]:
+def pack_mates(world: World, pack: Rows) -> tuple[F32, F32, F32, F32, U64]:
     """Separation and cohesion among one's kind (x and y, float32), and the prey a mate hunts, 0 for none."""
-    x, y = places(world, rows)
-    near = grid_of(world, pack, PACK_UNITS).radius(x, y, PACK_UNITS)
-    other = pack[near.index]
-    kin = (other != rows[near.query]) & (world.archetype[other] == world.archetype[rows[near.query]])
-    query, other, distance2 = near.query[kin], other[kin], near.distance2[kin]
-    n = rows.size
-    ox, oy = places(world, other)
-    dx, dy = ox - x[query], oy - y[query]
-    push_x, push_y = pushed(dx, dy, distance2, other > rows[query], APART_UNITS)
-    some = np.maximum(np.bincount(query, minlength=n), 1)
+    n = pack.size
+    one, two, distance2 = grid_of(world, pack, PACK_UNITS).pairs(PACK_UNITS)
+    kin = world.archetype[pack[one]] == world.archetype[pack[two]]
+    one, two, distance2 = one[kin], two[kin], distance2[kin]
+    me, other = np.concatenate([one, two]), np.concatenate([two, one])
+    x, y = places(world, pack)
+    dx, dy = x[other] - x[me], y[other] - y[me]
+    push_x, push_y = pushed(dx, dy, np.concatenate([distance2, distance2]), other > me, APART_UNITS)
+    some = np.maximum(np.bincount(me, minlength=n), 1)
     shared = np.zeros(n, np.uint64)
-    np.maximum.at(shared, query, world[Mind].prey[other])
+    np.maximum.at(shared, me, world[Mind].prey[pack[other]])
     return (
-        segment_sum(push_x, query, n).astype(np.float32),
-        segment_sum(push_y, query, n).astype(np.float32),
-        (segment_sum(dx, query, n) / some).astype(np.float32),
-        (segment_sum(dy, query, n) / some).astype(np.float32),
+        segment_sum(push_x, me, n).astype(np.float32),
+        segment_sum(push_y, me, n).astype(np.float32),
+        (segment_sum(dx, me, n) / some).astype(np.float32),
+        (segment_sum(dy, me, n) / some).astype(np.float32),
         shared,
     )
 

@@ -119,6 +119,16 @@ def test_a_world_restored_goes_on_as_if_nothing_had_been():
     assert busy(1, 120, resume_at=60) == busy(1, 120)
 
 
+def test_a_world_of_version_1_goes_on_as_it_is():
+    play = Play(GAME, size=200, seed=3)
+    play.join("Ann")
+    play.tick(5)
+    old = replace(play.machine.capture(), simulation=1)
+    other = Play(GAME, size=200, seed=3)
+    other.machine.adopt(other.machine.migrated(old))
+    assert other.machine.digest() == play.machine.digest()
+
+
 def test_every_system_of_the_frontier_has_its_place():
     names = [s.__name__ for s in GAME.systems]
     assert names.index("walk_avatars") < names.index("record") < names.index("shoot") < names.index("fall")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from games.frontier import GAME
-from games.frontier.components import AVATAR, DEER, SHEEP, WOLF, Heading, Motion, Pose, Position, State
+from games.frontier.components import AVATAR, CREATURES, DEER, SHEEP, WOLF, Heading, Motion, Pose, Position, State
 from games.frontier.constants import CREATURES_PER_MILLION
 from games.frontier.creatures import (
     BIRTH_AWAY_UNITS,
@@ -21,7 +21,7 @@ from games.frontier.creatures import (
     nearest_of,
     pushed,
     steer,
-    whose_turn,
+    their_turn,
     wind,
 )
 from games.frontier.world import PLACINGS
@@ -39,10 +39,15 @@ def f32(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def test_each_has_one_turn_in_so_many_ticks():
-    rows = np.arange(3, 50)
-    turns = [whose_turn(rows, at(n)) for n in range(11, 11 + THINK_EVERY_TICKS)]
-    assert sorted(np.concatenate(turns)) == rows.tolist()
+@pytest.mark.parametrize("kind", CREATURES)
+def test_each_kind_has_one_turn_in_so_many_ticks(kind):
+    turns = [their_turn(kind, at(n)) for n in range(11, 11 + THINK_EVERY_TICKS)]
+    assert turns.count(True) == 1
+    assert [their_turn(kind, at(n + THINK_EVERY_TICKS)) for n in range(11, 11 + THINK_EVERY_TICKS)] == turns
+
+
+def test_the_two_herds_do_not_think_at_the_same_tick():
+    assert not any(their_turn(DEER, at(n)) and their_turn(SHEEP, at(n)) for n in range(THINK_EVERY_TICKS))
 
 
 def test_all_of_a_kind_in_one_square_feel_the_same_wind():

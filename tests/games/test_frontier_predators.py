@@ -19,6 +19,7 @@ from games.frontier.components import (
     State,
 )
 from games.frontier.constants import DAY_S, DAYLIGHT_FRACTION, FIRE_FEAR_UNITS, FIRE_FOR_EVER, SAFE_AFTER_SPAWN_S
+from games.frontier.creatures import THINK_EVERY_TICKS
 from games.frontier.predators import (
     AVATAR_SIGHT_DAY_UNITS,
     AVATAR_SIGHT_NIGHT_UNITS,
@@ -60,10 +61,10 @@ def test_a_kill_is_eaten_and_feeds_for_a_while():
         play.tick()
         assert play.machine.tick < 400
     assert play.world.rows_of(MEAT).size == 1
-    play.tick(4)
+    play.tick(THINK_EVERY_TICKS)
     assert play.get(Mind, "mood", wolf) == Mood.EAT
     assert play.get(State, "pose", wolf) == Pose.EAT
-    play.tick(int(EAT_S * RATE_HZ) + 4)
+    play.tick(int(EAT_S * RATE_HZ) + THINK_EVERY_TICKS)
     assert play.get(Mind, "mood", wolf) == Mood.ROAM
     x, y = play.place(wolf)
     play.put(DEER, (x + 5, y))
@@ -78,7 +79,7 @@ def test_who_runs_out_of_breath_rests():
     (ann,) = play.join("Ann")
     (wolf,) = play.put(WOLF, (128, 128), Mind_mood=Mood.CHASE, Mind_until_tick=int(CHASE_S * RATE_HZ))
     play.world[Mind].prey[wolf] = play.world.ref(np.array([ann]))[0]
-    for _ in range(int(CHASE_S * RATE_HZ) + 4):
+    for _ in range(int(CHASE_S * RATE_HZ) + THINK_EVERY_TICKS):
         x, y = play.place(wolf)
         play.move([ann], (x + 30 if x < 200 else x - 30, y))
         play.tick()
@@ -142,7 +143,7 @@ def test_pack_mates_hunt_the_same():
     first, second = play.put(WOLF, (100, 100), (100, 112))
     play.world[Mind].prey[first] = play.world.ref(np.array([far]))[0]
     play.world[Mind].mood[first], play.world[Mind].until_tick[first] = Mood.STALK, 1000
-    play.tick(4)
+    play.tick(THINK_EVERY_TICKS)
     assert play.world.resolve(play.world[Mind].prey[[first, second]]).tolist() == [far, far]
     assert near != far
 
