@@ -153,11 +153,17 @@ class JournalFile:
             ).rowcount
         return removed == TRIM_ROWS
 
-    def checkpoint(self, mode: str = "PASSIVE") -> None:
-        """Copy the log into the file, and sync it. TRUNCATE: all of it, and raise if that cannot be."""
+    def checkpoint(self, mode: str = "PASSIVE") -> int:
+        """Copy the log into the file, and sync it. TRUNCATE: all of it, and raise if that cannot be.
+
+        Returns the log's length in bytes: what was copied is written over, unless somebody reads it still.
+        """
         busy, log, copied = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         if mode == "TRUNCATE" and busy and log != copied:
             raise sqlite3.OperationalError("another process keeps the log from being copied")
+        (page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+        length: int = log * page_bytes
+        return length
 
     def close(self) -> None:
         """Copy the log into the file and close it."""

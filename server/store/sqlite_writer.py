@@ -30,6 +30,8 @@ Entry = tuple[JournalRecord, Callable[[], None]]
 GROUP_MAX: Final = 256
 # Bytes committed between two copies of the log into the file.
 CHECKPOINT_EVERY_BYTES: Final = 2 * 1024 * 1024
+# A log so long was not used again: some process reads the file and does not let go of what it sees.
+_LOG_BYTES_USUAL: Final = 4 * CHECKPOINT_EVERY_BYTES
 # Pages that a commit writes beside its records' own, in bytes: a guess is enough to pace the copying.
 _COMMIT_BYTES: Final = 8 * 1024
 
@@ -58,6 +60,8 @@ class Writer:
         self._tell_failure = tell_failure
         self._queue: SimpleQueue[Entry | _Job | None] = SimpleQueue()
         self._uncopied_bytes = 0
+        # The longest log that nobody has to be told of.
+        self._log_bytes = _LOG_BYTES_USUAL
         self.failure: StoreFailed | None = None
         # Commits of groups since the start.
         self.commits = 0
@@ -141,7 +145,10 @@ class Writer:
         if self._uncopied_bytes >= CHECKPOINT_EVERY_BYTES and self.failure is None:
             self._uncopied_bytes = 0
             with contextlib.suppress(StoreFailed):
-                self.written("checkpoint", file.checkpoint)
+                length = self.written("checkpoint", file.checkpoint)
+                if length > self._log_bytes:
+                    _log.warning("journal's log grows while another process reads the journal", bytes=length)
+                    self._log_bytes = 2 * length
 
     def _do(self, file: JournalFile, job: _Job) -> None:
         if not job.done.set_running_or_notify_cancel():

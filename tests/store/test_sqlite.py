@@ -77,6 +77,28 @@ async def test_the_file_does_not_grow_however_long_the_world_lives(tmp_path):
     assert max(sizes[20:]) <= 1.1 * max(sizes[:20])
 
 
+async def test_who_reads_for_ever_makes_the_log_grow_and_the_operator_is_told(tmp_path):
+    async with opened(SqliteMedium(tmp_path)) as journal:
+        await journal.claim(1)
+        with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other, capture_logs() as logs:
+            other.execute("BEGIN")
+            other.execute("SELECT COUNT(*) FROM journal").fetchone()
+            for tick in range(1, 25):
+                await durable(journal, [record(tick, tick - 1, payload=bytes(2**20))])
+            await journal.spans()
+        # At 8 MiB and at twice as much, and not for every megabyte.
+        assert [(line["event"], line["log_level"]) for line in logs] == [
+            ("journal's log grows while another process reads the journal", "warning")
+        ] * 2
+        held = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
+        assert held > 24 * 2**20
+        await durable(journal, chain(range(25, 60), previous=24))
+        for tick in range(60, 65):
+            await durable(journal, [record(tick, tick - 1, payload=bytes(2**20))])
+        await journal.spans()
+        assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size <= 16 * 2**20, "let go of, it is used again"
+
+
 async def test_commits_go_on_between_the_steps_of_a_trim(journal):
     await durable(journal, chain(range(1, 2001)))
     told = []
