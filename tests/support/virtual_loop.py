@@ -1,7 +1,7 @@
 """An event loop on virtual time: when nobody has anything to do, it is at once the time of the next timer.
 
 Whatever runs on it takes no time and goes the same way every run: minutes of a cluster pass in a moment. Threads would
-break that, so `asyncio.to_thread` runs its function where it is called. Where nothing will ever happen again,
+break that, so what is handed to an executor, whichever, runs where it is called. Where nothing will ever happen again,
 the loop says so instead of waiting for ever (as trio's `MockClock(autojump_threshold=0)` would have it).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Stuck(Exception):
@@ -43,18 +42,6 @@ class _Selector(selectors.BaseSelector):
         self._keys.clear()
 
 
-class _Inline(ThreadPoolExecutor):
-    """Runs what it is given at once."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  # as a thread would hand it over
-            future.set_exception(error)
-        return future
-
-
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`loop.time()` is `now_s`, which begins at 0."""
 
@@ -63,10 +50,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now_s = 0.0
         super().__init__(selector)
         selector.loop = self
-        self.set_default_executor(_Inline())
 
     def time(self):
         return self.now_s
+
+    def run_in_executor(self, executor, func, *args):  # noqa: ARG002  # a pool of its own, or none: all the same
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001  # as a thread would hand it over
+            future.set_exception(error)
+        return future
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         # There are no threads, and so nobody to be woken.
