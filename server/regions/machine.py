@@ -361,7 +361,6 @@ class RegionMachine:
         for kind in (PRESENCE, LEAVE):
             for records in (b[kind] for b in batches if kind in b):
                 regions = self.borders.followed(records["session"])
-                regions[self.sessions.find(records["session"]) >= 0] = -1
                 for region in np.unique(regions[regions >= 0]).tolist():
                     kinds = behind.setdefault(region, {})
                     kinds[kind] = _both(kinds.get(kind), records[regions == region])

@@ -140,6 +140,29 @@ def test_a_corner_is_crossed_at_once():
     assert country.find(number)[0] == SOUTH_EAST
 
 
+def test_who_is_already_past_the_next_border_is_shown_before_it_goes_on():
+    country = Country()
+    number = walker(country, WEST, -1.0, -5.0, vx=5.0, vy=5.0)
+    row = country.find(number)[1]
+    country.machines[WEST].world[Going].vy[row] = 0.0
+    country.tick(WEST)
+    travellers = next(country.under_way())
+    assert travellers.arrays["Position.y"].tolist() == [-5.0]
+    country.carry()
+    # Somebody pushes it as it comes.
+    east = country.machines[EAST]
+
+    def push(world, tick, rows, ticks):
+        world[Going].vy[rows] = 20.0
+
+    east.game = replace(east.game, arrive=push)
+    frame = country.tick(EAST)
+    assert frame.arrived["id"].tolist() == [number]
+    assert frame.entered.tolist() == frame.arrived["row"].tolist()
+    assert not frame.departed.size
+    assert country.tick(EAST).departed["destination"].tolist() == [SOUTH_EAST]
+
+
 def test_many_go_in_one_letter_each_way():
     country = Country()
     west = country.machines[WEST]
@@ -279,6 +302,33 @@ def test_a_session_that_leaves_late_is_followed():
     assert country.players() == {}
     east = country.machines[EAST].world
     assert not east.rows_of(WALKER).size
+
+
+def test_a_session_that_leaves_is_followed_back_from_a_region_that_was_full():
+    country = Country()
+    fill(country.machines[EAST], 0)
+    walker(country, WEST, 5.0, -30.0, session=7)
+    country.tick(WEST)
+    country.tick(WEST, ("leave", 7, 0))
+    country.settle()
+    assert country.players() == {}
+    assert not country.machines[WEST].world.rows_of(WALKER).size
+
+
+def test_who_is_back_is_not_elsewhere():
+    country = Country()
+    number = walker(country, WEST, -1.0, -30.0, vx=4.0)
+    ids = np.array([number], np.uint64)
+    country.round()
+    assert country.machines[WEST].borders.whereabouts(ids).tolist() == [EAST]
+    country.round()
+    world = country.machines[EAST].world
+    world[Going].vx[country.find(number)[1]] = -6.0
+    for _ in range(5):
+        country.round()
+    assert country.find(number)[0] == WEST
+    assert country.machines[WEST].borders.whereabouts(ids).tolist() == [-1]
+    assert country.machines[EAST].borders.whereabouts(ids).tolist() == [WEST]
 
 
 def test_presence_reaches_the_game_once_wherever_the_player_is():
