@@ -94,7 +94,7 @@ class ServerSettings(Section):
 
 
 class WorldSettings(Section):
-    """The region: where it lies, how much it holds, how fast it ticks."""
+    """The world: where it lies, into which regions it is divided, how much they hold, how fast they tick."""
 
     seed: int = Field(
         default=1,
@@ -102,16 +102,42 @@ class WorldSettings(Section):
         le=2**63 - 1,
         description="Seed of all randomness: the same seed and inputs give the same world.",
     )
-    region_id: int = Field(default=1, ge=1, le=65_535, description="Number of the region on the wire.")
-    x: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="West edge of the region, in world units.")
-    y: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="North edge of the region, in world units.")
-    width: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along x, in world units.")
-    height: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the region along y, in world units.")
+    region_id: int = Field(
+        default=1, ge=1, le=65_535, description="Number of the first region; the others follow, row by row."
+    )
+    x: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="West edge of the world, in world units.")
+    y: float = Field(default=0.0, ge=-1_000_000, le=1_000_000, description="North edge of the world, in world units.")
+    width: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the world along x, in world units.")
+    height: float = Field(default=1024.0, ge=1, le=65_536, description="Extent of the world along y, in world units.")
+    columns: int = Field(
+        default=1, ge=1, le=64, description="Regions beside each other along x, each a shard of its own."
+    )
+    rows: int = Field(default=1, ge=1, le=64, description="Regions beside each other along y.")
+    border_hysteresis_units: float = Field(
+        default=2.0,
+        ge=0,
+        le=1024,
+        description="World units past a border at which an entity goes over to the next region.",
+    )
+    border_margin_units: float = Field(
+        default=8.0,
+        ge=0,
+        le=1024,
+        description="World units past a border at which an entity is still seen where it is: the hysteresis, and as "
+        "far as anything goes in a tick.",
+    )
+    border_forward_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Seconds for which a region remembers where those who left it went, to send on what comes for "
+        "them.",
+    )
     entities_max: int = Field(
         default=65_536,
         ge=1,
         le=1_048_576,
-        description="Entities the region can hold. Above 65,536 a handle takes 4 bytes on the wire instead of 2.",
+        description="Entities a region can hold. Above 65,536 a handle takes 4 bytes on the wire instead of 2.",
     )
     tick_rate_hz: int = Field(default=20, ge=1, le=60, description="Ticks per second.")
     digest_every_ticks: int = Field(
@@ -121,8 +147,19 @@ class WorldSettings(Section):
         default=8, ge=1, le=256, description="Commands of one session that a tick takes; the others wait for the next."
     )
     inbox_max: int = Field(
-        default=100_000, ge=1, le=10_000_000, description="Commands that may wait for a tick; more are refused."
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="Commands that may wait for a region's tick; more are refused.",
     )
+
+    @model_validator(mode="after")
+    def _regions_are_regions(self) -> WorldSettings:
+        if self.region_id + self.columns * self.rows - 1 > 65_535:
+            raise ValueError("region_id and the regions that follow it must be numbered up to 65535")
+        if self.border_margin_units < self.border_hysteresis_units:
+            raise ValueError("border_margin_units must be at least border_hysteresis_units")
+        return self
 
 
 class PacerSettings(Section):
@@ -237,8 +274,8 @@ class GatewaySettings(Section):
         default=256,
         ge=1,
         le=65_536,
-        description="Inputs of one session that are kept until its region has taken them, to be said again to the region "
-        "its entity is in by then; more are refused.",
+        description="Inputs of one session that are kept until its region has taken them, to be said again to the "
+        "region its entity is in by then; more are refused.",
     )
     events_per_write_max: int = Field(
         default=64, ge=1, le=65_536, description="Events one client is sent per tick; the oldest beyond are dropped."
@@ -247,8 +284,8 @@ class GatewaySettings(Section):
         default=20,
         ge=1,
         le=1200,
-        description="Ticks for which an entity that crosses a border is shown where it was, if the next region does not "
-        "show it before.",
+        description="Ticks for which an entity that crosses a border is shown where it was, if the next region does "
+        "not show it before.",
     )
     watch_linger_s: float = Field(
         default=5.0, ge=1, le=3600, description="Seconds for which a region is watched after nobody sees it any more."
@@ -428,10 +465,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _cells_are_countable(self) -> Settings:
-        across = math.ceil(self.world.width / self.view.cell_units)
-        down = math.ceil(self.world.height / self.view.cell_units)
+        across = math.ceil(self.world.width / self.world.columns / self.view.cell_units)
+        down = math.ceil(self.world.height / self.world.rows / self.view.cell_units)
         if across * down > CELLS_MAX:
-            raise ValueError(f"world.width and world.height make more than {CELLS_MAX} cells of view.cell_units")
+            raise ValueError(
+                f"world.width and world.height give a region more than {CELLS_MAX} cells of view.cell_units"
+            )
         return self
 
 

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import gc
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -27,15 +27,17 @@ from server.bus.memory import MemoryBus
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
+from server.gateway.link import Link
 from server.gateway.session import TokenBucket
 from server.gateway.socket import GameSocket
 from server.host.checkpoints import Checkpoints
 from server.host.clock import LoopClock
 from server.host.host import HostOptions, ShardHost
 from server.host.postman import MailOptions
-from server.host.recovery import Recovered, recover
+from server.host.recovery import Recovered, Report, recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
+from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.ports import CheckpointStore, JournalStore
@@ -56,15 +58,30 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _GC_THRESHOLDS: Final = (5_000, 50, 100)
 
 
-def region_machine(settings: Settings, game: Game) -> RegionMachine:
-    """The region that the settings describe, at its first tick."""
+def world_atlas(settings: Settings) -> Atlas:
+    """The regions that the settings divide the world into."""
     world = settings.world
+    return Atlas.grid(
+        RegionSpec(
+            world.region_id, world.x, world.y, world.width, world.height, world.entities_max, world.border_margin_units
+        ),
+        columns=world.columns,
+        rows=world.rows,
+        hysteresis_units=world.border_hysteresis_units,
+        forward_ticks=round(world.border_forward_s * world.tick_rate_hz),
+    )
+
+
+def region_machine(settings: Settings, game: Game, region: int | None = None) -> RegionMachine:
+    """A region that the settings describe, at its first tick; None: the first."""
+    world, atlas = settings.world, world_atlas(settings)
     return RegionMachine(
         game,
-        RegionSpec(world.region_id, world.x, world.y, world.width, world.height, world.entities_max),
+        atlas[world.region_id if region is None else region],
         seed=world.seed,
         tick_rate_hz=world.tick_rate_hz,
         digest_every_ticks=world.digest_every_ticks,
+        atlas=atlas,
     )
 
 
@@ -72,7 +89,8 @@ def region_machine(settings: Settings, game: Game) -> RegionMachine:
 class Kept:
     """What a world that outlives its process stands on."""
 
-    recovered: Recovered[RegionMachine]
+    # By region.
+    recovered: Mapping[int, Recovered[RegionMachine]]
     journal: JournalStore
     checkpoints: CheckpointStore
     # Signs resume tokens, before and after a restart.
@@ -115,12 +133,15 @@ async def opened(settings: Settings, game: Game, worker: travel.Worker | None = 
     directory, clock = data_directory(settings, game), LoopClock()
     async with contextlib.AsyncExitStack() as stack:
         journal, checkpoints = await stack.enter_async_context(_stores(settings, directory))
-        recovered = await recover(functools.partial(region_machine, settings, game), journal, checkpoints, clock)
-        report = recovered.report
-        if not report.fresh:
-            _log.info(
-                "recovered", tick=report.tick, replayed=report.ticks_replayed, took_s=report.load_s + report.replay_s
-            )
+        recovered = {}
+        for region in world_atlas(settings).regions:
+            make = functools.partial(region_machine, settings, game, region.id)
+            found = recovered[region.id] = await recover(make, journal, checkpoints, clock)
+            if not (report := found.report).fresh:
+                took_s = report.load_s + report.replay_s
+                _log.info(
+                    "recovered", region=region.id, tick=report.tick, replayed=report.ticks_replayed, took_s=took_s
+                )
         kept = Kept(recovered, journal, checkpoints, kept_key(directory, "resume"))
         yield await stack.enter_async_context(Everstep(settings, game, kept=kept, worker=worker))
 
@@ -147,6 +168,22 @@ async def _stores(settings: Settings, directory: Path) -> AsyncIterator[tuple[Jo
         yield journal, checkpoints
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region of the world, and what runs it."""
+
+    machine: RegionMachine
+    host: ShardHost
+    # None where nothing is kept: neither checkpoints nor what recovery found.
+    checkpoints: Checkpoints | None
+    report: Report | None
+
+    @property
+    def begins(self) -> bool:
+        """Whether nothing that is kept is of this world in this version yet."""
+        return self.report is not None and (self.report.fresh or self.report.upgraded)
+
+
 class Everstep:
     """A world in this process: `async with Everstep(settings, game) as app: app.url`."""
 
@@ -167,51 +204,13 @@ class Everstep:
         quiet_s = view.quiet_ticks_max / world.tick_rate_hz
         self.health = Health(self.clock.now_s, tick_stall_s=5.0, frame_stall_s=10.0 + quiet_s)
         self.bus = MemoryBus()
-        self.machine = kept.recovered.machine if kept else region_machine(settings, game)
-        self.region = self.machine.region
-        self.host = ShardHost(
-            self.machine,
-            kept.journal if kept else journal or MemoryJournal(),
-            self.bus,
-            self.clock,
-            HostOptions(
-                tick_rate_hz=world.tick_rate_hz,
-                catch_up_ticks_max=settings.pacer.catch_up_ticks_max,
-                inbox_max=world.inbox_max,
-                commands_per_tick_max=world.commands_per_tick_max,
-                durability=settings.host.durability,
-                simulation=game.version,
-                digest_every_ticks=world.digest_every_ticks,
-                journal_backlog_max=settings.store.journal_backlog_max,
-                mail=MailOptions(**settings.mail.model_dump()),
-            ),
-            self.metrics,
-            self.health,
-            claim=kept.recovered.claim if kept else None,
-            jitter=random.random,
-        )
-        self.checkpoints = (
-            Checkpoints(
-                self.host,
-                kept.journal,
-                kept.checkpoints,
-                self.clock,
-                self.metrics,
-                every_s=settings.store.checkpoint_every_s,
-                kept=settings.store.checkpoints_kept,
-                retain_ticks=round(settings.store.retention_s * world.tick_rate_hz),
-                retained=settings.store.retention_checkpoints,
-            )
-            if kept
-            else None
-        )
-        # What recovery found; None where nothing is kept.
-        self.report = report = kept.recovered.report if kept else None
-        self._begins = report is not None and (report.fresh or report.upgraded)
+        self.atlas = world_atlas(settings)
+        journal = kept.journal if kept else journal or MemoryJournal()
+        self.regions = {spec.id: self._region(spec.id, journal, kept) for spec in self.atlas.regions}
         auth = settings.auth
         self.gateway = Gateway(
             game.schema,
-            [self.region],
+            self.atlas.regions,
             ViewSpec(view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units),
             self.bus,
             self.clock,
@@ -231,8 +230,11 @@ class Everstep:
             self.metrics,
             self.health,
         )
-        # Commands of this process reach the inbox just before the tick that takes them.
-        self.host.before_tick.append(lambda: self.gateway.router.links[self.region.id].flush(self.host.inbox.room))
+        for number, region in self.regions.items():
+            # Commands of this process reach the inbox just before the tick that takes them.
+            region.host.before_tick.append(
+                functools.partial(self._hand_over, self.gateway.router.links[number], region.host)
+            )
         self.http = Http(
             self.metrics,
             self.health,
@@ -242,20 +244,94 @@ class Everstep:
         )
         self.travel = travel.Travel(worker, travel_options(settings), self.clock.now_s)
         self.mailroom = mailroom.Mailroom(
-            settings.travel.token.get_secret_value(), lambda: {self.machine.shard: self.machine.post}, self.bus
+            settings.travel.token.get_secret_value(),
+            lambda: {number: region.machine.post for number, region in self.regions.items()},
+            self.bus,
         )
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()
 
+    def _region(self, number: int, journal: JournalStore, kept: Kept | None) -> Region:
+        settings, world = self.settings, self.settings.world
+        found = kept.recovered[number] if kept else None
+        host = ShardHost(
+            found.machine if found else region_machine(settings, self.game, number),
+            journal,
+            self.bus,
+            self.clock,
+            HostOptions(
+                tick_rate_hz=world.tick_rate_hz,
+                catch_up_ticks_max=settings.pacer.catch_up_ticks_max,
+                inbox_max=world.inbox_max,
+                commands_per_tick_max=world.commands_per_tick_max,
+                durability=settings.host.durability,
+                simulation=self.game.version,
+                digest_every_ticks=world.digest_every_ticks,
+                journal_backlog_max=settings.store.journal_backlog_max,
+                mail=MailOptions(**settings.mail.model_dump()),
+            ),
+            self.metrics,
+            self.health,
+            claim=found.claim if found else None,
+            jitter=random.random,
+        )
+        machine = host.machine
+        assert isinstance(machine, RegionMachine)
+        if kept is None or found is None:
+            return Region(machine, host, None, None)
+        checkpoints = Checkpoints(
+            host,
+            kept.journal,
+            kept.checkpoints,
+            self.clock,
+            self.metrics,
+            every_s=settings.store.checkpoint_every_s,
+            kept=settings.store.checkpoints_kept,
+            retain_ticks=round(settings.store.retention_s * world.tick_rate_hz),
+            retained=settings.store.retention_checkpoints,
+        )
+        return Region(machine, host, checkpoints, found.report)
+
+    @staticmethod
+    def _hand_over(link: Link, host: ShardHost) -> None:
+        link.flush(host.inbox.room)
+
+    # What most worlds have once: of the region with the lowest number.
+
+    @property
+    def machine(self) -> RegionMachine:
+        """The first region's."""
+        return self._first.machine
+
+    @property
+    def host(self) -> ShardHost:
+        """The first region's."""
+        return self._first.host
+
+    @property
+    def checkpoints(self) -> Checkpoints | None:
+        """The first region's; None where nothing is kept."""
+        return self._first.checkpoints
+
+    @property
+    def report(self) -> Report | None:
+        """What recovery found of the first region; None where nothing is kept."""
+        return self._first.report
+
+    @property
+    def _first(self) -> Region:
+        return next(iter(self.regions.values()))
+
     # -- life ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self.checkpoints is not None and self._begins:
-            # Nothing may follow what another version wrote, so this one begins with a checkpoint of its own. And a
-            # new world says in one what it is: started again with another seed, say, it is refused by name.
-            await self.checkpoints.take()
-        self.host.show()
+        for region in self.regions.values():
+            if region.checkpoints is not None and region.begins:
+                # Nothing may follow what another version wrote, so this one begins with a checkpoint of its own. And
+                # a new world says in one what it is: started again with another seed, say, it is refused by name.
+                await region.checkpoints.take()
+            region.host.show()
         settings = self.settings.server
         self._server = await serve(
             self._handle,
@@ -278,7 +354,7 @@ class Everstep:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         self._tasks = [
-            asyncio.create_task(self.host.run(), name="ticks"),
+            *(asyncio.create_task(region.host.run(), name="ticks") for region in self.regions.values()),
             asyncio.create_task(self._sweep(), name="sweep"),
         ]
         return self
@@ -297,11 +373,12 @@ class Everstep:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.checkpoints is not None:
-            if not failed:
-                await self.checkpoints.take()
-            await self.checkpoints.close()
-        self.host.close()
+        for region in self.regions.values():
+            if region.checkpoints is not None:
+                if not failed:
+                    await region.checkpoints.take()
+                await region.checkpoints.close()
+            region.host.close()
         self.gateway.router.close()
         self._watching.close()
 
@@ -366,7 +443,8 @@ class Everstep:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            self.gateway.rate_hz = self.host.pacer.measured_hz(self.clock.now_s())
+            for number, region in self.regions.items():
+                self.gateway.rates_hz[number] = region.host.pacer.measured_hz(self.clock.now_s())
             self.gateway.sweep()
 
 

@@ -165,7 +165,8 @@ async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past
     stop = _stop_signal()
     async with opened_world(settings, game, past) as app:
         typer.echo(f"{game.name} is running: open {app.url}")
-        _log.info("started", game=game.name, url=app.url, entities=app.machine.world.count, bots=bots)
+        entities = sum(region.machine.world.count for region in app.regions.values())
+        _log.info("started", game=game.name, url=app.url, regions=len(app.regions), entities=entities, bots=bots)
         crowd = _start_bots(app.ws_url, game_name, bots) if bots else None
         world, stopped = asyncio.create_task(app.run()), asyncio.create_task(stop.wait())
         try:

@@ -113,6 +113,9 @@ class Client:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._pings: dict[float, asyncio.Future[float]] = {}
         self._checks: list[asyncio.Future[bool]] = []
+        # Regions that are yet to answer the question under way, and whether all agreed so far.
+        self._unanswered: set[int] = set()
+        self._agreed = True
         self._socket: ClientConnection | None = None
         self._fault: Exception | None = None
         self._task: asyncio.Task[None]
@@ -212,7 +215,7 @@ class Client:
         return await future
 
     async def check(self) -> bool:
-        """Compare the view with the server's word for it; True: they agree.
+        """Compare the views of all regions in sight with the server's word for them; True: they agree.
 
         Raises Unreachable when no connection stands or it breaks meanwhile, Ended with the session.
         """
@@ -220,6 +223,8 @@ class Client:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._checks.append(future)
         if len(self._checks) == 1:
+            views = self._talk.view
+            self._unanswered, self._agreed = {views.entity[0], *(r for r, view in views.items() if len(view))}, True
             self._write(encode_check())
         return await future
 
@@ -422,16 +427,26 @@ class Client:
                 if ping is not None and not ping.done():
                     ping.set_result(now_s - client_time / 1000)
             case ViewDigest():
-                agrees = self._talk.agrees(message)
-                for check in self._checks:
-                    if not check.done():
-                        check.set_result(agrees)
-                self._checks.clear()
+                self._agreed &= self._talk.agrees(message)
+                self._answered(message.region)
+            case Keyframe(region, _, ()):
+                # Out of view: it answers nothing any more.
+                self._answered(region)
         if message is not None and not isinstance(message, Delta | Keyframe | Pong | ViewDigest):
             self._show(message)
         if self._talk.outbox:
             self._to_write.set()
         self._ask_waiting()
+
+    def _answered(self, region: int) -> None:
+        if region not in self._unanswered:
+            return
+        self._unanswered.remove(region)
+        if not self._unanswered:
+            for check in self._checks:
+                if not check.done():
+                    check.set_result(self._agreed)
+            self._checks.clear()
 
     def _show(self, message: ServerMessage) -> None:
         if len(self._inbox) >= self._messages_max:

@@ -128,8 +128,8 @@ class Gateway:
         self._dropped: Counter[str] = Counter()
         self._reported = Sent()
         self._sweeps = 0
-        # The rate that PONG tells, from the host of this process or from frames' arrival.
-        self.rate_hz = options.tick_rate_hz
+        # By region: the rate that PONG tells, where it is known to differ from the declared one.
+        self.rates_hz: dict[int, float] = {}
         self._limits = SessionLimits(
             frame_bytes_max=options.frame_bytes_max,
             inputs_per_s=options.inputs_per_s,
@@ -179,6 +179,12 @@ class Gateway:
                 case Leave():
                     self._finish(session, CloseCode.NORMAL, "goodbye")
         except RateExceeded as error:
+            if isinstance(decoded, Input) and decoded.command in self._reliable:
+                # Passed over, with a higher number taken after it, nothing would tell it from one that was applied; a
+                # world that starts again would confirm it. So nothing comes after it: the client returns with it.
+                self._dropped["rate_exceeded"] += 1
+                self._end(socket, CloseCode.FLOOD, f"{error}; a reliable one is not passed over")
+                return
             self._flooded(socket, session, error, decoded)
         except ProtocolError as error:
             self._malformed(socket, session, error, decoded)
@@ -270,7 +276,8 @@ class Gateway:
     def _pong(self, socket: GameSocket, message: Ping) -> None:
         stream = self.router.stream(socket.session)
         since_s = self._clock.now_s() - stream.frame_s
-        pong = encode_pong(message.client_time, max(0, stream.tick), int(since_s * 1e6), round(self.rate_hz * 1000))
+        rate_hz = self.rates_hz.get(stream.region.id, self._options.tick_rate_hz)
+        pong = encode_pong(message.client_time, max(0, stream.tick), int(since_s * 1e6), round(rate_hz * 1000))
         socket.write(websocket_frame(pong))
 
     def _hello(self, socket: GameSocket, session: Session, hello: Hello, now_s: float) -> None:

@@ -425,12 +425,8 @@ class RegionStream:
         parts: list[bytes] = []
         if home:
             parts, session.outbox = session.outbox, []
-            parts += seat.before
-            if self._bordered and (seat.you or not seat.fresh):
-                seat.you = False
-                parts.append(websocket_frame(encode_you(self.region.id, seat.handle)))
-        else:
-            parts += seat.before
+        parts += seat.before
+        you = home and self._bordered and (seat.you or not seat.fresh)
         if seat.leaving:
             parts.append(self.fanout.farewell())
         elif not seat.fresh:
@@ -440,8 +436,11 @@ class RegionStream:
             parts.append(shared)
             if shift is not None:
                 parts.append(self.fanout.shift(before, shift))
-        if seat.after:
-            parts += seat.after
+        if you:
+            # Once it is in view; before what it was goes out of view.
+            seat.you = False
+            parts.append(websocket_frame(encode_you(self.region.id, seat.handle)))
+        parts += seat.after
         seat.before, seat.after = [], []
         if seat.check and not seat.leaving:
             if whole:

@@ -175,7 +175,7 @@ async def test_pong_tells_the_tick_and_the_rate(app: Everstep):
     assert pong.client_time == 1500.5
     assert before <= pong.tick <= app.machine.tick
     assert pong.micros >= 0
-    app.gateway.rate_hz = 12.345
+    app.gateway.rates_hz[REGION] = 12.345
     await ada.send(encode_ping(-(2**53)))
     assert (await ada.until(Pong)).rate_mhz == 12_345
     # Before HELLO, too.
@@ -470,15 +470,29 @@ async def test_one_burst_within_the_limit_is_no_flood():
         assert not [m for m in ada.log if isinstance(m, Error)]
 
 
-async def test_reliable_commands_without_a_receipt_are_bounded():
-    async with serving(settings(gateway__receipts_max=4), GAME) as app:
-        ada = await Visitor.join(app)
-        await ada.send(*[encode_input(n, PAY, [1]) for n in range(1, 8)])
-        error = await ada.until(Error)
-        assert (error.code, error.seq) == (ErrorCode.RATE_EXCEEDED, 5)
-        await ada.until(Receipt, lambda m: m.seq == 4)
-        ada.seq = 7
-        await ada.until_acked(await ada.input(PAY, 1))
+# Each is refused from its fifth reliable command on.
+TIGHT = {
+    "receipts": {"gateway__receipts_max": 4},
+    # HELLO takes the first token.
+    "rate": {"gateway__inputs_burst": 5, "gateway__inputs_per_s": 0.01},
+}
+
+
+@pytest.mark.parametrize("limits", TIGHT.values(), ids=TIGHT.keys())
+async def test_a_reliable_command_that_is_too_much_is_not_passed_over(limits):
+    async with serving(settings(**limits), GAME) as app:
+        first = await Visitor.join(app)
+        await first.send(*[encode_input(n, PAY, [1]) for n in range(1, 8)])
+        closed = await first.until_closed()
+        assert closed.code == CloseCode.FLOOD
+        assert "not passed over" in closed.reason
+        # Nothing that came after it was taken, so all of it is still to come, under its old numbers.
+        back = await Visitor.connect(app)
+        welcome = await back.hello(resume=first.welcome.resume)
+        assert welcome.resumed
+        await back.send(*[encode_input(n, PAY, [1]) for n in range(5, 8)])
+        await back.until_seen(lambda _: back.me("Body.sum") == 7)
+        await back.until(Receipt, lambda m: m.seq == 7)
 
 
 # -- limits of connections and of time -----------------------------------------------------------

@@ -198,7 +198,8 @@ class Visitor:
         """Ask for the view digest and compare it with what is seen. Raises AssertionError."""
         await self.send(encode_check())
         digest = await self.until(ViewDigest)
-        assert (digest.count, digest.crc) == self.view.digest()
+        assert self.views is not None
+        assert (digest.count, digest.crc) == self.views[digest.region].digest()
 
     async def _read(self) -> bool:
         try:
