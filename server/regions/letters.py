@@ -87,8 +87,8 @@ class Letters:
             if call.kind not in self._numbers:
                 raise DeclarationError(f"{self._game.name} does not list {call.kind.__name__} among its mail")
             messages = self._messages(call)
-            for destination, places in self._routes(call, world, borders):
-                self._post(post, destination, Lane[call.lane.upper()], messages.those(places))
+            for destination, lane, places in self._routes(call, world, borders):
+                self._post(post, destination, lane, messages.those(places))
 
     def _messages(self, call: Sent) -> _Messages:
         whom: _For = _For.REGION
@@ -99,31 +99,37 @@ class Letters:
             whom, address = _For.PLACES, call.at
         return _Messages(call.kind, self._region, whom, address, call.values, call.n)
 
-    def _routes(self, call: Sent, world: World, borders: Borders) -> Iterator[tuple[int, Rows]]:
-        """(region, which of the messages), regions ascending."""
+    def _routes(self, call: Sent, world: World, borders: Borders) -> Iterator[tuple[int, Lane, Rows]]:
+        """(region, lane, which of the messages), regions ascending."""
+        lane = Lane[call.lane.upper()]
         if call.at is not None:
             which, touched = self._atlas.touching(*call.at)
             for region in np.unique(touched).tolist():
                 if call.here or region != self._region:
-                    yield region, which[touched == region]
+                    yield region, lane, which[touched == region]
             return
+        left = np.zeros(call.n, np.bool_)
         if call.to is not None:
-            regions = borders.whereabouts(call.to)
+            went = borders.whereabouts(call.to)
             asked = call.to >> _BIRTH if call.region is None else call.region
-            regions = np.where(regions < 0, asked.astype(np.int64), regions)
-            regions[world.rows_by_id(call.to) >= 0] = self._region
+            here = world.rows_by_id(call.to) >= 0
+            regions = np.where(here, self._region, np.where(went < 0, asked.astype(np.int64), went))
+            left = (went >= 0) & ~here
         else:
             assert call.region is not None, "Tick.send has seen to it"
             regions = call.region.astype(np.int64)
         for region in np.unique(regions).tolist():
-            which = np.flatnonzero(regions == region)
-            if region in self._atlas:
-                yield region, which
-            elif call.to is not None:
+            there = regions == region
+            if region not in self._atlas:
+                if call.to is None:
+                    raise DeclarationError(f"{call.kind.__name__} is for region {region}, and there is none")
                 # A number that no entity of this world has, 0 for one: nobody's.
-                self.to_nobody += which.size
-            else:
-                raise DeclarationError(f"{call.kind.__name__} is for region {region}, and there is none")
+                self.to_nobody += int(np.count_nonzero(there))
+                continue
+            # Behind whoever left from here, however urgent the message: on another lane it could be there first.
+            for behind, places in ((lane, np.flatnonzero(there & ~left)), (Lane.URGENT, np.flatnonzero(there & left))):
+                if places.size:
+                    yield region, behind, places
 
     def _post(self, post: Post, destination: int, lane: Lane, messages: _Messages) -> bool:
         """Whether all of it went; what did not, `post` has counted."""

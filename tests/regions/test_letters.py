@@ -232,3 +232,21 @@ def test_a_long_letter_is_several(monkeypatch):
     country.settle()
     (_, mail) = heard[EAST][0]
     assert mail.damage.tolist() == list(range(n))
+
+
+@pytest.mark.parametrize("lane", ["urgent", "normal", "bulk"])
+def test_mail_from_where_an_entity_has_just_left_goes_behind_it_whatever_its_lane(lane):
+    country, heard = country_that_sends(
+        lambda world, tick: tick.send(Coins, to=number, region=EAST, coins=9, payer=0, lane=lane)
+    )
+    west = country.machines[WEST].world
+    row = int(west.spawn(WALKER)[0])
+    number = west.id_of(np.array([row]))
+    # It goes over the border in the very tick in which somebody there pays it.
+    west[Position].x[row], west[Position].y[row] = 9.0, -30.0
+    country.tick(WEST)
+    lanes = sorted({(letter.destination, letter.lane) for _, letter in country.letters})
+    assert lanes == [(EAST, Lane.URGENT)], "on another lane it would come before the one it is for, and be nobody's"
+    country.settle()
+    assert [len(mail) for _, mail in heard[EAST]] == [1]
+    assert heard[EAST][0][1].row[0] >= 0
