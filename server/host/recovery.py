@@ -174,9 +174,10 @@ async def _begin(
         return machine, report
     span = (await journal.spans()).get(machine.shard)
     if span is not None and span.after_tick > 0:
+        wanted = "" if to_tick is None else f" at or before tick {to_tick}"
         raise NoWayBack(
-            f"no checkpoint of shard {machine.shard} is whole, and its journal begins after tick {span.after_tick}: "
-            + ("; ".join(report.passed_over) or "there is none")
+            f"no checkpoint of shard {machine.shard}{wanted} is whole, and its journal begins after tick "
+            f"{span.after_tick}: " + ("; ".join(report.passed_over) or "there is none")
         )
     if span is None and report.passed_over:
         raise NoWayBack(f"no checkpoint of shard {machine.shard} is whole: {'; '.join(report.passed_over)}")
