@@ -25,7 +25,7 @@ from typing import Final
 
 from bench.crash_faults import FAULTS, Plant
 from bench.crash_load import Load, Verdict, clean, judge
-from bench.crash_server import ServerEnded, ServerProcess, environment, init_database
+from bench.crash_server import ServerProcess, environment, init_database
 from bench.figures import percentile
 from bench.mongo_server import MongoServer
 from bench.processes import ROOT, Line, WorkerError
@@ -81,8 +81,8 @@ class Book:
     up_s: float = 0.0
     elapsed_s: float = 0.0
 
-    def ended(self, error: ServerEnded) -> None:
-        """The server ended by itself, which it never should."""
+    def ended(self, error: WorkerError) -> None:
+        """The server ended by itself, which it never should; or the replay did, or a teller."""
         told = str(error)
         (self.mismatches if "digest" in told else self.failures).append(told)
 
@@ -183,7 +183,7 @@ class Crash:
                 glance("the last kill, and the replay")
                 await self._kill("last")
                 await self._replay()
-            except ServerEnded as error:
+            except WorkerError as error:
                 self.book.ended(error)
             finally:
                 self._server.signal(signal.SIGKILL)

@@ -19,10 +19,11 @@ from bench.processes import Line, arguments, failures_told, tell
 from config.settings import Settings, load
 from server.app import data_directory, region_machine
 from server.host.clock import LoopClock
-from server.host.errors import RecoveryDiverged
+from server.host.errors import RecoveryError
 from server.host.recovery import rebuild
 from server.regions.machine import RegionMachine
 from server.shard.checkpoint import Chunk, Manifest
+from server.shard.errors import ShardError
 from server.shard.ports import CheckpointStore, JournalReader
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.mongo_open import mongo_stores
@@ -98,8 +99,8 @@ async def check(told: Line) -> Line:
                     LoopClock(),
                     on_tick=compare,
                 )
-            except RecoveryDiverged as error:
-                mismatches.append(str(error))
+            except (RecoveryError, ShardError) as error:
+                mismatches.append(f"from the checkpoint of tick {manifest.tick}: {error}")
                 continue
             checked += report.digests_checked
             digests[str(manifest.tick)] = f"{machine.tick} {machine.digest():016x}"

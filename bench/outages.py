@@ -25,7 +25,7 @@ from bench.crash_server import ServerEnded, ServerProcess, environment, init_dat
 from bench.figures import percentile
 from bench.mongo_proxy import Fault, MongoProxy
 from bench.mongo_server import MongoServer
-from bench.processes import Line
+from bench.processes import Line, WorkerError
 from bench.stores import Store
 
 # Seconds of play between two outages, and how long an outage lasts that has a length.
@@ -114,7 +114,7 @@ class Outages:
                 self.book.mismatches += found["mismatches"]
                 if found["digests"]:
                     self.book.verdict.add(judge(self.load.promises(), found["books"]))
-            except ServerEnded as error:
+            except WorkerError as error:
                 self.book.failures.append(str(error))
             finally:
                 self._server.signal(signal.SIGKILL)
