@@ -57,8 +57,9 @@ def kept(request, tmp_path):
     return kept
 
 
-def test_there_are_golden_journals_of_the_frozen_game():
+def test_there_are_golden_journals_of_the_frozen_game_and_of_the_sample():
     assert "0.1.0/glen" in GOLDEN
+    assert {name.partition("/")[2] for name in GOLDEN} == set(WORLDS)
     files = [path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) < 300 * 1024
 
