@@ -1,8 +1,9 @@
-"""`everstep backup` and `everstep restore`: a copy of a data directory, taken beside the server, proven by a replay.
+"""`everstep backup` and `everstep restore`: a copy of what is kept, taken beside the server, proven by a replay.
 
-A backup is a directory like a data directory, and `backup.json` that names the tick and the digest of every
-shard in it: what a replay of the copy came to. The checkpoints are copied first, then the journal as it is just after,
-so that it holds all that they were made of; and again, should it have been trimmed beyond them meanwhile.
+A backup is a directory like a data directory, whatever the world is kept in, and `backup.json` that names the tick and
+the digest of every shard in it: what a replay of the copy came to. The checkpoints are copied first, then the journal
+as it is just after, so that it holds all that they were made of; and again, should it have been trimmed beyond them
+meanwhile.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from config.settings import Settings
-from server.commands.kept import opened_directory
+from server.commands.kept import Kept, database, opened, opened_directory
+from server.commands.transfer import copy_in, copy_out
 from server.host.errors import NoWayBack
 from server.sim.game import Game
 from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
@@ -36,12 +39,19 @@ Listed = dict[str, dict[str, Any]]
 
 
 async def backup(data: Path, to: Path, game: Game, settings: Settings) -> Listed:
-    """Copy `data` to the new directory `to` while its server runs, replay the copy, and list what it came to.
+    """Copy what is kept to the new directory `to` while its server runs, replay the copy, and list what it came to.
 
+    `data`: the game's own directory; of a world in MongoDB it has the keys alone.
     Raises StoreError where `to` has something in it, and whatever the replay of the copy does.
     """
     _make_empty(to)
-    await _copy(data, to)
+    if settings.store.kind == "mongodb":
+        async with opened(data, game, settings) as kept:
+            await copy_out(kept, to)
+        _sync(to / FILE_NAME)
+        _copy_keys(data, to)
+    else:
+        await _copy(data, to)
     listed = {"shards": await replayed(to, game, settings)}
     _write_synced(to / LIST_NAME, orjson.dumps(listed, option=orjson.OPT_INDENT_2))
     sync_directory(to)
@@ -51,9 +61,30 @@ async def backup(data: Path, to: Path, game: Game, settings: Settings) -> Listed
 async def restore(source: Path, data: Path, game: Game, settings: Settings, to_tick: int | None) -> Listed:
     """Make `data`, which must be new, of a backup: as of its last tick, or of an earlier one that it reaches.
 
+    Of a world in MongoDB the directory gets the keys, and the database, which must have none of its shards, the rest.
     Replayed to its digest before it is called good. Raises StoreError, StoreDamaged where it comes to another
     digest than the backup did.
     """
+    if settings.store.kind == "mongodb":
+        return await _restore_database(source, data, game, settings, to_tick)
+    return await _restore_directory(source, data, game, settings, to_tick)
+
+
+async def _restore_database(source: Path, data: Path, game: Game, settings: Settings, to_tick: int | None) -> Listed:
+    # First as a directory, so that nothing reaches the database that does not replay.
+    with tempfile.TemporaryDirectory(dir=source.parent) as made:
+        listed = await _restore_directory(source, Path(made), game, settings, to_tick)
+        async with opened_directory(Path(made), game, settings) as kept, database(settings) as stores:
+            await copy_in(kept, *stores)
+        async with opened(data, game, settings) as kept:
+            found = {"shards": await _replayed(kept)}
+        if found != listed:
+            raise StoreDamaged(f"{source} replays to {listed}, and to {found} in the database")
+        _copy_keys(source, data)
+    return listed
+
+
+async def _restore_directory(source: Path, data: Path, game: Game, settings: Settings, to_tick: int | None) -> Listed:
     _make_empty(data)
     if not (source / LIST_NAME).is_file():
         raise StoreError(f"{source} is no backup: there is no {LIST_NAME}")
@@ -80,13 +111,17 @@ async def restore(source: Path, data: Path, game: Game, settings: Settings, to_t
 
 async def replayed(data: Path, game: Game, settings: Settings) -> dict[str, Any]:  # Any: JSON
     """What every shard in a data directory replays to, by number."""
-    found = {}
     async with opened_directory(data, game, settings) as kept:
-        for shard in await kept.shards():
-            machine, report = await kept.at(shard, None)
-            if report.passed_over:
-                raise StoreDamaged(f"a checkpoint of {data} is damaged: {'; '.join(report.passed_over)}")
-            found[str(shard)] = {"tick": machine.tick, "digest": f"{machine.digest():016x}"}
+        return await _replayed(kept)
+
+
+async def _replayed(kept: Kept) -> dict[str, Any]:  # Any: JSON
+    found = {}
+    for shard in await kept.shards():
+        machine, report = await kept.at(shard, None)
+        if report.passed_over:
+            raise StoreDamaged(f"a checkpoint of shard {shard} is damaged: {'; '.join(report.passed_over)}")
+        found[str(shard)] = {"tick": machine.tick, "digest": f"{machine.digest():016x}"}
     return found
 
 
@@ -119,14 +154,24 @@ def _newest(directory: Path, shard: int) -> int:
 
 def _copy_files(source: Path, to: Path) -> None:
     (to / DIRECTORY_NAME).mkdir(exist_ok=True)
-    # Keys too: what they signed would be void in the copy.
-    for path in [*sorted((source / DIRECTORY_NAME).glob("*.checkpoint")), *sorted(source.glob("*.key"))]:
-        copy = to / path.relative_to(source)
+    for path in sorted((source / DIRECTORY_NAME).glob("*.checkpoint")):
         # The server may remove an old checkpoint under our hands; the newer ones are what counts.
         with contextlib.suppress(FileNotFoundError):
-            shutil.copy2(path, copy)
-            _sync(copy)
+            _copy_file(path, to / DIRECTORY_NAME)
     sync_directory(to / DIRECTORY_NAME)
+    _copy_keys(source, to)
+
+
+def _copy_keys(source: Path, to: Path) -> None:
+    """Without them, what they signed would be void in the copy."""
+    to.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob("*.key")):
+        _copy_file(path, to)
+
+
+def _copy_file(path: Path, to: Path) -> None:
+    shutil.copy2(path, to / path.name)
+    _sync(to / path.name)
 
 
 async def _cut(data: Path, to_tick: int) -> None:

@@ -11,13 +11,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
 from config.settings import Settings
+from server.app import world_atlas
 from server.host.errors import RecoveryError
 from server.host.recovery import Report, rebuild
+from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.checkpoint import Manifest
@@ -30,6 +32,10 @@ from server.store.checkpoint_files import FileCheckpoints
 from server.store.errors import StoreError
 from server.store.sqlite_reader import SqliteReader
 
+if TYPE_CHECKING:
+    from server.store.mongo import MongoJournal
+    from server.store.mongo_checkpoints import MongoCheckpoints
+
 T = TypeVar("T")
 R = TypeVar("R", bound=RegionMachine)
 R_co = TypeVar("R_co", bound=RegionMachine, covariant=True)
@@ -38,7 +44,9 @@ R_co = TypeVar("R_co", bound=RegionMachine, covariant=True)
 class Kind(Protocol[R_co]):
     """RegionMachine, or a subclass that is made as it is."""
 
-    def __call__(self, game: Game, region: RegionSpec, /, *, seed: int, tick_rate_hz: float) -> R_co:
+    def __call__(
+        self, game: Game, region: RegionSpec, /, *, seed: int, tick_rate_hz: float, atlas: Atlas | None = None
+    ) -> R_co:
         """A fresh machine."""
 
 
@@ -77,8 +85,16 @@ class Kept:
         return shard
 
     async def make(self, shard: int, kind: Kind[R]) -> Callable[[], R]:
-        """What makes a fresh machine of this shard: under the terms of its checkpoints, else of the settings."""
+        """What makes a fresh machine of this shard: under the terms of its checkpoints, else of the settings.
+
+        How a world of several regions is divided the settings alone know; a checkpoint only tells whether it was so.
+        """
         manifests = await self.checkpoints.manifests(shard)
+        atlas = world_atlas(self.settings)
+        divided = "atlas" in manifests[0].terms if manifests else len(atlas) > 1
+        if divided and shard in atlas:
+            world = self.settings.world
+            return lambda: kind(self.game, atlas[shard], seed=world.seed, tick_rate_hz=world.tick_rate_hz, atlas=atlas)
         terms = manifests[0].terms if manifests else self._terms(shard)
         region = RegionSpec(
             int(terms["region"]),
@@ -168,14 +184,21 @@ async def opened(data: Path, game: Game, settings: Settings) -> AsyncIterator[Ke
         async with opened_directory(data, game, settings) as kept:
             yield kept
         return
+    async with database(settings) as (journal, checkpoints):
+        yield Kept(journal, checkpoints, game, settings)
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
+    """Both stores of the MongoDB database that the settings name. Raises StoreError."""
     try:
         # A world on one machine needs no driver, and may not have it.
         from server.store.mongo_open import mongo_stores  # noqa: PLC0415
     except ImportError as error:
         raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
-    uri = store.mongodb_uri.get_secret_value()
-    async with mongo_stores(uri, store.mongodb_database) as (journal, checkpoints):
-        yield Kept(journal, checkpoints, game, settings)
+    store = settings.store
+    async with mongo_stores(store.mongodb_uri.get_secret_value(), store.mongodb_database) as stores:
+        yield stores
 
 
 @asynccontextmanager

@@ -133,9 +133,8 @@ class MongoJournal:
             last = await insist(lambda: self._last(key), self._check)
             claim = Claim(next_epoch(shard, last["epoch"], epoch), last["tick"])
             slot = last["slot"] + 1
-            seal = {"shard": key, "slot": slot, "tick": claim.tick, "epoch": claim.epoch, "nonce": nonce, "hash": b""}
             try:
-                await self._insert([{**seal, "seal": True}])
+                await self._insert([_seal(claim, key, slot, nonce)])
                 break
             except Fenced:
                 # Another was first, or the last slot is not yet on most disks: look again.
@@ -153,19 +152,7 @@ class MongoJournal:
         self._admission.admit(record)
         writer = self._writers[record.shard]
         writer.slot += 1
-        entry = _Entry(
-            {
-                "shard": writer.key,
-                "slot": writer.slot,
-                "tick": record.tick,
-                "previous": record.previous,
-                "epoch": record.epoch,
-                "nonce": writer.nonce,
-                "hash": xxhash.xxh3_64_digest(data),
-                "record": data,
-            },
-            on_durable,
-        )
+        entry = _Entry(_document(record, data, writer.key, writer.slot, writer.nonce), on_durable)
         writer.queue.append(entry)
         self._untold.append(entry)
         if writer.task is None:
@@ -234,6 +221,26 @@ class MongoJournal:
     async def _last(self, key: str) -> Document:
         found = await self._slots.find_one({"shard": key}, {"record": 0}, sort=[("shard", -1), ("slot", -1)])
         return found or {"slot": 0, "tick": 0, "epoch": 0}
+
+    async def fill(self, shard: int, records: AsyncIterator[JournalRecord], claim: Claim) -> None:
+        """Put a backup's records into a shard that has nothing; durable when it returns.
+
+        `claim`: what is known of its last one beside the records, for whoever claims it next. Raises Fenced where
+        somebody else writes it, StoreFailed; what was put by then stays.
+        """
+        self._check()
+        key, nonce, slot = shard_key(shard), os.urandom(16), 0
+        documents: list[Document] = []
+        size = 0
+        async for record in records:
+            data = record.encode()
+            slot, size = slot + 1, size + len(data)
+            claim = Claim(max(claim.epoch, record.epoch), record.tick)
+            documents.append(_document(record, data, key, slot, nonce))
+            if size > _BATCH_BYTES_MAX or len(documents) == _BATCH_RECORDS_MAX:
+                await self._insert(documents)
+                documents, size = [], 0
+        await self._insert([*documents, _seal(claim, key, slot + 1, nonce)])
 
     # -- state -------------------------------------------------------------------
 
@@ -332,6 +339,24 @@ class MongoJournal:
             "seal": None,
         }
         await insist(lambda: self._slots.delete_many(may_go), self._check)
+
+
+def _document(record: JournalRecord, data: bytes, key: str, slot: int, nonce: bytes) -> Document:
+    return {
+        "shard": key,
+        "slot": slot,
+        "tick": record.tick,
+        "previous": record.previous,
+        "epoch": record.epoch,
+        "nonce": nonce,
+        "hash": xxhash.xxh3_64_digest(data),
+        "record": data,
+    }
+
+
+def _seal(claim: Claim, key: str, slot: int, nonce: bytes) -> Document:
+    whose = {"epoch": claim.epoch, "nonce": nonce, "hash": b""}
+    return {"shard": key, "slot": slot, "tick": claim.tick, **whose, "seal": True}
 
 
 def _batch(queue: deque[_Entry]) -> list[_Entry]:

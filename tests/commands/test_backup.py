@@ -7,12 +7,12 @@ import threading
 import pytest
 
 import server.commands.backup as backup_module
+from config.settings import Settings
 from server.commands.backup import LIST_NAME, backup, replayed, restore
 from server.host.errors import NoWayBack
 from server.host.recovery import recover
-from server.store.checkpoint_files import FileCheckpoints
 from server.store.errors import StoreDamaged, StoreError
-from server.store.sqlite import SqliteJournal
+from tests.commands.conftest import committed
 from tests.support.clock import VirtualClock
 from tests.support.life import SHARD, live
 from tests.support.pasture import GAME, pasture
@@ -29,34 +29,33 @@ async def test_a_backup_is_what_was_when_it_was_taken(life, data, tmp_path, sett
     assert await replayed(tmp_path / "copy", GAME, settings) == listed["shards"]
 
 
-async def test_a_server_starts_on_what_was_restored(life, data, tmp_path, settings):
+async def test_a_server_starts_on_what_was_restored(life, data, tmp_path, settings, target):
+    data.mkdir(parents=True, exist_ok=True)
     (data / "resume.key").write_text("k" * 64)
     listed = await backup(data, tmp_path / "copy", GAME, settings)
     await live(life, 30)
-    assert await restore(tmp_path / "copy", tmp_path / "new", GAME, settings, None) == listed
-    assert (tmp_path / "new" / "resume.key").read_text() == "k" * 64
-    journal, checkpoints = await SqliteJournal.open(tmp_path / "new"), FileCheckpoints(tmp_path / "new")
-    found = await recover(pasture, journal, checkpoints, VirtualClock())
-    assert found.report.tick == listed["shards"][str(SHARD)]["tick"]
-    assert found.machine.digest() == life.digests[found.report.tick]
-    assert found.claim.tick == found.report.tick
-    await checkpoints.close()
-    await journal.close()
+    assert await restore(tmp_path / "copy", target.directory, GAME, target.settings, None) == listed
+    assert (target.directory / "resume.key").read_text() == "k" * 64
+    async with target.opened() as (journal, checkpoints):
+        found = await recover(pasture, journal, checkpoints, VirtualClock())
+        assert found.report.tick == listed["shards"][str(SHARD)]["tick"]
+        assert found.machine.digest() == life.digests[found.report.tick]
+        assert found.claim.tick == found.report.tick
+        assert found.claim.epoch > life.recovered.claim.epoch
+        assert [m.tick for m in await checkpoints.manifests(SHARD)] == [90, 40]
 
 
 @pytest.mark.parametrize("tick", [40, 41, 70, 90, 91, 100])
-async def test_any_tick_that_the_backup_reaches_can_be_restored(life, data, tmp_path, settings, tick):
+async def test_any_tick_that_the_backup_reaches_can_be_restored(life, data, tmp_path, settings, target, tick):
     await backup(data, tmp_path / "copy", GAME, settings)
-    listed = await restore(tmp_path / "copy", tmp_path / "new", GAME, settings, tick)
+    listed = await restore(tmp_path / "copy", target.directory, GAME, target.settings, tick)
     # The last tick with a record, at or before the one asked for: what lies between had no input.
     found = listed["shards"][str(SHARD)]
     assert tick - 20 < found["tick"] <= tick
     assert found["digest"] == f"{life.digests[found['tick']]:016x}"
-    journal, checkpoints = await SqliteJournal.open(tmp_path / "new"), FileCheckpoints(tmp_path / "new")
-    recovered = await recover(pasture, journal, checkpoints, VirtualClock())
-    assert f"{recovered.machine.digest():016x}" == found["digest"]
-    await checkpoints.close()
-    await journal.close()
+    async with target.opened() as (journal, checkpoints):
+        recovered = await recover(pasture, journal, checkpoints, VirtualClock())
+        assert f"{recovered.machine.digest():016x}" == found["digest"]
 
 
 async def test_a_backup_of_a_busy_world_is_whole(life, data, tmp_path, settings, monkeypatch):
@@ -78,39 +77,73 @@ async def test_a_backup_of_a_busy_world_is_whole(life, data, tmp_path, settings,
     assert shard["digest"] == f"{life.digests[shard['tick']]:016x}"
 
 
-async def test_a_tick_that_the_backup_does_not_reach_is_refused_and_leaves_nothing(life, data, tmp_path, settings):
+async def test_a_tick_that_the_backup_does_not_reach_is_refused_and_leaves_nothing(
+    life, data, tmp_path, settings, target
+):
     await backup(data, tmp_path / "copy", GAME, settings)
     with pytest.raises(NoWayBack):
-        await restore(tmp_path / "copy", tmp_path / "new", GAME, settings, 20)
-    assert not (tmp_path / "new").exists()
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, 20)
+    assert await target.empty()
 
 
-async def test_nothing_is_written_over(life, data, tmp_path, settings):
+async def test_nothing_is_written_over(life, data, tmp_path, settings, target):
     await backup(data, tmp_path / "copy", GAME, settings)
     with pytest.raises(StoreError, match="not empty"):
         await backup(data, tmp_path / "copy", GAME, settings)
-    with pytest.raises(StoreError, match="not empty"):
+    with pytest.raises(StoreError, match=f"not empty|has shard {SHARD} already"):
         await restore(tmp_path / "copy", data, GAME, settings, None)
     with pytest.raises(StoreError, match="no backup"):
-        await restore(data, tmp_path / "new", GAME, settings, None)
+        await restore(tmp_path / "elsewhere", target.directory, GAME, target.settings, None)
+    await live(life, 20)
+    await committed(life)
+    assert life.journal.failure is None
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_directory_without_a_journal_is_no_world(tmp_path, settings):
     with pytest.raises(StoreError, match="no journal"):
-        await backup(tmp_path / "nowhere", tmp_path / "copy2", GAME, settings)
+        await backup(tmp_path / "nowhere", tmp_path / "copy", GAME, settings)
 
 
-async def test_a_damaged_backup_is_not_restored(life, data, tmp_path, settings):
+async def test_a_damaged_backup_is_not_restored(life, data, tmp_path, settings, target):
     await backup(data, tmp_path / "copy", GAME, settings)
     newest = max((tmp_path / "copy" / "checkpoints").iterdir(), key=lambda path: int(path.stem.partition("-")[2]))
     content = bytearray(newest.read_bytes())
     content[5] ^= 1
     newest.write_bytes(content)
     with pytest.raises(StoreDamaged, match="hash does not hold"):
-        await restore(tmp_path / "copy", tmp_path / "new", GAME, settings, None)
-    assert not (tmp_path / "new").exists()
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, None)
+    assert await target.empty()
 
 
-async def test_a_backup_that_replays_to_something_else_is_not_restored(life, data, tmp_path, settings):
+async def test_a_backup_that_replays_to_something_else_is_not_restored(life, data, tmp_path, settings, target):
     listed = await backup(data, tmp_path / "copy", GAME, settings)
     listed["shards"][str(SHARD)]["digest"] = "0" * 16
     (tmp_path / "copy" / LIST_NAME).write_text(json.dumps(listed))
     with pytest.raises(StoreDamaged, match="was backed up as"):
-        await restore(tmp_path / "copy", tmp_path / "new", GAME, settings, None)
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, None)
+    assert await target.empty()
+
+
+@pytest.mark.parametrize("kind", ["mongodb"])
+async def test_a_world_moves_from_a_directory_into_a_database_and_back(life, data, tmp_path, settings, target):
+    """A backup is the same whatever it was taken of."""
+    first = await backup(data, tmp_path / "first", GAME, settings)
+    alone = Settings()
+    await restore(tmp_path / "first", tmp_path / "directory", GAME, alone, None)
+    second = await backup(tmp_path / "directory", tmp_path / "second", GAME, alone)
+    assert await restore(tmp_path / "second", target.directory, GAME, target.settings, None) == first == second
+
+
+@pytest.mark.parametrize("kind", ["mongodb"])
+async def test_a_journal_trimmed_to_nothing_is_copied_with_what_it_knows(life, data, tmp_path, settings, target):
+    for _ in range(2):
+        await live(life, 20)
+        assert await life.checkpoints.take()
+    await life.journal.trim(SHARD, life.machine.tick)
+    # Nothing but the seal, and its last slot.
+    listed = await backup(data, tmp_path / "copy", GAME, settings)
+    assert await restore(tmp_path / "copy", target.directory, GAME, target.settings, None) == listed
+    async with target.opened() as (journal, checkpoints):
+        found = await recover(pasture, journal, checkpoints, VirtualClock())
+        assert found.machine.digest() == life.digests[found.report.tick]

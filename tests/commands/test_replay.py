@@ -8,10 +8,12 @@ import sys
 import pytest
 import typer
 
+from config.settings import Settings, StoreSettings
 from server.commands.kept import opened, told
 from server.commands.replay import inspect_checkpoints, inspect_entity, inspect_inputs, inspect_journal, replay
 from server.store.errors import StoreError
-from tests.support.life import SESSIONS, SHARD
+from tests.commands.conftest import committed, environment, stored_in
+from tests.support.life import SESSIONS, SHARD, live
 from tests.support.pasture import GAME
 
 
@@ -63,16 +65,13 @@ async def test_the_journal_is_told_as_a_whole_and_record_by_record(life, kept, c
     assert all(r["digest_before"] in (None, f"{life.digests[r['tick'] - 1]:016x}") for r in records)
 
 
-async def test_checkpoints_are_told_and_judged(life, kept, data, capsys):
+async def test_checkpoints_are_told_and_judged(life, kept, spoil, capsys):
     await inspect_checkpoints(kept)
     found = lines(capsys)
     assert [(c["tick"], c["damage"]) for c in found] == [(90, None), (40, None)]
     assert found[0]["digest"] == f"{life.digests[90]:016x}"
     assert found[0]["made_under"]["seed"] == 11
-    path = data / "checkpoints" / f"{SHARD}-40.checkpoint"
-    content = bytearray(path.read_bytes())
-    content[3] ^= 8
-    path.write_bytes(content)
+    await spoil(40)
     await inspect_checkpoints(kept)
     assert "hash does not hold" in lines(capsys)[1]["damage"]
 
@@ -108,6 +107,7 @@ async def test_a_shard_that_is_not_there_is_refused(kept):
         await replay(kept, 99, None, every_digest=False, export=None)
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
 def test_a_refusal_is_one_line(tmp_path, settings, capsys):
     async def look():
         async with opened(tmp_path, GAME, settings):
@@ -118,7 +118,37 @@ def test_a_refusal_is_one_line(tmp_path, settings, capsys):
     assert capsys.readouterr().err == f"everstep: {tmp_path} holds no journal: there is no everstep.db\n"
 
 
-async def test_the_commands_are_there_by_their_names(life, data, root):
+def test_what_nobody_prepared_is_refused_in_one_line(tmp_path, mongo_server, capsys):
+    async def look():
+        async with opened(tmp_path, GAME, stored_in(mongo_server.uri, "nobody")):
+            pass
+
+    with pytest.raises(typer.Exit):
+        told(look())
+    assert "run `everstep store init`" in capsys.readouterr().err
+
+
+def test_what_is_nowhere_is_refused_in_one_line(tmp_path, capsys):
+    async def look():
+        async with opened(tmp_path, GAME, Settings(store=StoreSettings(kind="memory"))):
+            pass
+
+    with pytest.raises(typer.Exit):
+        told(look())
+    assert "nothing is kept" in capsys.readouterr().err
+
+
+async def test_looking_claims_nothing_and_writes_nothing(life, kept, capsys):
+    epoch = life.recovered.claim.epoch
+    await replay(kept, SHARD, None, every_digest=False, export=None)
+    await inspect_journal(kept, SHARD, records=True)
+    await live(life, 30)
+    await committed(life)
+    assert life.journal.failure is None
+    assert (await life.journal.claim(SHARD)).epoch == epoch + 1
+
+
+async def test_the_commands_are_there_by_their_names(life, data, root, settings):
     for words in (
         ["replay"],
         ["inspect", "journal"],
@@ -135,6 +165,8 @@ async def test_the_commands_are_there_by_their_names(life, data, root):
             "--game",
             "tests.support.pasture",
         ]
-        done = await asyncio.to_thread(subprocess.run, command, cwd=root, capture_output=True, text=True, check=False)
+        done = await asyncio.to_thread(
+            subprocess.run, command, cwd=root, env=environment(settings), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("{")

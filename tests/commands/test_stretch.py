@@ -14,6 +14,7 @@ from server.commands.kept import opened
 from server.commands.replay import entity
 from server.commands.stretch import END, HEADER, INPUTS, KEYFRAME_EVERY_TICKS, Window, inspect_reach, write_stretch
 from server.store.errors import StoreError
+from tests.commands.conftest import committed
 from tests.support.life import SESSIONS, SHARD, live
 from tests.support.pasture import GAME
 
@@ -25,7 +26,7 @@ STEP = 1 / 64
 async def kept(life, data, settings):
     # Into the time when everybody is idle, and out of it.
     await live(life, 60)
-    await life.journal.spans()
+    await committed(life)
     async with opened(data, GAME, settings) as kept:
         yield kept
 

@@ -10,16 +10,24 @@ import urllib.request
 
 import pytest
 
+from tests.commands.conftest import environment
 from tests.commands.test_stretch import Film
 from tests.support.life import SHARD
 
 
 @pytest.fixture
-async def page(data, root, life):
+async def page(data, root, life, settings):
     """Address and token of the page, of a process of its own."""
     options = ["--game", "tests.support.pasture", "--data", str(data.parent)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server", "travel", *options, cwd=root, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "server",
+        "travel",
+        *options,
+        cwd=root,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
     )
     found = re.search(
         r"open (http://127\.0\.0\.1:\d+)/travel\.html#token=(\S{43})\n", (await process.stdout.readline()).decode()
