@@ -1,5 +1,7 @@
 """A journal is read beside its writer, who does not notice."""
 
+import shutil
+
 import pytest
 
 from server.shard.errors import JournalDamaged
@@ -63,3 +65,25 @@ async def test_what_is_no_database_is_refused(tmp_path):
     with pytest.raises(JournalDamaged):
         [r async for r in reader.read(1, 0)]
     reader.close()
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+async def test_it_reads_what_a_crash_left(journal, tmp_path, with_index):
+    """The log is not copied into the file yet; its index, which is memory that is shared, may be gone with a reboot."""
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for suffix in ("", "-wal", "-shm") if with_index else ("", "-wal"):
+        shutil.copy(tmp_path / f"{FILE_NAME}{suffix}", crashed)
+    log = (crashed / f"{FILE_NAME}-wal").read_bytes()
+    assert len(log) > 10_000
+    reader = SqliteReader(crashed)
+    assert [r.tick async for r in reader.read(1, 0)] == list(range(1, 601))
+    reader.close()
+    assert (crashed / f"{FILE_NAME}-wal").read_bytes() == log, "it is the next server's to copy"
+    # And again, and then the next server.
+    reader = SqliteReader(crashed)
+    assert (await reader.spans())[1].last_tick == 600
+    reader.close()
+    after = await SqliteJournal.open(crashed)
+    assert (await after.claim(1)).tick == 600
+    await after.close()
