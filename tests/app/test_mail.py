@@ -91,3 +91,28 @@ async def test_a_world_that_stands_still_is_told_in_its_journal(root: Path, tmp_
     async with opened(kept, GAME) as app:
         assert [letter.number for letter in app.machine.post.dead] == [3]
         assert app.machine.tick >= lines[0]["tick"]
+
+
+async def test_dead_letters_of_a_world_of_two_regions(root: Path, tmp_path: Path):
+    kept = settings(server__data_dir=tmp_path, store__kind="sqlite", world__columns=2)
+    first, second = (str(REGION), str(REGION + 1))
+    async with opened(kept, GAME) as app:
+        region = app.regions[REGION]
+        region.machine.post.send(REGION + 1, Lane.URGENT, 60_000, b"cargo")
+        region.host.postman.release(region.machine.post.unacked(), [])
+        await dead(app, 1)
+    file = tmp_path / "world.toml"
+    world = kept.world.model_dump() | {"columns": 2}
+    lines = [f"{key} = {value}" for key, value in world.items() if isinstance(value, int | float)]
+    file.write_text("[world]\n" + "\n".join(lines) + "\n")
+    where = ("--config", file, "--game", "tests/gateway/glade.py", "--data", tmp_path)
+    status, found, complaint = await everstep(root, "list", *where)
+    assert (status, [(x["shard"], x["source"], x["destination"]) for x in found]) == (
+        0,
+        [(REGION, REGION, REGION + 1)],
+    ), complaint
+    status, _, complaint = await everstep(root, "drop", 1, *where)
+    assert status == 1
+    assert f"choose a shard: there are {first}, {second}" in complaint
+    status, found, complaint = await everstep(root, "drop", 1, "--shard", first, *where)
+    assert (status, found[0]["done"]) == (0, [1]), complaint
