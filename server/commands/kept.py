@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 
@@ -31,6 +31,10 @@ from server.sim.game import Game
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.errors import StoreError
 from server.store.sqlite_reader import SqliteReader
+
+if TYPE_CHECKING:
+    from server.store.mongo import MongoJournal
+    from server.store.mongo_checkpoints import MongoCheckpoints
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RegionMachine)
@@ -180,14 +184,21 @@ async def opened(data: Path, game: Game, settings: Settings) -> AsyncIterator[Ke
         async with opened_directory(data, game, settings) as kept:
             yield kept
         return
+    async with database(settings) as (journal, checkpoints):
+        yield Kept(journal, checkpoints, game, settings)
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
+    """Both stores of the MongoDB database that the settings name. Raises StoreError."""
     try:
         # A world on one machine needs no driver, and may not have it.
         from server.store.mongo_open import mongo_stores  # noqa: PLC0415
     except ImportError as error:
         raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
-    uri = store.mongodb_uri.get_secret_value()
-    async with mongo_stores(uri, store.mongodb_database) as (journal, checkpoints):
-        yield Kept(journal, checkpoints, game, settings)
+    store = settings.store
+    async with mongo_stores(store.mongodb_uri.get_secret_value(), store.mongodb_database) as stores:
+        yield stores
 
 
 @asynccontextmanager
