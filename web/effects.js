@@ -55,6 +55,13 @@ export class Effects {
     this.speech.set(key, { text, untilMs: nowMs + SPEECH_MS });
   }
 
+  /** One who speaks goes by another key. @param {number} before @param {number} key */
+  goOn(before, key) {
+    const said = this.speech.get(before);
+    if (said) this.speech.set(key, said);
+    this.speech.delete(before);
+  }
+
   /** Draws what lies over the bodies. @param {CanvasRenderingContext2D} ctx @param {any} camera @param {number} nowMs */
   draw(ctx, camera, nowMs) {
     this.list = this.list.filter((e) => nowMs - e.bornMs < e.lifeMs);

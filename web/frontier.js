@@ -47,18 +47,18 @@ export const PLAIN = Object.freeze({ body: true, radius: 1, label: "" });
 export const GOODS = ["", "wood", "stone", "berries", "meat"];
 
 /**
- * The server's `walk_avatars`: position += intent * speed * dt, kept inside the region.
- * @param {() => {region: {x: number, y: number, width: number, height: number} | null, alive: boolean}} around
+ * The server's `walk_avatars`: position += intent * speed * dt, kept inside the world.
+ * @param {() => {limits: {x: number, y: number, width: number, height: number} | null, alive: boolean}} around
  */
 export function walking(around) {
   return (/** @type {{x: number, y: number}} */ at, /** @type {{dx: number, dy: number}} */ intent, /** @type {number} */ dt) => {
-    const { region, alive } = around();
-    if (!alive || !region) return at;
+    const { limits, alive } = around();
+    if (!alive || !limits) return at;
     const length = Math.max(1, Math.hypot(intent.dx, intent.dy));
     const step = (SPEED_UNITS_PER_S * dt) / length;
     return {
-      x: Math.min(Math.max(at.x + intent.dx * step, region.x), region.x + region.width - EDGE_UNITS),
-      y: Math.min(Math.max(at.y + intent.dy * step, region.y), region.y + region.height - EDGE_UNITS),
+      x: Math.min(Math.max(at.x + intent.dx * step, limits.x), limits.x + limits.width - EDGE_UNITS),
+      y: Math.min(Math.max(at.y + intent.dy * step, limits.y), limits.y + limits.height - EDGE_UNITS),
     };
   };
 }

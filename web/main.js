@@ -222,7 +222,7 @@ function frame(nowMs) {
     },
     aim: world?.aim(begun) ?? null,
     target: world?.target ?? null,
-    region: world?.region ?? null,
+    region: world?.limits ?? null,
   });
   panels(begun, day);
   stats.drawn = scene.drawn;

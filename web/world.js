@@ -51,7 +51,7 @@ export class World {
     this.known = client.schema?.game === GAME;
     const walks = client.schema?.commands.get("Move")?.args.map(({ name }) => name).join() === "dx,dy";
     if (this.known) {
-      client.predict({ command: "Move", move: walking(() => ({ region: this.region, alive: this.alive })), snapUnits: 4 });
+      client.predict({ command: "Move", move: walking(() => ({ limits: this.limits, alive: this.alive })), snapUnits: 4 });
     } else if (walks) client.predict({ command: "Move" });
   }
 
@@ -79,8 +79,9 @@ export class World {
     return (this.me?.is.Health?.hp ?? 1) > 0;
   }
 
-  get region() {
-    return this.client.views.get(this.client.own.region)?.region ?? null;
+  /** The world's rectangle. */
+  get limits() {
+    return this.client.limits;
   }
 
   /** Where we are drawn. */
@@ -209,7 +210,15 @@ export class World {
   #listen() {
     const { client, effects, hud, scene } = this;
     const entity = (/** @type {number} */ region, /** @type {number} */ handle) => /** @type {Entity | null} */ (client.entity(region, handle));
-    client.on("leave", (gone) => scene.ghost(gone, performance.now()));
+    client.on("cross", (entity, before) => {
+      // The same body in another region looks as it did.
+      entity.look = before.look;
+      if (entity.look) entity.look.entity = entity;
+      effects.goOn(before.key, entity.key);
+    });
+    client.on("leave", (gone) => {
+      if (!gone.onward) scene.ghost(gone, performance.now());
+    });
     client.on("event:Said", ({ who, name, text }, region) => {
       hud.line(name, text);
       const speaker = entity(region, who);

@@ -89,6 +89,11 @@ export class ServerClock {
     this.rateHz += (measuredHz - this.rateHz) * 0.2;
   }
 
+  /** Counts the ticks of another region from now on, whose number is this much higher. @param {number} ticks */
+  shift(ticks) {
+    for (const point of [this.line, this.read, ...this.samples, ...this.arrivals]) point.tick += ticks;
+  }
+
   /** Where the line says the server is. @param {number} nowMs */
   target(nowMs) {
     return this.line.tick + ((nowMs - this.line.atMs) / 1000) * this.rateHz;

@@ -8,7 +8,10 @@
  *
  * Call `frame()` once per drawn frame; then `place(entity)` says where to draw it.
  *
- * Events: `state(state, why)`, `welcome(info)`, `you(entity)`, `enter(entity, tick)`, `leave(entity, tick)`,
+ * A world may have several regions; to a player they are one. Who crosses a border goes on as another object: it enters,
+ * `cross(entity, before)` says who it was, and then the one before leaves.
+ *
+ * Events: `state(state, why)`, `welcome(info)`, `you(entity)`, `enter(entity, tick)`, `cross(entity, before)`, `leave(entity, tick)`,
  * `change(entity, componentName, tick)`, `tick(tick, region)`, `event(name, args, region)`,
  * `event:NAME(args, region)`, `receipt(seq)`, `lost(name, args, seq)`, `refused({code, text, seq})`,
  * `bye(code, text)`, `fault(error)`.
@@ -20,7 +23,7 @@ import { Emitter } from "./events.js";
 import { Playout, Track } from "./interpolation.js";
 import { Prediction } from "./prediction.js";
 import { Schema } from "./schema.js";
-import { RegionView } from "./view.js";
+import { RegionView, entityKey } from "./view.js";
 
 /** @typedef {import("./view.js").Entity} Entity */
 /** @typedef {import("./connection.js").Ports} Ports */
@@ -70,13 +73,15 @@ export class Client extends Emitter {
     /** @type {{command: string, move?: import("./prediction.js").Move, snapUnits?: number} | null} */
     this.predicted = null;
     this.own = { region: -1, handle: -1 };
+    /** Who is about to enter -> who that was before, by key. @type {Map<number, Entity>} */
+    this.crossing = new Map();
     this.seq = 0;
     this.acked = 0;
     /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
     this.reliable = new Map();
     this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
     this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity };
-    /** @type {{resolve: (v: any) => void, reject: (e: Error) => void}[]} */
+    /** @type {{regions: Set<number>, digests: any[], resolve: (v: any) => void, reject: (e: Error) => void}[]} */
     this.checks = [];
     this.frameMs = NaN;
     this.stepped = NaN;
@@ -152,12 +157,31 @@ export class Client extends Emitter {
     this.steering.wanted = args;
   }
 
-  /** Asks the server for a digest of what this client must see. @returns {Promise<{equal: boolean, tick: number, count: number, region: number}>} */
+  /**
+   * Asks the server for a digest of what this client must see, of every region in view. `region`, `tick`, `expected` and
+   * `own` are of the first that differs, or of our own region; `count` is over all.
+   * @returns {Promise<{equal: boolean, tick: number, count: number, region: number, expected: any, own: any}>}
+   */
   check() {
     return new Promise((resolve, reject) => {
       if (!this.connection.write([Message.CHECK])) reject(new Error("not connected"));
-      else this.checks.push({ resolve, reject });
+      else {
+        const seen = [...this.views.values()].filter(({ entities }) => entities.size).map(({ region }) => region.id);
+        this.checks.push({ regions: new Set([this.own.region, ...seen]), digests: [], resolve, reject });
+      }
     });
+  }
+
+  /** The whole world's rectangle, or null before WELCOME. @returns {{x: number, y: number, width: number, height: number} | null} */
+  get limits() {
+    if (!this.info) return null;
+    const edges = this.info.regions.map((/** @type {any} */ r) => {
+      const margin = r.margin ?? 0;
+      return [r.x + margin, r.y + margin, r.x + r.width - margin, r.y + r.height - margin];
+    });
+    const [x, y] = [0, 1].map((i) => Math.min(...edges.map((/** @type {number[]} */ e) => e[i])));
+    const [x2, y2] = [2, 3].map((i) => Math.max(...edges.map((/** @type {number[]} */ e) => e[i])));
+    return { x, y, width: x2 - x, height: y2 - y };
   }
 
   /** Once per drawn frame: moves time on. @param {number} [nowMs] */
@@ -227,6 +251,7 @@ export class Client extends Emitter {
     this.schema = new Schema(info.schema);
     for (const view of this.views.values()) view.clear(info.tick);
     this.views.clear();
+    this.crossing.clear();
     for (const region of info.regions) this.views.set(region.id, this.#view(region, info.tick));
     this.clock = new ServerClock(info.tick_rate_hz, info.tick, nowMs);
     this.playout = new Playout();
@@ -243,21 +268,42 @@ export class Client extends Emitter {
     const place = schema.components[schema.position].name;
     return new RegionView(schema, region, tick, {
       enter: (entity, at) => {
-        entity.track = new Track(at, entity.is[place]?.x ?? 0, entity.is[place]?.y ?? 0);
+        const { x, y } = entity.is[place] ?? { x: 0, y: 0 };
+        const before = this.crossing.get(entity.key);
+        if (before) this.#goOn(before, entity, at - this.#lead(entity), x, y);
+        else entity.track = new Track(at - this.#lead(entity), x, y);
         if (entity.region === this.own.region && entity.handle === this.own.handle) this.#startPrediction(entity);
         this.emit("enter", entity, at);
+        if (before) this.emit("cross", entity, before);
       },
       leave: (entity, at) => this.emit("leave", entity, at),
       change: (entity, component, at) => {
         if (component === schema.position) {
           const { x, y } = entity.is[place];
           const last = entity.track.snapshots[entity.track.snapshots.length - 1];
-          if (Math.abs(x - last.x) + Math.abs(y - last.y) > TELEPORT_UNITS) entity.track.reset(at, x, y);
-          else entity.track.push(at, x, y);
+          const tick = at - this.#lead(entity);
+          if (Math.abs(x - last.x) + Math.abs(y - last.y) > TELEPORT_UNITS) entity.track.reset(tick, x, y);
+          else entity.track.push(tick, x, y);
         }
         this.emit("change", entity, schema.components[component].name, at);
       },
     });
+  }
+
+  /** How far an entity's region is ahead of the clock, in ticks. @param {Entity} entity */
+  #lead(entity) {
+    return this.views.get(entity.region)?.lead ?? 0;
+  }
+
+  /** One who crossed a border goes on from where it is drawn. @param {Entity} before @param {Entity} entity @param {number} tick @param {number} x @param {number} y */
+  #goOn(before, entity, tick, x, y) {
+    this.crossing.delete(entity.key);
+    entity.track = before.track;
+    entity.track.push(tick, x, y);
+    entity.before = before;
+    before.onward = entity;
+    // Who it was before that is nobody's business any more, and would never be freed.
+    before.before = null;
   }
 
   /** @param {Entity} entity */
@@ -274,12 +320,36 @@ export class Client extends Emitter {
 
   /** @param {number} region @param {number} handle */
   #own(region, handle) {
+    if (this.own.region === region && this.own.handle === handle && this.prediction) return;
+    const before = this.me;
     this.own = { region, handle };
-    this.prediction = null;
     const me = this.me;
+    if (me && before && me.before === before) {
+      // The same body in another region: what was foreseen of it still is.
+      this.#rebase(/** @type {RegionView} */ (this.views.get(region)).lead);
+      return;
+    }
+    this.prediction = null;
     if (me) this.#startPrediction(me);
     // A new body does not know what the old one was told.
     this.steering.sent = "";
+  }
+
+  /** Our own region is another one, whose ticks are ahead of the clock's. @param {number} ticks */
+  #rebase(ticks) {
+    if (!ticks) return;
+    this.clock?.shift(ticks);
+    this.playout.shift(ticks);
+    this.prediction?.shift(ticks);
+    this.stepped += ticks;
+    for (const view of this.views.values()) {
+      view.lead -= ticks;
+      view.measured = Number.isNaN(view.measured) ? view.lead : view.measured - ticks;
+      for (const entity of view.entities.values()) {
+        // A track that goes on in another object is shifted there.
+        if (!entity.onward) entity.track?.shift(ticks);
+      }
+    }
   }
 
   /** After a resume: what the server had not processed is said again, under the same numbers. */
@@ -322,6 +392,11 @@ export class Client extends Emitter {
       case Message.YOU:
         this.#own(message[1], message[2]);
         return this.emit("you", this.me);
+      case Message.CROSS: {
+        const before = this.entity(message[1], message[2]);
+        if (before) this.crossing.set(entityKey(message[3], message[4]), before);
+        return undefined;
+      }
       default: return undefined; // a later version may say more
     }
   }
@@ -330,11 +405,18 @@ export class Client extends Emitter {
   #seen(message, fresh) {
     const view = this.views.get(message[1]);
     if (!view || !this.clock || !this.schema) return;
+    const nowMs = this.ports.now();
+    const home = this.views.get(this.own.region);
+    if (home && view !== home && !Number.isNaN(home.arrivedMs)) {
+      const passed = ((nowMs - home.arrivedMs) / 1000) * this.clock.rateHz;
+      view.follow(view.tickOf(message, fresh) - home.tick - passed);
+    }
+    view.arrivedMs = nowMs;
     if (fresh) view.keyframe(message);
     else view.delta(message);
-    const nowMs = this.ports.now();
-    this.clock.observe(view.tick, nowMs);
-    this.playout.arrived(view.tick, this.clock.tick(nowMs));
+    if (fresh && !view.entities.size) this.#answered(view.region.id);
+    if (view === home) this.clock.observe(view.tick, nowMs);
+    this.playout.arrived(view.tick - view.lead, this.clock.tick(nowMs));
     if (this.prediction && view.region.id === this.own.region) {
       const me = this.me;
       if (me) this.prediction.reconcile(this.acked, view.tick, me.is[this.schema.components[this.schema.position].name]);
@@ -346,7 +428,22 @@ export class Client extends Emitter {
   #digest([, region, tick, count, crc]) {
     const own = this.views.get(region)?.digest() ?? { count: 0, crc: 0 };
     const equal = own.count === count && own.crc === crc;
-    this.checks.shift()?.resolve({ equal, region, tick, count, expected: { count, crc }, own });
+    // Questions that cross count as one: an answer belongs to the first that waits for one of this region.
+    const check = this.checks.find(({ regions }) => regions.has(region));
+    check?.digests.push({ equal, region, tick, count, expected: { count, crc }, own });
+    this.#answered(region);
+  }
+
+  /** A region answered, or is out of view and will not. @param {number} region */
+  #answered(region) {
+    const check = this.checks.find(({ regions }) => regions.has(region));
+    if (!check) return;
+    check.regions.delete(region);
+    if (check.regions.size) return;
+    this.checks.splice(this.checks.indexOf(check), 1);
+    const { digests } = check;
+    const told = digests.find(({ equal }) => !equal) ?? digests.find((digest) => digest.region === this.own.region) ?? digests[0];
+    check.resolve({ ...told, count: digests.reduce((sum, { count }) => sum + count, 0) });
   }
 
   /** Figures for a display. */

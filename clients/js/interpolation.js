@@ -50,6 +50,12 @@ export class Playout {
     this.delay = clamp(usual + 1 + ROOM, DELAY_MIN, DELAY_MAX);
   }
 
+  /** The clock's ticks count from elsewhere. @param {number} ticks */
+  shift(ticks) {
+    this.tick += ticks;
+    this.server += ticks;
+  }
+
   /** Moves on to the server's `serverTick` and returns the tick to show. @param {number} serverTick */
   advance(serverTick) {
     const target = serverTick - this.delay;
@@ -62,7 +68,7 @@ export class Playout {
   }
 }
 
-/** One entity's recent positions. */
+/** One entity's recent positions. Ticks are the client's clock's, whatever its region counts. */
 export class Track {
   /** @param {number} tick @param {number} x @param {number} y */
   constructor(tick, x, y) {
@@ -96,6 +102,11 @@ export class Track {
   /** Forgets the past: the entity was put somewhere else. @param {number} tick @param {number} x @param {number} y */
   reset(tick, x, y) {
     this.snapshots = [{ tick, x, y }];
+  }
+
+  /** The clock's ticks count from elsewhere. @param {number} ticks */
+  shift(ticks) {
+    for (const snapshot of this.snapshots) snapshot.tick += ticks;
   }
 
   /**

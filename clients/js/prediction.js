@@ -65,6 +65,11 @@ export class Prediction {
     this.glide = { x: 0, y: 0 };
   }
 
+  /** The server's ticks count from elsewhere. @param {number} ticks */
+  shift(ticks) {
+    this.lead += ticks;
+  }
+
   /** An input was sent. @param {number} seq @param {any} input */
   hold(seq, input) {
     this.held = { seq, input };

@@ -24,6 +24,8 @@ import { handleReader, handleSize } from "./schema.js";
  * @property {Uint8Array} raw packed components, without the handle
  * @property {DataView} rawView over `raw`
  * @property {any} track the interpolation track, set by the client
+ * @property {Entity | null} before who this was in the region that it came from, while that is still known
+ * @property {Entity | null} onward who this is now, after it crossed a border: it leaves this region next
  */
 
 /**
@@ -33,6 +35,11 @@ import { handleReader, handleSize } from "./schema.js";
  * @property {(entity: Entity, tick: number) => void} leave
  * @property {(entity: Entity, component: number, tick: number) => void} change
  */
+
+/** Of a region's lead over our own: what counts as another one, how fast it is followed, and when it is believed. */
+const LEAD_JUMP_TICKS = 4;
+const LEAD_GAIN = 0.1;
+const LEAD_SLACK_TICKS = 0.75;
 
 /** A frame that contradicts the schema. */
 export class ViewError extends Error {}
@@ -73,6 +80,12 @@ export class RegionView {
     this.region = region;
     /** Tick of the last DELTA or KEYFRAME. */
     this.tick = tick;
+    /** How far its ticks are ahead of the client's clock's, which counts those of our own region. */
+    this.lead = 0;
+    /** The same as it is measured, with its noise; NaN before the first frame. */
+    this.measured = NaN;
+    /** When its last frame came, ms; NaN before the first. */
+    this.arrivedMs = NaN;
     /** @type {Map<number, Entity>} */
     this.entities = new Map();
     this.hooks = hooks;
@@ -94,6 +107,25 @@ export class RegionView {
     if (message[3]) this.#leaves(message[3]);
     this.#enters(message[4]);
     for (let i = 5; i + 1 < message.length; i += 2) this.#changes(message[i], message[i + 1]);
+  }
+
+  /** The tick that a KEYFRAME or DELTA of this region stands for. @param {any[]} message @param {boolean} fresh */
+  tickOf(message, fresh) {
+    return fresh ? message[2] : unwrapTick(message[2], this.tick);
+  }
+
+  /**
+   * Its ticks are this far ahead of our own region's, by a frame that has just come. Followed in whole ticks, and
+   * not before it is clear, for networks jitter and what is drawn must not.
+   * @param {number} ahead
+   */
+  follow(ahead) {
+    if (Math.abs(ahead - this.measured) < LEAD_JUMP_TICKS) this.measured += (ahead - this.measured) * LEAD_GAIN;
+    else this.measured = ahead; // NaN comes here too
+    if (Math.abs(this.measured - this.lead) < LEAD_SLACK_TICKS) return;
+    const before = this.lead;
+    this.lead = Math.round(this.measured);
+    for (const entity of this.entities.values()) entity.track?.shift(before - this.lead);
   }
 
   /** Everything leaves. @param {number} tick */
@@ -157,7 +189,7 @@ export class RegionView {
       /** @type {Entity} */
       const entity = {
         key: entityKey(this.region.id, handle), region: this.region.id, handle,
-        archetype, kind: archetype.name, is: {}, raw, rawView: viewOf(raw), track: null,
+        archetype, kind: archetype.name, is: {}, raw, rawView: viewOf(raw), track: null, before: null, onward: null,
       };
       for (const component of archetype.components) {
         const offset = /** @type {number} */ (archetype.offsets.get(component.id));

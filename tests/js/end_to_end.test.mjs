@@ -39,8 +39,7 @@ function until(client, holds) {
 
 async function join(name) {
   const client = new Client({ url: server.url, name, ports: { WebSocket: TcpWebSocket } });
-  const view = () => client.views.get(client.own.region)?.region ?? null;
-  client.predict({ command: "Move", move: walking(() => ({ region: view(), alive: true })) });
+  client.predict({ command: "Move", move: walking(() => ({ limits: client.limits, alive: true })) });
   client.on("fault", (error) => { throw error; });
   client.connect();
   // Draws as a browser would; nothing waits for it.

@@ -157,3 +157,129 @@ test("YOU gives another body", () => {
   t.socket.give([Message.YOU, 3, 5]);
   assert.equal(t.client.me.handle, 5);
 });
+
+/** A world of two regions beside each other; the east one counts its ticks from `lead` further on. */
+function bordered(lead = 0) {
+  const west = { id: 3, x: 1016, y: -520, width: 272, height: 272, handle: "u16", margin: 8 };
+  const east = { ...west, id: 4, x: 1272 };
+  const t = build({ regions: [west, east] });
+  for (const name of ["cross"]) t.client.on(name, (...args) => t.heard.push([name, ...args]));
+  const record = (handle, x) => {
+    const bytes = new Uint8Array(2 + t.client.schema.archetypes[1].size);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, handle, true);
+    view.setUint16(2, x * 64, true);
+    view.setUint16(4, 640, true);
+    return bytes;
+  };
+  const move = (handle, x) => record(handle, x).slice(0, 6);
+  const tick = (n, messages) => {
+    t.time.advance(50);
+    t.client.frame();
+    for (const message of messages) t.socket.give(message(n, n + lead));
+  };
+  return { ...t, client: t.client, get socket() { return t.socket; }, record, move, tick };
+}
+
+for (const lead of [0, 500, -300]) {
+  test(`who crosses a border goes on from where it is drawn, in a region whose ticks are ${lead} ahead`, () => {
+    const t = bordered(lead);
+    const rock = t.client.schema.archetypes[1].id;
+    t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 250), rock, t.record(5, 252)]]);
+    t.socket.give([Message.KEYFRAME, 4, 1000 + lead, null]);
+    let x = 252;
+    const west = (n) => [Message.DELTA, 3, n & 127, null, null, 0, t.move(5, x)];
+    const still = (region) => (n, m) => [Message.DELTA, region, (region === 3 ? n : m) & 127, null, null];
+    for (let n = 1001; n <= 1010; n++) {
+      x += 0.5;
+      t.tick(n, [west, still(4)]);
+    }
+    const before = t.client.entity(3, 5);
+    const drawn = t.client.place(before).x;
+    // Another origin: 257.5 units into the one are 1.5 into the other.
+    t.tick(1011, [
+      () => [Message.CROSS, 3, 5, 4, 40],
+      (_, m) => [Message.DELTA, 4, m & 127, null, [rock, t.record(40, x + 0.5 - 256)]],
+      (n) => [Message.DELTA, 3, n & 127, new Uint8Array([5, 0]), null],
+    ]);
+    const after = t.client.entity(4, 40);
+    assert.equal(t.client.entity(3, 5), null);
+    assert.equal(after.before, before);
+    assert.equal(before.onward, after);
+    assert.deepEqual(t.heard.slice(-3).map(([name, entity]) => [name, entity]), [["enter", after], ["cross", after], ["leave", before]]);
+    let last = t.client.place(after).x;
+    assert.ok(last >= drawn && last < drawn + 1, `drawn at ${drawn}, then at ${last}`);
+    for (let n = 1012; n <= 1030; n++) {
+      x += 0.5;
+      t.tick(n, [still(3), (_, m) => [Message.DELTA, 4, m & 127, null, null, 0, t.move(40, x + 0.5 - 256)]]);
+      const now = t.client.place(after).x;
+      assert.ok(now > last && now < last + 1, `from ${last} to ${now}`);
+      last = now;
+    }
+  });
+
+  test(`our own body crosses, and the clock goes on in a region whose ticks are ${lead} ahead`, async () => {
+    const t = bordered(lead);
+    const rock = t.client.schema.archetypes[1].id;
+    t.client.predict({ command: "Move", move: (at, { dx }, dt) => ({ x: at.x + dx * 10 * dt, y: at.y }) });
+    t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 252)]]);
+    t.socket.give([Message.KEYFRAME, 4, 1000 + lead, null]);
+    t.client.steer({ dx: 1, dy: 0 });
+    let x = 252;
+    for (let n = 1001; n <= 1012; n++) {
+      if (n > 1002) x += 0.5;
+      t.tick(n, [() => [Message.ACK, 1], (k) => [Message.DELTA, 3, k & 127, null, null, 0, t.move(7, x)], (_, m) => [Message.DELTA, 4, m & 127, null, null]]);
+    }
+    const drawn = t.client.place(t.client.me).x;
+    const { prediction } = t.client;
+    const clock = t.client.clock.tick(t.time.ms);
+    x += 0.5;
+    t.tick(1013, [
+      () => [Message.CROSS, 3, 7, 4, 40],
+      (_, m) => [Message.DELTA, 4, m & 127, null, [rock, t.record(40, x - 256)]],
+      () => [Message.YOU, 4, 40],
+      (n) => [Message.DELTA, 3, n & 127, new Uint8Array([7, 0]), null],
+    ]);
+    assert.equal(t.client.me, t.client.entity(4, 40));
+    // What was foreseen still is.
+    assert.equal(t.client.prediction, prediction);
+    assert.ok(Math.abs(t.client.clock.tick(t.time.ms) - clock - lead - 1) < 0.5);
+    let last = drawn;
+    for (let n = 1014; n <= 1030; n++) {
+      x += 0.5;
+      t.tick(n, [(_, m) => [Message.DELTA, 4, m & 127, null, null, 0, t.move(40, x - 256)]]);
+      const now = t.client.place(t.client.me).x;
+      assert.ok(now > last - 0.2 && now < last + 1.2, `from ${last} to ${now}`);
+      last = now;
+    }
+    assert.ok(t.client.prediction.lastError < 0.51, String(t.client.prediction.lastError));
+  });
+}
+
+test("a check is answered by every region in view, and by none that went out of it", async () => {
+  const t = bordered();
+  const rock = t.client.schema.archetypes[1].id;
+  t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 252)]]);
+  t.socket.give([Message.KEYFRAME, 4, 1000, [rock, t.record(9, 10)]]);
+  const digest = (region) => {
+    const { count: n, crc: sum } = t.client.views.get(region).digest();
+    return [Message.VIEW_DIGEST, region, 1000, n, sum];
+  };
+  const whole = t.client.check();
+  t.socket.give(digest(3));
+  t.socket.give(digest(4));
+  assert.deepEqual([(await whole).equal, (await whole).region, (await whole).count], [true, 3, 2]);
+  const wrong = t.client.check();
+  const [, , tick, n, sum] = digest(4);
+  t.socket.give([Message.VIEW_DIGEST, 4, tick, n, sum ^ 1]);
+  t.socket.give(digest(3));
+  assert.deepEqual([(await wrong).equal, (await wrong).region], [false, 4]);
+  const half = t.client.check();
+  t.socket.give([Message.KEYFRAME, 4, 1001, null]);
+  t.socket.give(digest(3));
+  assert.equal((await half).equal, true);
+});
+
+test("the world's limits are those of its regions without what they share", () => {
+  assert.deepEqual(bordered().client.limits, { x: 1024, y: -512, width: 512, height: 256 });
+});
