@@ -5,12 +5,14 @@ systems run in that order every tick.
 """
 
 from games.frontier.avatar import away, back, join, pose_avatars, respawn, steer_avatars, talk, walk_avatars
+from games.frontier.borders import arrive, fall_from_afar
 from games.frontier.combat import fall, shoot, strike
 from games.frontier.commands import COMMANDS, EVENTS
 from games.frontier.components import ARCHETYPES, HISTORY, Position
 from games.frontier.creatures import breed, walk_creatures
 from games.frontier.harvest import build, harvest, heal, regrow
 from games.frontier.herds import think_herds
+from games.frontier.mail import MAIL
 from games.frontier.predators import bite, think_predators
 from games.frontier.world import setup
 from server.sim import Game
@@ -33,6 +35,8 @@ GAME = Game(
     join=join,
     away=away,
     back=back,
+    arrive=arrive,
+    mail=MAIL,
     systems=(
         talk,
         respawn,
@@ -44,6 +48,7 @@ GAME = Game(
         HISTORY.record,
         strike,
         shoot,
+        fall_from_afar,
         bite,
         harvest,
         build,

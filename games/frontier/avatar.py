@@ -111,7 +111,7 @@ def steer_avatars(world: World, tick: Tick) -> None:
 
 
 def walk_avatars(world: World, tick: Tick) -> None:
-    """Adds intent * speed * dt to each position, clamped to the region, and nothing else: clients predict this."""
+    """Adds intent * speed * dt to each position, clamped to the world, and nothing else: clients predict this."""
     rows = world.rows_of(AVATAR)
     motion = world[Motion]
     going = rows[(motion.vx[rows] != 0) | (motion.vy[rows] != 0)]

@@ -42,6 +42,7 @@ from games.frontier.constants import (
     ticks,
 )
 from games.frontier.creatures import grid_of, places
+from games.frontier.mail import Arrow, Blow, has_neighbours
 from games.frontier.world import put, spawn_if_room
 from server.sim import F32, I64, U8, Archetype, Bool, Rows, Tick, World
 from server.sim.dmath import normalise
@@ -79,14 +80,14 @@ def strike(world: World, tick: Tick) -> None:
     if not rows.size:
         return
     world[Bag].arm_ready_tick[rows] = tick.number + ticks(STRIKE_EVERY_S, tick)
-    bodies = world.rows_of(AVATAR, *CREATURES)
     x, y = places(world, rows)
-    near = grid_of(world, bodies, 16.0).radius(x, y, STRIKE_REACH_UNITS)
-    striker, body = rows[near.query], bodies[near.index]
-    bx, by = places(world, body)
-    ahead = (bx - x[near.query]) * world[Bag].face_x[striker] + (by - y[near.query]) * world[Bag].face_y[striker]
-    struck = (striker != body) & (ahead >= np.sqrt(near.distance2) * np.float32(STRIKE_ARC_COSINE))
-    wound(world, tick, striker[struck], body[struck], STRIKE_DAMAGE)
+    face_x, face_y = world[Bag].face_x[rows], world[Bag].face_y[rows]
+    blow, body = in_reach(world, x, y, face_x, face_y)
+    another = rows[blow] != body
+    wound(world, tick, rows[blow][another], body[another], STRIKE_DAMAGE)
+    if has_neighbours(world):
+        circle = (x, y, STRIKE_REACH_UNITS)
+        tick.send(Blow, at=circle, here=False, striker=world.id_of(rows), face_x=face_x, face_y=face_y)
 
 
 def shoot(world: World, tick: Tick) -> None:
@@ -107,6 +108,8 @@ def shoot(world: World, tick: Tick) -> None:
     tick.emit(Shot, at=(x, y), who=rows, x=x, y=y, dx=dx, dy=dy, length=length)
     hit = target >= 0
     wound(world, tick, rows[hit], target[hit], SHOT_DAMAGE)
+    if has_neighbours(world):
+        fly_on(world, tick, arrows, np.flatnonzero(~hit))
 
 
 def fall(world: World, tick: Tick) -> None:
@@ -132,6 +135,17 @@ def fall(world: World, tick: Tick) -> None:
 # -- leaves --------------------------------------------------------------------
 
 
+def in_reach(world: World, x: F32, y: F32, face_x: F32, face_y: F32) -> tuple[I64, Rows]:
+    """Whom blows from these places in these directions reach: (k,) the blow, (k,) the body's row."""
+    bodies = world.rows_of(AVATAR, *CREATURES)
+    near = grid_of(world, bodies, 16.0).radius(x, y, STRIKE_REACH_UNITS)
+    blow, body = near.query, bodies[near.index]
+    bx, by = places(world, body)
+    ahead = (bx - x[blow]) * face_x[blow] + (by - y[blow]) * face_y[blow]
+    struck = ahead >= np.sqrt(near.distance2) * np.float32(STRIKE_ARC_COSINE)
+    return blow[struck], body[struck]
+
+
 def can_attack(world: World, tick: Tick, rows: Rows) -> Bool:
     """(n,) bool: alive, and the arm is free again."""
     ready: Bool = (world[Health].hp[rows] > 0) & (world[Bag].arm_ready_tick[rows] <= tick.number)
@@ -150,6 +164,23 @@ class Arrows:
     dx: F32
     dy: F32
     seen_tick: I64
+
+
+def fly_on(world: World, tick: Tick, arrows: Arrows, which: I64) -> None:
+    """Arrows that hit nobody here may hit somebody over the border."""
+    x, y, dx, dy = arrows.x[which], arrows.y[which], arrows.dx[which], arrows.dy[which]
+    half = SHOT_RANGE_UNITS / 2
+    tick.send(
+        Arrow,
+        at=(x + dx * half, y + dy * half, half + SHOT_BODY_UNITS),
+        here=False,
+        archer=world.id_of(arrows.archer[which]),
+        from_x=x,
+        from_y=y,
+        dx=dx,
+        dy=dy,
+        seen_ago=np.clip(tick.number - arrows.seen_tick[which], 0, SEEN_AGE_TICKS_MAX),
+    )
 
 
 def first_on_line(world: World, tick: Tick, arrows: Arrows) -> tuple[I64, F32]:
@@ -186,7 +217,10 @@ def first_on_line(world: World, tick: Tick, arrows: Arrows) -> tuple[I64, F32]:
 
 
 def wound(world: World, tick: Tick, attackers: Rows, targets: Rows, damage_table: U8) -> None:
-    """Take health from targets, by their archetype; one may be named twice. The safe and the dead are spared."""
+    """Take health from targets, by their archetype; one may be named twice. The safe and the dead are spared.
+
+    An attacker of -1 is one of another region.
+    """
     health = world[Health]
     open_ = (health.hp[targets] > 0) & (health.safe_until_tick[targets] <= tick.number)
     attackers, targets = attackers[open_], targets[open_]
@@ -199,8 +233,11 @@ def wound(world: World, tick: Tick, attackers: Rows, targets: Rows, damage_table
     health.hp[wounded] = np.maximum(health.hp[wounded] - lost, 0).astype(np.uint8)
     health.hurt_tick[targets] = tick.number
     # Of several in one tick the last is remembered; the order is that of rows, so every run agrees.
-    health.hurt_by[targets] = world.ref(attackers)
-    tick.emit(Hit, at=places(world, targets), attacker=attackers, target=targets, damage=damage)
+    here = attackers >= 0
+    health.hurt_by[targets] = np.where(here, world.ref(attackers), np.uint64(0))
+    # Clients know nobody by a handle of another region: the wounded stands for both.
+    shown = np.where(here, attackers, targets)
+    tick.emit(Hit, at=places(world, targets), attacker=shown, target=targets, damage=damage)
     by_avatar = world.is_a(attackers, AVATAR)
     if by_avatar.any():
         provoke(world, tick, attackers[by_avatar], targets[by_avatar])
@@ -208,7 +245,7 @@ def wound(world: World, tick: Tick, attackers: Rows, targets: Rows, damage_table
 
 def provoke(world: World, tick: Tick, attackers: Rows, targets: Rows) -> None:
     """Wounded predators turn on their attacker, herd animals bolt from it."""
-    mind, motion = world[Mind], world[Motion]
+    mind = world[Mind]
     fierce = world.is_a(targets, PREDATORS[0]) | world.is_a(targets, PREDATORS[1])
     rows = targets[fierce]
     mind.mood[rows] = Mood.CHASE
@@ -216,11 +253,16 @@ def provoke(world: World, tick: Tick, attackers: Rows, targets: Rows) -> None:
     mind.until_tick[rows] = tick.number + ticks(ANGER_S, tick)
 
     meek = world.is_a(targets, HERDS[0]) | world.is_a(targets, HERDS[1])
-    rows, feared = targets[meek], attackers[meek]
+    bolt(world, targets[meek], *places(world, attackers[meek]))
+
+
+def bolt(world: World, rows: Rows, from_x: F32, from_y: F32) -> None:
+    """Run from these places, (n,) world units each, and keep running for a while."""
     if not rows.size:
         return
-    (x, y), (fx, fy) = places(world, rows), places(world, feared)
-    dx, dy = normalise(x - fx, y - fy)
+    mind, motion = world[Mind], world[Motion]
+    x, y = places(world, rows)
+    dx, dy = normalise(x - from_x, y - from_y)
     motion.vx[rows], motion.vy[rows] = dx * np.float32(BOLT_UNITS_PER_S), dy * np.float32(BOLT_UNITS_PER_S)
     mind.alarm[rows] = BOLT_THOUGHTS
 

@@ -12,7 +12,7 @@ from typing import Final
 from server.sim import Tick
 
 # -- the world --------------------------------------------------------------
-# The last place inside a region, from its far edge: the step of the wire, so that the
+# The last place inside the world, from its far edge: the step of the wire, so that the
 # far edge itself, which 16 bits cannot say, never occurs. Half of it is float32's
 # room at 1024 units.
 EDGE_UNITS: Final = 1 / 64
@@ -30,7 +30,7 @@ NODES_PER_MILLION: Final = {"tree": 1500, "rock": 420, "bush": 460}
 # -- avatars ----------------------------------------------------------------
 # Nobody runs faster than this: bounds how far lag compensation looks.
 RUN_MAX_UNITS_PER_S: Final = 13.0
-# A client predicts with this: position += intent * speed * dt, clamped to the region.
+# A client predicts with this: position += intent * speed * dt, clamped to the world.
 AVATAR_SPEED_UNITS_PER_S: Final = 12.0
 FULL_HEALTH: Final = 100
 # Nobody can hurt one who has just come.

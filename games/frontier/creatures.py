@@ -38,7 +38,7 @@ HEADING_STEPS: Final = 16
 # All of a kind that are in one square of this side are drawn the same way, for so long.
 WIND_CELL_UNITS: Final = 128.0
 WIND_HOLDS_S: Final = 15.0
-# From here on creatures turn back from the region's edge.
+# From here on creatures turn back from the world's edge.
 SHY_OF_EDGE_UNITS: Final = 20.0
 # Slower than this is standing still.
 STANDSTILL_UNITS_PER_S: Final = 0.35
@@ -109,8 +109,8 @@ def wind(world: World, tick: Tick, rows: Rows) -> tuple[F32, F32, F32]:
 
 
 def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
-    """A push away from the region's edges, 0 where none is near, 1 at the edge itself."""
-    x0, y0, x1, y1 = world.bounds
+    """A push away from the world's edges, 0 where none is near, 1 at the edge itself."""
+    x0, y0, x1, y1 = world.limits
     shy = np.float32(SHY_OF_EDGE_UNITS)
     zero = np.float32(0)
     push_x = np.maximum(zero, np.float32(x0) + shy - x) - np.maximum(zero, x - (np.float32(x1) - shy))

@@ -124,14 +124,14 @@ def spawn_if_room(world: World, archetype: Archetype, n: int) -> Rows:
 
 
 def put(world: World, rows: Rows, x: F32, y: F32) -> None:
-    """Place entities, inside the region whatever x and y say."""
+    """Place entities, inside the world whatever x and y say: outside the region they go over to the next one."""
     position = world[Position]
     position.x[rows], position.y[rows] = clamped(world, x, y)
 
 
 def clamped(world: World, x: F32, y: F32) -> tuple[F32, F32]:
-    """The nearest places inside the region; its far edges belong to the next one."""
-    x0, y0, x1, y1 = world.bounds
+    """The nearest places inside the world; its far edges are no part of it."""
+    x0, y0, x1, y1 = world.limits
     return (
         np.minimum(np.maximum(x, np.float32(x0)), np.float32(x1 - EDGE_UNITS)),
         np.minimum(np.maximum(y, np.float32(y0)), np.float32(y1 - EDGE_UNITS)),
