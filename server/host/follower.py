@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
-from server.host.errors import NoWayBack
-from server.host.recovery import Recovered, Replay, Report, rebuild
+from server.host.recovery import Recovered, Replay, Report, check_end, rebuild
 from server.shard.machine import Machine
 from server.shard.ports import CheckpointStore, Clock, JournalStore
 
@@ -58,9 +57,6 @@ class Follower(Generic[M]):
         await self.catch_up()
         claim = await self._journal.claim(self.machine.shard, epoch)
         await self.catch_up()
-        if self.machine.tick < claim.tick:
-            raise NoWayBack(
-                f"the journal of shard {self.machine.shard} ends at tick {self.machine.tick}, and knows of {claim.tick}"
-            )
+        check_end(self._report, claim)
         self._report.tick = self.machine.tick
         return Recovered(self.machine, claim, self._report)

@@ -55,6 +55,8 @@ class Report:
     passed_over: list[str] = field(default_factory=list)
     # The tick that the machine is at.
     tick: int = 0
+    # Tick of the last record that its state was made of; 0: none.
+    last_record: int = 0
     ticks_replayed: int = 0
     records_replayed: int = 0
     digests_checked: int = 0
@@ -96,13 +98,21 @@ async def recover(
     # First of all: from now on nobody else writes what is about to be read.
     claim = await journal.claim(make().shard, epoch)
     machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
-    if machine.tick < claim.tick:
-        raise NoWayBack(f"the journal of shard {machine.shard} ends at tick {machine.tick}, and knows of {claim.tick}")
+    check_end(report, claim)
     if report.upgraded:
         # The checkpoint of the new kind then has a tick of its own, and the old one stays: there is a way back.
         machine.replay(NOTHING)
         report.tick = machine.tick
     return Recovered(machine, claim, report)
+
+
+def check_end(report: Report, claim: Claim) -> None:
+    """Raise NoWayBack where the state was not made of the very records that the journal has."""
+    if report.last_record != claim.tick:
+        raise NoWayBack(
+            f"the journal of shard {report.shard} has tick {report.last_record} as its last here, "
+            f"and knows of {claim.tick}"
+        )
 
 
 async def rebuild(
@@ -168,7 +178,7 @@ async def _begin(
             report.passed_over.append(f"tick {manifest.tick}: {error}")
             machine = make()
             continue
-        report.checkpoint_tick = manifest.tick
+        report.checkpoint_tick, report.last_record = manifest.tick, manifest.previous
         report.migrated_from = None if same else capture.simulation
         report.written_elsewhere = list(differences(capture.fingerprint, machine.fingerprint))
         return machine, report
@@ -243,6 +253,13 @@ class Replay(Generic[M]):
                 "Start it once as it was and stop it cleanly: that leaves a checkpoint with nothing after it, "
                 "with which this can begin"
             )
+        if record.previous != report.last_record:
+            # A standby meets it that began with the checkpoint of an owner which had lost the shard.
+            raise JournalDamaged(
+                machine.shard,
+                record.tick,
+                f"it follows tick {record.previous}, and this state was made of records up to {report.last_record}",
+            )
         await self.idle(record.tick - 1)
         if record.digest is not None:
             report.digests_checked += 1
@@ -253,6 +270,7 @@ class Replay(Generic[M]):
         except BatchError as error:
             raise JournalDamaged(machine.shard, record.tick, str(error)) from error
         report.records_replayed += 1
+        report.last_record = record.tick
         await self._tick(inputs)
 
     async def idle(self, up_to_tick: int) -> None:

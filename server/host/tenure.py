@@ -50,6 +50,9 @@ class Surroundings:
     options: HostOptions
     checkpoint_every_s: float
     checkpoints_kept: int
+    # Ticks that are kept for audits, and checkpoints over them; see Checkpoints.
+    retain_ticks: int = 0
+    retained: int = 24
     # Seconds that an orderly end waits for its store.
     end_timeout_s: float = 5.0
 
@@ -78,6 +81,8 @@ class Tenure:
             around.metrics,
             every_s=around.checkpoint_every_s,
             kept=around.checkpoints_kept,
+            retain_ticks=around.retain_ticks,
+            retained=around.retained,
         )
         self._parts = parts
         self._around = around
