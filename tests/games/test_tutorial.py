@@ -9,8 +9,12 @@ import pytest
 from clients.python.client import connect
 from server.app import Everstep
 from server.cli import load_game
+from server.regions.atlas import Atlas
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
 from server.sim import Game
 from tests.games.play import RATE_HZ, Play
+from tests.support.country import Country
 from tests.tidy.bans import findings
 
 LINES_MAX = 80
@@ -34,6 +38,18 @@ def game(text: str, tmp_path: Path) -> Game:
 def column(play: Play, component: str, name: str):
     kind = next(c for c in play.game.components if c.__name__ == component)
     return getattr(play.world[kind], name)
+
+
+@pytest.fixture
+def of_regions(text: str, root: Path, tmp_path: Path) -> Game:
+    """The same game with what its last pages add for several regions."""
+    page = (root / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (more,) = re.findall(r"^```python more\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    imports = "from dataclasses import replace\nfrom server.sim import U64, Mail"
+    file = tmp_path / "hares_over_borders.py"
+    file.write_text(f"{text}\n\n{imports}\n\n{more}", encoding="utf-8")
+    assert findings(more) == []
+    return load_game(str(file))
 
 
 def test_it_is_as_short_as_promised(text):
@@ -103,3 +119,31 @@ async def test_it_is_served(game, settings):
         assert view.value(handle, "Name.text") == "Ann"
         client.send("Move", dx=1.0 if start < 512 else -1.0, dy=0.0)
         await client.until(lambda: abs(view.value(handle, "Position.x") - start) > 2)
+
+
+def test_a_hare_beyond_the_border_is_caught_and_its_catcher_walks_over(of_regions):
+    atlas = Atlas.grid(RegionSpec(1, 0.0, 0.0, 512.0, 256.0, 4000, 16.0), columns=2, rows=1)
+    country = Country(atlas, lambda n: RegionMachine(of_regions, atlas[n], seed=1, tick_rate_hz=RATE_HZ, atlas=atlas))
+    position, points = (next(c for c in of_regions.components if c.__name__ == name) for name in ("Position", "Score"))
+    west, east = (m.world for m in country.machines.values())
+    for world in (west, east):
+        hares = world.rows_of(of_regions.archetypes[1])
+        assert hares.size == 400
+        world[position].x[hares], world[position].y[hares] = world.bounds[0] + 200, 200
+    east[position].x[hares[0]], east[position].y[hares[0]] = 256.5, 50.0
+    country.tick(1, ("join", 7, 0, b"", b"Ann"))
+    (ann,) = west.rows_of(of_regions.archetypes[0]).tolist()
+    west[position].x[ann], west[position].y[ann] = 255.5, 50.0
+    number = int(west.id_of(np.array([ann]))[0])
+    country.tick(1)
+    country.carry()
+    country.tick(2)
+    assert east.rows_of(of_regions.archetypes[1]).size == 399
+    country.carry()
+    country.tick(1, ("Move", 7, 1, 1.0, 0.0))
+    assert west[points].points[ann] == 1
+    for _ in range(20):
+        country.round()
+    there, row = country.find(number)
+    assert there == 2
+    assert country.machines[there].world[points].points[row] >= 1
