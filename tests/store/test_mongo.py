@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 
 import pytest
 
@@ -16,7 +15,6 @@ from tests.store.contract import JournalContract, chain, durable, opened, read, 
 from tests.support.mongo_database import Database
 
 SHARD = shard_key(1)
-USERS_SERVER = os.environ.get("EVERSTEP_TEST_MONGODB_URI")
 
 
 @pytest.fixture
@@ -49,17 +47,6 @@ async def aiter_until_damage(journal):
     with contextlib.suppress(JournalDamaged):
         async for r in journal.read(1, 0):
             yield r
-
-
-if USERS_SERVER:
-
-    class TestContractOnYourServer(TestContract):
-        """The same on a server or cluster of the user's. One test needs failpoints (enableTestCommands)."""
-
-        @pytest.fixture
-        async def medium(self, mongo_database):
-            async with Database(USERS_SERVER, mongo_database, answer_timeout_s=10) as made:
-                yield made
 
 
 # -- the fence -----------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 from bson import MaxKey, MinKey
-from pymongo.errors import OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from bench.mongo_server import MongoServer, MongoUnavailable
 from server.shard.ports import Claim
@@ -112,6 +112,31 @@ async def test_init_shards_every_collection_by_its_key_and_nothing_twice(cluster
     # An empty journal is spread once more, which changes nothing.
     assert all("spread over east, west" in line for line in await init(routed, mongo_database))
     assert cluster.sharded == before
+
+
+async def test_accounts_logins_and_audits_lie_where_their_keys_say(cluster, routed, mongo_database):
+    await init(routed, mongo_database, zones=[Zone("eu", ("west",), (1,))], audit_days=3)
+    db = routed[mongo_database]
+    for name, key in (("players", "_id"), ("logins", "_id"), ("audit", "actor")):
+        indexes = await db[name].index_information()
+        assert indexes[f"{key}_hashed"]["key"] == [(key, "hashed")]
+        assert not any(i.get("unique") for i in indexes.values()), "a hash is no fence"
+        documents = [{"_id": f"{name} {i}", "actor": f"actor {i % 7}", "at": None} for i in range(70)]
+        await db[name].insert_many(documents)
+        behind = [cluster.client_of(server)[mongo_database][name] for server in ("west", "east")]
+        there = [set(await collection.distinct(key)) for collection in behind]
+        assert all(there), "spread"
+        assert not there[0] & there[1], "and each key on one server alone"
+    # A name is taken once in the whole cluster: it is the key.
+    with pytest.raises(DuplicateKeyError):
+        await db["logins"].insert_one({"_id": "logins 5", "player": "another"})
+    # Each server forgets for itself.
+    for server in ("west", "east"):
+        expiring = (await cluster.client_of(server)[mongo_database]["audit"].index_information())["at_ttl"]
+        assert (expiring["key"], expiring["expireAfterSeconds"]) == ([("at", 1)], 3 * 86_400)
+    # Only what belongs to a shard of the game has a place.
+    zoned = {name.rpartition(".")[2] for name, sharded in cluster.sharded.items() if sharded.zones}
+    assert zoned == {"journal", "checkpoints"}
 
 
 async def test_a_collection_sharded_by_another_key_is_left_alone(routed, mongo_database):

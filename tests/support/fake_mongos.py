@@ -383,7 +383,7 @@ def _order(point: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _hashed(value: Any) -> int:
-    return xxhash.xxh3_64_intdigest(repr(value))
+    return xxhash.xxh3_64_intdigest(repr(value).encode())
 
 
 def _matches(document: Document, wanted: Document) -> bool:
