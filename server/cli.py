@@ -373,7 +373,9 @@ cli.add_typer(mail, name="mail")
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="A server that runs, asked with travel.token. Else: what is kept.")
 ]
-NumbersArgument = Annotated[list[int], typer.Argument(min=1, help="The letters' numbers, as `mail list` tells them.")]
+NumbersArgument = Annotated[
+    list[int], typer.Argument(min=1, max=999_999_999, help="The letters' numbers, as `mail list` tells them.")
+]
 
 
 @mail.command("list")
