@@ -84,8 +84,6 @@ class Borders:
 
     def depart(self, world: World, sessions: Sessions, post: Post, tick: int, stay: Rows) -> Records:
         """Send off who is too far outside, but for `stay`: records of DEPARTED, by row. They end with this tick."""
-        if not self.open:
-            return _NOBODY
         rows = self._outside(world)
         if stay.size:
             # Whoever came in this tick was not seen here yet.

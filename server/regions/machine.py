@@ -18,7 +18,7 @@ from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.atlas import Atlas
 from server.regions.borders import Arrivals, Borders
-from server.regions.frame import ARRIVED, BOUND, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.frame import ARRIVED, BOUND, DEPARTED, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.letters import Letters
 from server.regions.sessions import Sessions
 from server.shard.errors import BatchError, CaptureRefused, MailError
@@ -291,14 +291,18 @@ class RegionMachine:
         self.sessions.applied(inputs.processed)
         self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
         refused += came.refused + self._removed()
-        self._send_after(followers, inputs.batches)
-        arrived = np.concatenate(came.arrived) if came.arrived else _NOBODY_CAME
-        departed = self.borders.depart(self.world, self.sessions, self.post, self._tick, stay=arrived["row"])
-        self._game_mail.send(tick.sent, self.world, self.borders, self.post)
-        self.borders.expire(self._tick)
-        if came.bound:
+        arrived, departed = _NOBODY_CAME, _NOBODY_WENT
+        if came.rows:
+            arrived = np.concatenate(came.arrived)
             bound = np.concatenate([np.array(came.bound, BOUND), bound])
-        return _Turn(tick, bound, refused, departed, arrived[self.world.archetype[arrived["row"]] != NO_ARCHETYPE])
+        if self.borders.open:
+            self._send_after(followers, inputs.batches)
+            departed = self.borders.depart(self.world, self.sessions, self.post, self._tick, stay=arrived["row"])
+            self.borders.expire(self._tick)
+            arrived = arrived[self.world.archetype[arrived["row"]] != NO_ARCHETYPE]
+        if tick.sent:
+            self._game_mail.send(tick.sent, self.world, self.borders, self.post)
+        return _Turn(tick, bound, refused, departed, arrived)
 
     def _letters(self, batches: Mapping[int, Records]) -> None:
         """What an operator wants done with dead letters."""
@@ -463,6 +467,7 @@ class RegionMachine:
 
 
 _NOBODY_CAME: Records = np.zeros(0, ARRIVED)
+_NOBODY_WENT: Records = np.zeros(0, DEPARTED)
 
 
 def _both(first: Records | None, second: Records | None) -> Any:  # Any: Records where either is

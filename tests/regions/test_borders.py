@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -11,11 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.shard.errors import CaptureRefused
+from server.shard.mail import FIRST_MAIL
 from tests.support.captures import damaged, frozen
 from tests.support.country import Country
-from tests.support.march import ATLAS, SHEEP, STONE, WALKER, Body, Going, Position, Purse, region
+from tests.support.march import ATLAS, SHEEP, STONE, WALKER, Body, Going, Position, Purse, pay, region
 
 WEST, EAST, SOUTH_WEST, SOUTH_EAST = 3, 4, 5, 6
+WORLD = RegionSpec(WEST, -64.0, -64.0, 128.0, 128.0, 64, 8.0)
 
 
 def join(session):
@@ -44,7 +47,7 @@ def test_who_goes_over_a_border_leaves_and_arrives_whole():
     country = Country()
     number = walker(country, WEST, -1.0, -30.0, vx=4.0, session=7)
     west, east = country.machines[WEST], country.machines[EAST]
-    country.tick(WEST, ("Pay", 7, 5, 0), ("Go", 7, 9, 4.0, 0.0), sync=False)
+    country.tick(WEST, pay(7, 5, 0, 0), ("Go", 7, 9, 4.0, 0.0), sync=False)
     _, row = country.find(number) or (None, None)
     assert row is None, "3 units past the border, and 2 are let pass"
     frame = country.frames[WEST][-1]
@@ -434,12 +437,16 @@ def test_a_region_without_a_session_for_whom_it_is_given_again_lets_the_second_g
 
 
 class Wanderers(RuleBasedStateMachine):
-    """Walkers and sheep about a corner of four regions, some regions full; letters are lost, repeated and late, and
-    regions die. Nobody is ever lost or doubled, nor what they have."""
+    """Walkers and sheep about a corner of four regions, some regions full; walkers pay each other, wherever they are.
+
+    Letters are lost, repeated and late, and regions die. Nobody is ever lost or doubled, nor what they have, nor a
+    coin.
+    """
 
     @initialize(seed=st.integers(0, 2**32), full=st.sets(st.sampled_from([WEST, EAST, SOUTH_WEST, SOUTH_EAST])))
     def make(self, seed, full):
-        self.country = Country(seed=seed)
+        atlas = Atlas.grid(WORLD, columns=2, rows=2, forward_ticks=10_000)
+        self.country = Country(atlas, lambda n: region(n, atlas=atlas), seed=seed)
         self.everyone, self.sessions = {}, {}
         self.full = full
         for number, machine in self.country.machines.items():
@@ -459,11 +466,15 @@ class Wanderers(RuleBasedStateMachine):
             self.sessions[number] = 1
             self.seqs = dict.fromkeys(self.country.machines, 0)
             self.country.checkpoint(number)
+        worlds = [m.world for m in self.country.machines.values()]
+        self.walkers = [n for w in worlds for n in w.id_of(w.rows_of(WALKER)).tolist()]
         self.coins = self._coins()
 
     def _coins(self):
         held = sum(int(m.world[Purse].coins[m.world.rows(Purse)].sum()) for m in self.country.machines.values())
-        return held + sum(int(t.arrays["Purse.coins"].sum()) for t in self.country.under_way())
+        held += sum(int(t.arrays["Purse.coins"].sum()) for t in self.country.under_way())
+        letters = self.country.mail(FIRST_MAIL)
+        return held + sum(int(np.frombuffer(msgpack.unpackb(x.payload)[-1][0], np.uint8).sum()) for x in letters)
 
     @rule(
         number=st.sampled_from([WEST, EAST, SOUTH_WEST, SOUTH_EAST]),
@@ -482,6 +493,16 @@ class Wanderers(RuleBasedStateMachine):
         self.country.tick(number, *orders, sync=sync)
         for _ in range(ticks - 1):
             self.country.tick(number, sync=sync)
+
+    @rule(session=st.sampled_from([WEST, EAST, SOUTH_WEST, SOUTH_EAST]), coins=st.integers(1, 9), pick=st.integers(0))
+    def pay(self, session, coins, pick):
+        """Whoever plays this session pays some walker, who may be anywhere."""
+        for number, machine in self.country.machines.items():
+            if machine.sessions.find(np.array([session], np.uint64))[0] >= 0:
+                self.seqs[session] += 1
+                payee = self.walkers[pick % len(self.walkers)]
+                self.country.tick(number, pay(session, self.seqs[session], coins, payee))
+                return
 
     @rule(lost=st.sampled_from([0.0, 0.5]), repeated=st.sampled_from([0.0, 0.5]), late=st.sampled_from([0.0, 0.5]))
     def carry(self, lost, repeated, late):

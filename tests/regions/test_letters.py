@@ -8,7 +8,7 @@ import pytest
 from server.shard.mail import FIRST_MAIL, Lane
 from server.sim import DeclarationError, Mail, arg
 from tests.support.country import Country
-from tests.support.march import COINS, GAME, SHEEP, WALKER, Bell, Body, Coins, Going, Hit, Position, Purse, region
+from tests.support.march import COINS, GAME, SHEEP, WALKER, Bell, Body, Coins, Going, Hit, Position, Purse, pay, region
 
 WEST, EAST, SOUTH_WEST, SOUTH_EAST = 3, 4, 5, 6
 
@@ -119,8 +119,7 @@ def test_mail_follows_an_entity_over_border_after_border():
             visited.add(found[0])
             world = country.machines[found[0]].world
             world[Going].vx[found[1]], world[Going].vy[found[1]] = vx, vy
-        west[Purse].beside[payer] = number
-        country.round(r3=[("Pay", 7, n + 1, 1)])
+        country.round(r3=[pay(7, n + 1, 1, number)])
     country.settle()
     assert len(visited) == 4
     where, row = country.find(number)

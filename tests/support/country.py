@@ -153,15 +153,21 @@ class Country:
 
     # -- who is where --------------------------------------------------------------
 
-    def under_way(self):
-        """Travellers in letters that their destination has not taken, and those who wait for room."""
+    def mail(self, kind):
+        """Letters of this kind, refused ones too, that their destination has not taken."""
         for number, machine in self.machines.items():
             for letter in machine.post.unacked():
                 taken = self.machines[letter.destination].post.received().get((number, letter.lane), 0)
                 if letter.seq > taken:
                     ours = unwrap_refusal(letter)[0] if letter.kind == REFUSAL else letter
-                    if ours.kind == HANDOFF:
-                        yield Travellers.decode(ours.payload, machine.game)
+                    if ours.kind == kind:
+                        yield ours
+
+    def under_way(self):
+        """Travellers in letters that their destination has not taken, and those who wait for room."""
+        for letter in self.mail(HANDOFF):
+            yield Travellers.decode(letter.payload, self.machines[letter.source].game)
+        for machine in self.machines.values():
             for _, payload in machine.borders._waiting:
                 yield Travellers.decode(payload, machine.game)
 

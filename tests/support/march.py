@@ -15,6 +15,7 @@ from server.sim import (
     I64,
     U8,
     U16,
+    U32,
     U64,
     Archetype,
     Command,
@@ -67,10 +68,12 @@ class Go(Command):
 
 
 class Pay(Command):
-    """So many coins to the entity that `LEDGER` says."""
+    """So many coins to the entity of this number, given as two halves."""
 
     reliable = True
     coins: U8 = arg("u8")
+    low: U32 = arg("u32")
+    high: U32 = arg("u32")
 
 
 class Burst(Command):
@@ -150,11 +153,11 @@ def hear(world: World, tick: Tick) -> None:
 
 
 def give(world: World, tick: Tick) -> None:
-    """Everyone who pays pays the payee that its scars name: a test puts it there."""
+    """Coins leave a purse here, and come into another wherever that is; and bursts."""
     pays = tick.commands(Pay)
-    coins = np.minimum(pays.coins, world[Purse].coins[pays.row]).astype(np.uint8)
-    world[Purse].coins[pays.row] -= coins
-    tick.send(Coins, to=world[Purse].beside[pays.row], coins=coins, payer=world.id_of(pays.row))
+    np.subtract.at(world[Purse].coins, pays.row, pays.coins.astype(np.int64))
+    payees = pays.low.astype(np.uint64) | pays.high.astype(np.uint64) << np.uint64(32)
+    tick.send(Coins, to=payees, coins=pays.coins, payer=world.id_of(pays.row))
     bursts = tick.commands(Burst)
     position = world[Position]
     tick.send(Hit, at=(position.x[bursts.row], position.y[bursts.row], bursts.radius), damage=7)
@@ -169,6 +172,11 @@ def go(world: World, tick: Tick) -> None:
     position, going = world[Position], world[Going]
     position.x[rows] = np.clip(position.x[rows] + going.vx[rows], x0, x1)
     position.y[rows] = np.clip(position.y[rows] + going.vy[rows], y0, y1)
+
+
+def pay(session: int, seq: int, coins: int, payee: int) -> tuple[object, ...]:
+    """An order to pay an entity, by its number."""
+    return ("Pay", session, seq, coins, payee & 0xFFFFFFFF, payee >> 32)
 
 
 GAME = Game(
