@@ -15,8 +15,9 @@ old writer's next tick is not the seal's. docs/decisions/0014-journal-slots.md)
 
 *Unknown outcomes.* One ordered insert per shard is under way at a time; what is appended meanwhile makes the next. When
 it times out, collides, or its answer is lost, nothing is acknowledged, and each of its slots is read back by key,
-linearizably: ours there (epoch, nonce, hash) is durable; another's is the fence; from the first that
-is absent on, the same documents are sent again. A copy that arrives late finds its slots taken.
+linearizably: ours there (epoch, nonce, hash) is durable once a write that changes nothing has got the same concern;
+another's is the fence; from the first that is absent on, the same documents are sent again. A copy that arrives late
+finds its slots taken.
 
 *Trimming* deletes records, never a seal and never the last slot: the slot that a stale writer would take next always
 is a seal's, so it stays taken for ever.
@@ -195,16 +196,31 @@ class MongoJournal:
 
     async def _absent(self, documents: list[Document]) -> list[Document]:
         """Of documents whose fate is unknown, those from the first on that is not in its slot. Raises Fenced."""
+        present = len(documents)
         for i, document in enumerate(documents):
             there = await insist(partial(self._at, document), self._check_failure)
             if there is None:
-                return documents[i:]
+                present = i
+                break
             if any(there[name] != document[name] for name in _WHOSE):
                 raise Fenced(
                     f"shard {document['shard']}: slot {document['slot']} is epoch {there['epoch']}'s; "
                     f"epoch {document['epoch']} has ended"
                 )
-        return []
+        return documents[present:] if await self._confirmed(documents[:present]) else documents
+
+    async def _confirmed(self, documents: list[Document]) -> bool:
+        """Whether documents that were read back are on the disks of most; False: they are gone again.
+
+        To be seen is not to be on a disk: a server alone, and a set whose majorities do not wait for journals, show
+        what a power cut takes. A write waits for all before it on its server, and a batch lies on two at the most.
+        """
+        for document in (*documents[:1], *documents[1:][-1:]):
+            whose = {name: document[name] for name in ("shard", "slot", *_WHOSE)}
+            same = partial(self._slots.update_one, whose, {"$set": {"nonce": document["nonce"]}})
+            if not (await insist(same, self._check_failure)).matched_count:
+                return False
+        return True
 
     async def _at(self, document: Document) -> Document | None:
         """Whose the document in a slot is, as most of the replica set has it."""

@@ -43,6 +43,7 @@ _PASSING: Final = frozenset(
         6,  # HostUnreachable
         7,  # HostNotFound
         24,  # LockTimeout
+        43,  # CursorNotFound: its server has stepped down, or is another now; reading goes on with a new one
         46,  # LockBusy
         50,  # MaxTimeMSExpired
         64,  # WriteConcernTimeout
@@ -52,11 +53,16 @@ _PASSING: Final = frozenset(
         133,  # FailedToSatisfyReadPreference: a shard has no primary just now
         134,  # ReadConcernMajorityNotAvailableYet
         150,  # StaleEpoch: a range has moved, and the router is learning it
+        175,  # QueryPlanKilled: the same, under a cursor
         189,  # PrimarySteppedDown
+        237,  # CursorKilled
+        249,  # StaleDbVersion
+        250,  # StaleChunkHistory
         262,  # ExceededTimeLimit
         9001,  # SocketException
         10107,  # NotWritablePrimary
         11600,  # InterruptedAtShutdown
+        11601,  # Interrupted: an operator ended the operation, not the world
         11602,  # InterruptedDueToReplStateChange
         13388,  # StaleConfig
         13435,  # NotPrimaryNoSecondaryOk

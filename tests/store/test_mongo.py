@@ -204,6 +204,34 @@ async def test_reading_goes_on_where_it_was_cut(medium, proxy):
     await journal.close()
 
 
+@pytest.mark.parametrize("code", [43, 175, 237, 11601])
+async def test_reading_goes_on_with_a_new_cursor_where_its_own_has_ended(medium, code):
+    journal = await medium.open()
+    await journal.claim(1)
+    await durable(journal, chain(range(1, 400)))
+    await medium.fail_point("getMore", {"errorCode": code})
+    assert [r.tick for r in await read(journal)] == list(range(1, 400))
+    await journal.close()
+
+
+async def test_what_is_read_back_is_confirmed_by_a_write_before_anybody_is_told(medium, proxy):
+    """It was seen; whether it is on a disk only a write's concern says."""
+    journal = medium.through(proxy.uri)
+    await journal.claim(1)
+    proxy.fail("insert", Fault.REPLY_LOST)
+    proxy.fail("update", Fault.REQUEST_LOST)
+    told = []
+    for r in chain([1, 2, 3]):
+        journal.append(r, lambda tick=r.tick: told.append((tick, proxy.seen.count("update"))))
+    await journal.close()
+    assert journal.failure is None
+    assert proxy.met == [Fault.REPLY_LOST, Fault.REQUEST_LOST]
+    # The first and the last of them; the first had to be asked again.
+    assert told[0] == (1, 3)
+    assert [tick for tick, _ in told] == [1, 2, 3]
+    assert await medium.slots() == [(1, 0, 1), (2, 1, 1), (3, 2, 1), (4, 3, 1)]
+
+
 async def test_closing_does_not_wait_for_ever(medium, proxy):
     journal = medium.through(proxy.uri, close_timeout_s=0.1)
     await journal.claim(1)

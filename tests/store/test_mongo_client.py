@@ -33,6 +33,8 @@ def bulk(*codes):
         (DuplicateKeyError("the slot is taken", 11000), True),
         (OperationFailure("took too long", 50), True),
         (OperationFailure("a range has moved", 13388), True),
+        (OperationFailure("the cursor is gone", 43), True),
+        (OperationFailure("the operation was killed", 11601), True),
         (OperationFailure("not authorised", 13), False),
         (OperationFailure("authentication failed", 18), False),
         (OperationFailure("no such command", 59), False),
