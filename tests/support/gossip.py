@@ -48,7 +48,7 @@ class Gossip:
     def attending(self) -> tuple[int, ...]:
         return ()
 
-    def find(self, session: int, player: bytes) -> bytes | None:
+    def find(self, _session: int, _player: bytes) -> bytes | None:
         return None
 
     def step(self, inputs: TickInput) -> Effects:
