@@ -107,6 +107,14 @@ async def test_a_file_cut_short_is_refused_by_name(written, data):
     assert FILE_NAME in outcome.words
 
 
+async def test_a_file_that_lost_the_end_of_its_last_page_is_whole_or_refused(written, data):
+    """SQLite reads what is missing as zeros: a row of nothing, in the middle of the others."""
+    size = len(written.left["stopped"][FILE_NAME])
+    for at in range(size - 700, size, 9):
+        outcome = await attempt(data, written, Damage("cut", "stopped", FILE_NAME, at))
+        assert outcome.kind in ("whole", "refused"), f"cut at {at}: {outcome}"
+
+
 @pytest.mark.parametrize("name", [FILE_NAME, LOG_NAME])
 async def test_something_else_under_the_name_is_no_journal(written, data, name):
     files = {**written.left["killed"], name: b"Dear diary, " * 1000}
