@@ -425,7 +425,9 @@ class RegionStream:
         parts: list[bytes] = []
         if home:
             parts, session.outbox = session.outbox, []
-        parts += seat.before
+        if seat.before:
+            parts += seat.before
+            seat.before = []
         you = home and self._bordered and (seat.you or not seat.fresh)
         if seat.leaving:
             parts.append(self.fanout.farewell())
@@ -440,8 +442,9 @@ class RegionStream:
             # Once it is in view; before what it was goes out of view.
             seat.you = False
             parts.append(websocket_frame(encode_you(self.region.id, seat.handle)))
-        parts += seat.after
-        seat.before, seat.after = [], []
+        if seat.after:
+            parts += seat.after
+            seat.after = []
         if seat.check and not seat.leaving:
             if whole:
                 seat.check = False
