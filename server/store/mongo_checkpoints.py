@@ -11,21 +11,24 @@ its own, not over those of the next. The manifest's key has none: one of a newer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
+from pymongo import ReplaceOne
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from server.shard.checkpoint import Chunk, Manifest
 from server.shard.errors import CheckpointDamaged
 from server.store.errors import Fenced, StoreClosed
-from server.store.mongo_client import ANSWER_TIMEOUT_S, Client, Document, durable, insist
+from server.store.mongo_client import ANSWER_TIMEOUT_S, Client, Document, durable, failed, insist, passes
 from server.store.mongo_layout import CHECKPOINTS, shard_key, shard_of
 
 _MANIFEST: Final = ""
+# A question has 48 MB; a store that answers it holds up the journal's for as long.
+_BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class MongoCheckpoints:
@@ -44,8 +47,8 @@ class MongoCheckpoints:
     async def write(self, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
         """See CheckpointStore. Raises Fenced where a newer epoch has written one of this tick."""
         at, epoch = _at(manifest.shard, manifest.tick), manifest.epoch
-        for chunk in chunks:
-            await self._put({**at, "chunk": _key(epoch, chunk.name)}, epoch, chunk.data)
+        for batch in _batches(chunks):
+            await self._put_all({_key(epoch, chunk.name): chunk.data for chunk in batch}, at, epoch)
         await self._put({**at, "chunk": _MANIFEST}, epoch, manifest.encode())
 
     async def shards(self) -> list[int]:
@@ -98,6 +101,25 @@ class MongoCheckpoints:
         """Take no more."""
         self._closed = True
 
+    async def _put_all(self, data: dict[str, bytes], at: Document, epoch: int) -> None:
+        """Chunks, by key, in one question: one after the other each would wait for a sync of its own.
+
+        A world that is killed every few seconds would then never have a whole checkpoint, and replay ever more.
+        """
+        self._check()
+        writes = [
+            ReplaceOne({**at, "chunk": key}, {**at, "chunk": key, "epoch": epoch, "data": chunk}, upsert=True)
+            for key, chunk in data.items()
+        ]
+        try:
+            await self._documents.bulk_write(writes, ordered=False)
+        except PyMongoError as error:
+            if not passes(error):
+                raise failed(error) from error
+            # What of it was done is not known: each is asked for again.
+            for key, chunk in data.items():
+                await self._put({**at, "chunk": key}, epoch, chunk)
+
     async def _put(self, key: Document, epoch: int, data: bytes) -> None:
         """Have this under the key, unless a newer epoch's is there."""
         # Of a newer one the filter finds nothing, so the upsert inserts, and collides.
@@ -129,6 +151,20 @@ class MongoCheckpoints:
     def _check(self) -> None:
         if self._closed:
             raise StoreClosed("the checkpoint store is closed")
+
+
+def _batches(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """The chunks in order, so many at a time as one question may hold; at least one."""
+    batch: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        if batch and size + len(chunk.data) > _BATCH_BYTES_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(chunk)
+        size += len(chunk.data)
+    if batch:
+        yield batch
 
 
 def _at(shard: int, tick: int) -> Document:

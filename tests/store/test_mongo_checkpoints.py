@@ -8,7 +8,10 @@ import pytest
 from bench.mongo_proxy import Fault
 from server.shard.checkpoint import CHUNK_BYTES_MAX, Chunk
 from server.store.errors import Fenced, StoreClosed, StoreFailed
+from server.store.mongo_checkpoints import _batches
 from tests.store.checkpoint_contract import CheckpointContract, capture_of, checkpoint, ticks
+
+MIB = 1024 * 1024
 
 
 class TestMongoCheckpoints(CheckpointContract):
@@ -66,6 +69,28 @@ async def test_a_fault_under_a_write_is_got_over(mongo, proxy, fault):
     assert await store.manifests(1) == [manifest]
     assert (await capture_of(store, manifest)).tick == 7
     assert await mongo.checkpoints.count_documents({}) == len(chunks) + 1
+
+
+async def test_chunks_go_together_so_that_a_world_that_lives_for_seconds_has_a_checkpoint(mongo, proxy):
+    # A question that is asked again is no answer to how many there are.
+    mongo.answer_timeout_s = 60.0
+    store = mongo.checkpoints_through(proxy.uri)
+    manifest, _ = checkpoint(1)
+    await store.write(manifest, [Chunk(f"column {i}#0", bytes(1000)) for i in range(50)])
+    # Each waits for a sync: one for the chunks, one for the manifest.
+    assert proxy.seen.count("update") == 2
+    assert await mongo.checkpoints.count_documents({}) == 51
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [([], []), ([1, 1, 1], [[1, 1, 1]]), ([3 * MIB, 2 * MIB, 2 * MIB, 1], [[3 * MIB], [2 * MIB, 2 * MIB], [1]])],
+)
+def test_no_question_holds_more_than_four_mebibytes(sizes, batches):
+    chunks = [Chunk(str(i), bytes(size)) for i, size in enumerate(sizes)]
+    found = list(_batches(chunks))
+    assert [chunk for batch in found for chunk in batch] == chunks
+    assert [[len(chunk.data) for chunk in batch] for batch in found] == batches
 
 
 async def test_a_server_that_says_no_is_a_failure_and_one_that_is_away_is_waited_for_until_closed(mongo, proxy):
