@@ -17,6 +17,7 @@ import structlog
 
 from server.host.pacer import Pacer, TickTime
 from server.host.postman import MailOptions, Postman
+from server.host.reception import Reception, ReceptionOptions
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.shard.errors import BatchError
@@ -72,6 +73,8 @@ class HostOptions:
     # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
     mail: MailOptions = field(default_factory=MailOptions)
+    # None: the one gateway is in this process, hands its batches over by itself and keeps the grace time.
+    reception: ReceptionOptions | None = None
 
 
 class ShardHost:
@@ -93,6 +96,9 @@ class ShardHost:
         self.machine = machine
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
+        self.reception = (
+            Reception(machine, self.inbox, bus, clock, options.reception) if options.reception is not None else None
+        )
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
         self._journal = journal
         self._bus = bus
@@ -158,6 +164,8 @@ class ShardHost:
         times = self.pacer.begin(self._clock.now_s())
         for gather in self.before_tick:
             gather()
+        if self.reception is not None:
+            self.reception.sweep()
         inputs = self._take()
         tick = self.machine.tick + 1
         digest = self._digest(quiet=inputs.empty)
@@ -211,6 +219,8 @@ class ShardHost:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self.postman.close()
+        if self.reception is not None:
+            self.reception.close()
         self._health.forget(self.machine.shard)
 
     # -- the journal -----------------------------------------------------------

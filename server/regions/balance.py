@@ -6,6 +6,7 @@ themselves, the lease decides between them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def claims(me: str, shards: Collection[int], holders: Mapping[int, str], nodes: 
     able = sorted(node.name for node in nodes if not node.draining)
     if me not in able:
         return []
-    count = {name: sum(holder == name for holder in holders.values()) for name in able}
+    held = Counter(holders.values())
+    count = {name: held[name] for name in able}
     share = fair_share(len(shards), len(able))
     mine = []
     for shard in sorted(shards):

@@ -3,6 +3,10 @@
 Order of arrival is an accident of networks, so it counts for nothing: commands are
 ordered by (session, sequence number). What a session already had applied, or sends
 twice, is dropped; what exceeds a session's share of a tick waits for the next one.
+
+A command is applied only after all that its session sent before it: a number stands for all below it. Where one is
+missing (its batch was lost, or came while the session's entity was elsewhere) what follows is dropped as well, until
+its gateway has sent it all again. Batches tell by CHAIN what came before them.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.schema import CommandSchema
-from server.shard.machine import NOTHING, PROCESSED, SYSTEM_COMMANDS, Records, TickInput, decode_batches
+from server.shard.machine import CHAIN, NOTHING, PROCESSED, SYSTEM_COMMANDS, Records, TickInput, decode_batches
 
 _SYSTEM = frozenset(c.id for c in SYSTEM_COMMANDS)
 
@@ -71,16 +75,18 @@ class Inbox:
         arrived = {kind: _join(parts) for kind, parts in sorted(self._waiting.items())}
         self._waiting.clear()
         self.depth = 0
+        chains = arrived.pop(CHAIN, None)
         batches: dict[int, Records] = {}
         for kind in [k for k in arrived if k in _SYSTEM]:
             records = _ordered(arrived.pop(kind))
             batches[kind] = _newest(records) if self._shapes[kind].latest_wins else records
-        processed = self._share_out(arrived, batches, high_water) if arrived else NOTHING.processed
+        processed = self._share_out(arrived, chains, batches, high_water) if arrived else NOTHING.processed
         return TickInput(batches, processed)
 
     def _share_out(
         self,
         arrived: dict[int, Records],
+        chains: Records | None,
         batches: dict[int, Records],
         high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]],
     ) -> Records:
@@ -104,6 +110,9 @@ class Inbox:
             self.repeated = np.zeros(len(again), PROCESSED)
             self.repeated["session"], self.repeated["seq"] = session[again], seq[again]
         fresh = ~(stranger | old | repeated)
+        if chains is not None:
+            fresh[fresh] = whole = _unbroken(session[fresh], seq[fresh], chains, high_water(chains["session"]))
+            self.dropped["out_of_order"] += int(np.count_nonzero(~whole))
         session, seq, kinds, places = session[fresh], seq[fresh], kinds[fresh], places[fresh]
         if not session.size:
             return NOTHING.processed
@@ -129,6 +138,25 @@ class Inbox:
         processed["session"] = session[last]
         processed["seq"] = seq[last]
         return processed
+
+
+def _unbroken(
+    session: NDArray[np.uint64], seq: NDArray[np.uint32], chains: Records, applied: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(n,) bool: of commands sorted by (session, seq), none twice and none applied, those with nothing missing before.
+
+    `chains`: records of CHAIN; `applied`: (m,) how far each one's session is applied.
+    """
+    whole = np.ones(session.size, np.bool_)
+    # What was applied is there: most batches follow the tick before.
+    doubtful = np.flatnonzero((applied >= 0) & (chains["before"].astype(np.int64) > applied))
+    for i in doubtful.tolist():
+        one, first, before = chains[i].tolist()
+        begin, end = np.searchsorted(session, np.uint64(one), "left"), np.searchsorted(session, np.uint64(one), "right")
+        at = begin + np.searchsorted(seq[begin:end], np.uint32(first))
+        if at == begin or seq[at - 1] < before:
+            whole[at:end] = False
+    return whole
 
 
 def _join(parts: list[Records]) -> Records:

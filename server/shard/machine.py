@@ -27,6 +27,7 @@ LEAVE: Final = 2
 PRESENCE: Final = 3
 REPLAY_LETTER: Final = 4
 DROP_LETTER: Final = 5
+CHAIN: Final = 6
 
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
@@ -47,6 +48,9 @@ SYSTEM_COMMANDS: Final = (
     # An operator has a dead letter sent again, or forgotten; see Post.replay and Post.drop.
     CommandSchema(REPLAY_LETTER, "replay_letter", (Argument("number", "u32"),), latest_wins=False, reliable=False),
     CommandSchema(DROP_LETTER, "drop_letter", (Argument("number", "u32"),), latest_wins=False, reliable=False),
+    # Of a session's first command in a batch: the number of the one before it, 0 where nothing before it is missing.
+    # For the inbox, which takes no command whose predecessor it did not have; no tick is given any.
+    CommandSchema(CHAIN, "chain", (Argument("before", "u32"),), latest_wins=False, reliable=False),
 )
 
 # Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from protocol.schema import Argument, CommandSchema
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
-from server.shard.machine import JOIN, LEAVE, NOTHING, PRESENCE, SYSTEM_COMMANDS
+from server.shard.machine import CHAIN, JOIN, LEAVE, NOTHING, PRESENCE, SYSTEM_COMMANDS
 from tests.support.orders import batch
 
 MOVE = CommandSchema(16, "move", (Argument("x", "f32"),), latest_wins=True, reliable=False)
@@ -299,3 +299,74 @@ def test_a_reliable_command_that_was_applied_and_comes_again_is_told_of_and_no_o
     assert inbox.repeated.tolist() == bought
     books.take(inbox)
     assert not inbox.repeated.size
+
+
+def chained(before, *orders):
+    """A batch of one session, as a gateway sends it: with the number of what it sent before."""
+    return batch(SHAPES, [("chain", orders[0][1], orders[0][2], before), *orders])
+
+
+def test_a_command_whose_predecessor_is_missing_waits_to_be_sent_again_with_it():
+    inbox, books = inbox_of(), Books(1)
+    inbox.offer(chained(0, order(1, 1), order(1, 2)))
+    books.take(inbox)
+    # 3 and 4 are lost on their way.
+    inbox.offer(chained(4, order(1, 5), order(1, 6)))
+    taken = books.take(inbox)
+    assert (taken.empty, inbox.dropped["out_of_order"], books.applied) == (True, 2, {1: 2})
+    # Another batch that follows the one which was dropped is no better.
+    inbox.offer(chained(6, order(1, 7)))
+    assert books.take(inbox).empty
+    # All of it again, from what is not acknowledged.
+    inbox.offer(chained(0, *(order(1, q) for q in range(3, 8))))
+    books.take(inbox)
+    assert books.applied == {1: 7}
+
+
+def test_batches_of_one_tick_follow_each_other_and_may_come_in_any_order():
+    for seed in range(50):
+        inbox, books, draw = inbox_of(share=5), Books(1, 2), random.Random(seed)
+        batches = [chained(max(0, q - 1), order(s, q), order(s, q + 1)) for s in (1, 2) for q in (1, 3, 5, 7)]
+        draw.shuffle(batches)
+        for data in batches:
+            inbox.offer(data)
+        first, second = books.take(inbox), books.take(inbox)
+        assert books.applied == {1: 8, 2: 8}, seed
+        assert not inbox.dropped["out_of_order"]
+        assert CHAIN not in {*first.batches, *second.batches}
+
+
+@given(st.lists(st.sets(st.integers(0, 5)), max_size=40), st.integers(0, 2**32))
+def test_whatever_batches_are_lost_all_below_the_last_number_applied_was_applied(lost, seed):
+    """Six players whose entities are here or elsewhere; a gateway that sends again what it has no answer to."""
+    draw, inbox, books = random.Random(seed), inbox_of(share=3), Books(*range(6))
+    done = {s: [] for s in range(6)}
+    sent = {s: [] for s in range(6)}
+    unacked = {s: [] for s in range(6)}
+    before = dict.fromkeys(range(6), 0)
+    for without in [*lost, *[set()] * 30]:
+        for s in range(6):
+            new = []
+            if draw.random() < 0.7:
+                new = [max(sent[s], default=0) + draw.randint(1, 3)]
+                sent[s] += new
+                unacked[s] += new
+            if unacked[s] and (draw.random() < 0.3 or not without):
+                new, before[s] = list(unacked[s]), 0
+            if new:
+                if s not in without:
+                    inbox.offer(chained(before[s], *(("buy", s, q, q % 250) for q in new)))
+                before[s] = new[-1]
+        # Elsewhere for this tick: what comes for it meanwhile is nobody's.
+        away = {s for s in range(6) if draw.random() < 0.2 and without}
+        books_here = Books(*(s for s in range(6) if s not in away))
+        books_here.applied = {s: q for s, q in books.applied.items() if s not in away}
+        taken = inbox.take(books_here.high_water)
+        books.applied.update(taken.processed.tolist())
+        for s, q, _ in taken.batches.get(BUY.id, np.zeros(0, BUY.dtype)).tolist():
+            done[s].append(q)
+        for s in range(6):
+            unacked[s] = [q for q in unacked[s] if q > books.applied[s]]
+    for s in range(6):
+        assert done[s] == [q for q in sent[s] if q <= books.applied[s]]
+        assert books.applied[s] > 0 or not sent[s]
