@@ -22,6 +22,8 @@ from server.sim.errors import DeclarationError
 # (x0, y0, x1, y1), world units.
 Rectangle = tuple[float, float, float, float]
 
+# Edges that differ by less are the same.
+_EDGE_STEP_UNITS: Final = 1 / 1024
 # An entity's number names the region of its birth in 16 bits; see World.id_of.
 REGION_MAX: Final = 65_535
 
@@ -60,7 +62,9 @@ class Atlas:
                     )
         # (r,) each: numbers and edges, in order of the numbers.
         self._ids: NDArray[np.uint32] = np.array([r.id for r in self.regions], np.uint32)
-        self._x0, self._y0, self._x1, self._y1 = np.array([r.bounds for r in self.regions], np.float64).T
+        edges = np.array([r.bounds for r in self.regions], np.float64)
+        # A third of a world, three times, is not the world to the last bit.
+        self._x0, self._y0, self._x1, self._y1 = (np.rint(edges / _EDGE_STEP_UNITS) * _EDGE_STEP_UNITS).T
         # (i + 1,), (j + 1,) world units: every edge there is, ascending; and (j, i) the region of each field between.
         self._xs: F64 = np.unique(np.concatenate([self._x0, self._x1]))
         self._ys: F64 = np.unique(np.concatenate([self._y0, self._y1]))

@@ -147,8 +147,9 @@ class Tick:
         is asked. Or to every region that the circles `at`, (x, y, radius) (n,) each in world units, touch; without
         this one where `here` is False. Or to regions by number.
 
-        Every argument is an (n,) array or a scalar for all n. Raises DeclarationError for a missing or unknown
-        argument, and for mail that is for nobody.
+        Every argument is an (n,) array or a scalar for all n. What is for a region that has been out of reach for so
+        long that no more is kept for it is dropped, and counted. Raises DeclarationError for a missing or unknown
+        argument, and for mail that does not say whom it is for.
         """
         _check_values(kind, values)
         # Copies, as in `emit`.

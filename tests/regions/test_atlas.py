@@ -89,6 +89,19 @@ def test_a_grid_is_numbered_row_after_row_and_keeps_the_whole():
         GRID[11]
 
 
+@given(
+    edge=st.floats(-1e6, 1e6),
+    size=st.floats(20, 65_536),
+    columns=st.integers(1, 20),
+    rows=st.integers(1, 20),
+)
+def test_any_world_divides_into_equal_parts_that_tile_it(edge, size, columns, rows):
+    atlas = Atlas.grid(RegionSpec(1, edge, -edge, size, size, 64, 4.0), columns=columns, rows=rows)
+    assert len(atlas) == columns * rows
+    middles = np.array([(r.x + r.width / 2, r.y + r.height / 2) for r in atlas.regions])
+    assert atlas.region_at(*middles.T).tolist() == [r.id for r in atlas.regions]
+
+
 def test_an_undivided_world_has_no_margin():
     whole = RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 4.0)
     assert Atlas.grid(whole, columns=1, rows=1).regions == (RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 0.0),)

@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.shard.errors import CaptureRefused
-from server.shard.mail import FIRST_MAIL
+from server.shard.mail import FIRST_MAIL, HANDOFF, Lane
+from server.sim import Migration
 from tests.support.captures import damaged, frozen
 from tests.support.country import Country
-from tests.support.march import ATLAS, SHEEP, STONE, WALKER, Body, Going, Position, Purse, pay, region
+from tests.support.march import ATLAS, GAME, SHEEP, STONE, WALKER, Body, Going, Position, Purse, pay, region
 
 WEST, EAST, SOUTH_WEST, SOUTH_EAST = 3, 4, 5, 6
 WORLD = RegionSpec(WEST, -64.0, -64.0, 128.0, 128.0, 64, 8.0)
@@ -289,6 +290,48 @@ def test_a_way_that_is_blocked_keeps_them_where_they_are(monkeypatch):
     country.settle()
     assert country.find(second)[0] == EAST
     assert country.census()[first] == country.census()[second] == 1
+
+
+# -- while a game is upgraded ----------------------------------------------------------------
+
+
+def upgraded(saved):
+    saved.column("Body", "health")[saved.rows("walker")] = 99
+
+
+def test_who_comes_from_an_older_version_is_migrated():
+    new = replace(GAME, version=2, migrations=(Migration(1, 2, upgraded),))
+    country = Country(make=lambda n: region(n, game=new if n == EAST else GAME))
+    number = walker(country, WEST, 5.0, -30.0, session=7)
+    country.tick(WEST)
+    country.settle()
+    there, row = country.find(number)
+    assert there == EAST
+    assert country.machines[EAST].world[Body].health[row] == 99
+    assert country.players() == {7: 1}
+
+
+def test_who_comes_from_a_version_that_nothing_leads_from_goes_back():
+    new = replace(GAME, version=2, migrations=(Migration(1, 2, upgraded),))
+    country = Country(make=lambda n: region(n, game=new if n == WEST else GAME))
+    number = walker(country, WEST, 5.0, -30.0, session=7)
+    country.tick(WEST)
+    country.settle()
+    there, row = country.find(number)
+    assert there == WEST
+    assert country.machines[WEST].world[Position].x[row] == np.float32(-2.0)
+    assert country.players() == {7: 1}
+
+
+def test_travellers_that_nobody_can_read_are_kept_for_an_operator():
+    country = Country()
+    country.tick(WEST)
+    west = country.machines[WEST]
+    west.post.send(EAST, Lane.URGENT, HANDOFF, b"nobody")
+    country.settle()
+    (dead,) = west.post.dead
+    assert dead.letter.payload == b"nobody"
+    assert "not travellers" in dead.reason
 
 
 # -- after those who left ------------------------------------------------------------------
