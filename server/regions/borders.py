@@ -82,12 +82,12 @@ class Borders:
 
     # -- going -----------------------------------------------------------------
 
-    def depart(self, world: World, sessions: Sessions, post: Post, tick: int, stay: Rows) -> Records:
-        """Send off who is too far outside, but for `stay`: records of DEPARTED, by row. They end with this tick."""
+    def depart(self, world: World, sessions: Sessions, post: Post, tick: int) -> Records:
+        """Send off who is too far outside: records of DEPARTED, by row. They end with this tick."""
         rows = self._outside(world)
-        if stay.size:
-            # Whoever came in this tick was not seen here yet.
-            rows = rows[~np.isin(rows, stay)]
+        if rows.size:
+            # Whoever came or was born this tick was not seen here yet.
+            rows = rows[~np.isin(rows, world.new)]
         if not rows.size:
             return _NOBODY
         position: Any = world[self._game.position]  # Any: its x and y are the game's declaration

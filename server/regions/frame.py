@@ -30,8 +30,8 @@ KNOWN: Final = np.dtype(
     [("session", "<u8"), ("row", "<u4"), ("seq", "<u4"), ("player", f"S{PLAYER_BYTES}"), ("name", f"S{NAME_BYTES}")]
 )
 
-# Who went over a border this tick, and to which region. Its row is in `left` too. `session`: who plays it, 0 for
-# nobody. `id`: the entity's number, which it keeps; see World.id_of.
+# Who went over a border this tick, and to which region. Its row was in an earlier frame, and is in `left` too.
+# `session`: who plays it, 0 for nobody. `id`: the entity's number, which it keeps; see World.id_of.
 DEPARTED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("session", "<u8"), ("destination", "<u4")])
 
 # Who came in from another region this tick. Its row is in `entered` too, and its session in `bound`. A region that was

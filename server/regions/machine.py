@@ -278,6 +278,7 @@ class RegionMachine:
     def _advance(self, inputs: TickInput) -> _Turn:
         """A tick up to its end."""
         self._tick += 1
+        self.world.begin_tick()
         tick = self._tick_context({})
         self.post.take(self._tick, inputs.mail, inputs.acks)
         self._letters(inputs.batches)
@@ -297,7 +298,7 @@ class RegionMachine:
             bound = np.concatenate([np.array(came.bound, BOUND), bound])
         if self.borders.open:
             self._send_after(followers, inputs.batches)
-            departed = self.borders.depart(self.world, self.sessions, self.post, self._tick, stay=arrived["row"])
+            departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
             self.borders.expire(self._tick)
             arrived = arrived[self.world.archetype[arrived["row"]] != NO_ARCHETYPE]
         if tick.sent:

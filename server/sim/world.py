@@ -99,6 +99,8 @@ class World:
         self._foreign_ids: U64 = np.zeros(0, np.uint64)
         self._foreign_by_id: Rows = np.zeros(0, np.int64)
         self._dying: list[Rows] = []
+        # Rows that began since the tick did.
+        self._new: list[Rows] = []
         # Changes with every spawn and despawn.
         self.structure = 0
         # Queries answered since anything they ask for spawned or despawned, each with the archetypes asked for,
@@ -140,6 +142,11 @@ class World:
         """Entities that can still be made."""
         return self._free.size + self.capacity - self.high_water
 
+    @property
+    def new(self) -> Rows:
+        """Rows that began this tick, by `spawn` or `insert`, (n,) int64; they may have ended since."""
+        return np.concatenate(self._new) if self._new else np.zeros(0, np.int64)
+
     def _allot(self, n: int) -> Rows:
         """(n,) rows that begin another life. Raises CapacityError."""
         free = self._free.size
@@ -153,6 +160,7 @@ class World:
         self._free = self._free[reused:]
         self.high_water += fresh
         self.generation[rows] += np.uint32(1)
+        self._new.append(rows)
         return rows
 
     def despawn(self, rows: Rows) -> None:
@@ -164,6 +172,10 @@ class World:
             self.archetype[rows] = NO_ARCHETYPE
             self._dying.append(rows)
             self._changed(ended)
+
+    def begin_tick(self) -> None:
+        """Nobody is `new` yet."""
+        self._new.clear()
 
     def end_tick(self) -> None:
         """Clear what despawned this tick and let its rows rest."""
@@ -403,6 +415,7 @@ class World:
         self._set_foreign(foreign_rows.copy(), foreign_ids.copy())
         self.high_water = high_water
         self._dying.clear()
+        self._new.clear()
         self._changed()
 
     # -- inside --------------------------------------------------------------

@@ -167,6 +167,20 @@ def test_who_is_already_past_the_next_border_is_shown_before_it_goes_on():
     assert country.tick(EAST).departed["destination"].tolist() == [SOUTH_EAST]
 
 
+def test_who_is_born_outside_is_shown_before_it_goes():
+    def bear(world, tick):
+        if tick.number == 1 and world.region == WEST:
+            rows = world.spawn(SHEEP)
+            world[Position].x[rows], world[Position].y[rows] = 9.0, -30.0
+
+    game = replace(GAME, systems=(*GAME.systems, bear))
+    country = Country(make=lambda n: region(n, game=game))
+    first, second = country.tick(WEST), country.tick(WEST)
+    assert first.entered.size == 1
+    assert not first.departed.size
+    assert second.departed["row"].tolist() == second.left.tolist() == first.entered.tolist()
+
+
 def test_many_go_in_one_letter_each_way():
     country = Country()
     west = country.machines[WEST]

@@ -384,6 +384,19 @@ def test_all_there_is_to_an_entity_goes_with_it_private_columns_too():
     assert (world.id_of(rows) >> np.uint64(48)).tolist() == [9, 9, 9]
 
 
+def test_who_is_new_is_new_until_the_next_tick():
+    world = make_world()
+    assert world.new.tolist() == []
+    rows = [*world.spawn(STONE, 2).tolist(), *world.insert(travellers()).tolist()]
+    world.end_tick()
+    assert world.new.tolist() == rows
+    world.begin_tick()
+    assert world.new.tolist() == []
+    world.spawn(STONE)
+    world.adopt(world.capture())
+    assert world.new.tolist() == []
+
+
 def test_a_reused_row_has_a_number_of_its_own():
     world = World(COMPONENTS, ARCHETYPES, 1, BOUNDS, region=9)
     numbers = []
