@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import crash_cli, durability_cli, store_cli
+from bench import crossing as crossing_bench
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
 from bench import floor as floor_bench
@@ -156,6 +157,27 @@ def handoffs(
         Plot("A tick", _named([run.took_ms for run in done])),
     ]
     _finish(f"{count:,} entities to and fro", figures, plots, json, report)
+    raise typer.Exit(1 if any(run.failed for run in done) else 0)
+
+
+@app.command()
+def crossing(
+    clients: Annotated[int, typer.Option(min=1, help="Players, each walking to and fro over a border.")] = 60,
+    seconds: Seconds = 30.0,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """Players walk over the borders between four regions: how long they wait there, and whether they see anything."""
+    done = [crossing_bench.run(crossing_bench.CrossingOptions(clients, seconds)) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    for key in ("missing", "inputs_lost", "mismatches", "reconnects", "faults"):
+        figures[key] = sum(run.figures[key] for run in done)
+    plots = [
+        Plot("A step over a border, ticks waited", _named([run.crossing_ticks for run in done]), distribution=True),
+        Plot("Any other step, ticks waited", _named([run.plain_ticks for run in done]), distribution=True),
+    ]
+    _finish(f"{clients} players over borders", figures, plots, json, report)
     raise typer.Exit(1 if any(run.failed for run in done) else 0)
 
 

@@ -107,10 +107,10 @@ def mark(world: World, tick: Tick) -> None:
 
 
 def walk(world: World, tick: Tick) -> None:
-    """Everyone moves, and turns around at the border."""
+    """Everyone moves, and turns around at the world's edge."""
     rows = world.rows(Position, Heading)
     place, way = world[Position], world[Heading]
-    x0, y0, x1, y1 = world.bounds
+    x0, y0, x1, y1 = world.limits
     step = np.float32(SPEED_UNITS_PER_S * tick.dt)
     for position, heading, low, high in ((place.x, way.dx, x0, x1), (place.y, way.dy, y0, y1)):
         there = position[rows] + heading[rows] * step

@@ -1,0 +1,87 @@
+"""`bench crossing`: players walk over the borders between four regions, over real sockets, and look out for a seam."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+
+from bench import progress
+from bench.figures import percentile
+from bench.floor import SERVER_CORE, SWARM_CORE
+from bench.processes import Line, Worker
+
+# The players begin anywhere: they need so long to reach the border.
+WARM_UP_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrossingOptions:
+    """What is asked for."""
+
+    clients: int
+    seconds: float
+    hz: int = 20
+    warm_up_s: float = WARM_UP_S
+
+
+@dataclass(frozen=True, slots=True)
+class CrossingRun:
+    """Figures for the last line, and every step's wait for the report, in ticks."""
+
+    figures: Line
+    crossing_ticks: list[float]
+    plain_ticks: list[float]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a seam was seen, or nothing was looked at."""
+        seen = any(self.figures[key] for key in ("missing", "inputs_lost", "mismatches", "reconnects", "faults"))
+        return bool(seen or not self.figures["crossings"] or not self.figures["digests_checked"])
+
+
+def run(options: CrossingOptions) -> CrossingRun:
+    """One run. Keys: see bench/README.md."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench") as directory,
+        Worker("bench.crossing_server", {"hz": options.hz, "directory": directory}, SERVER_CORE) as server,
+    ):
+        told = {"port": server.expect("listening")["port"], "clients": options.clients, "hz": options.hz}
+        with Worker("bench.crossing_walkers", told, SWARM_CORE) as walkers:
+            with progress.steps("crossing") as step:
+                step(f"{options.clients} players join")
+                walkers.expect("joined")
+                step("they walk to the border")
+                time.sleep(options.warm_up_s)
+            server.say("start")
+            walkers.say("start")
+            cpu_s = server.cpu_s()
+            progress.measure("crossing", options.seconds, lambda: "")
+            cpu_s = server.cpu_s() - cpu_s
+            server.say("stop")
+            walkers.say("stop")
+            ticks, seen = server.expect("ticks"), walkers.expect("result")
+    return CrossingRun(_figures(options, cpu_s, ticks, seen), seen["crossing"], seen["plain"])
+
+
+def _figures(options: CrossingOptions, cpu_s: float, ticks: Line, seen: Line) -> Line:
+    crossing, plain = seen["crossing"], seen["plain"]
+    return {
+        "clients": options.clients,
+        "hz": ticks["hz"],
+        "crossings": len(crossing),
+        "crossings_per_s": len(crossing) / options.seconds,
+        "crossing_pause_ticks_p50": percentile(crossing, 50) if crossing else 0.0,
+        "crossing_pause_ticks_p99": percentile(crossing, 99) if crossing else 0.0,
+        "crossing_pause_ticks_max": max(crossing, default=0.0),
+        "plain_pause_ticks_p99": percentile(plain, 99) if plain else 0.0,
+        "missing": seen["missing"],
+        "inputs_lost": seen["inputs_lost"],
+        "mismatches": seen["mismatches"],
+        "digests_checked": seen["checks"],
+        "reconnects": seen["reconnects"],
+        "faults": len(seen["faults"]),
+        "reasons": seen["faults"][:5],
+        "cpu_us_per_client_tick": cpu_s * 1e6 / (options.clients * max(1, ticks["ticks"])),
+        "tick_lateness_ms_p99": percentile(ticks["lateness_ms"], 99) if ticks["lateness_ms"] else 0.0,
+    }
