@@ -139,6 +139,26 @@ def test_a_frontier_of_four_regions_lives_and_loses_nobody():
     assert len(gone) <= 20
 
 
+def test_a_journal_with_mail_in_it_replays_to_the_same_frontier():
+    country = frontier(GAME)
+    for session, region in enumerate((WEST, EAST, WEST, EAST), 1):
+        country.tick(region, ("join", session, 0, b"a", b"b"))
+    for n in range(40):
+        orders = {f"r{region}": [] for region in (WEST, EAST)}
+        for region, machine in country.machines.items():
+            for session in machine.sessions.known()["session"].tolist():
+                towards = 1.0 if region == WEST else -1.0
+                orders[f"r{region}"].append(("Move", session, 2 * n + 1, towards, 0.1))
+                orders[f"r{region}"].append(("Shoot", session, 2 * n + 2, towards, 0.0, machine.tick))
+        country.round(**orders)
+    assert sum(len(f.arrived) for frames in country.frames.values() for f in frames) > 0
+    for region, machine in country.machines.items():
+        digest = machine.digest()
+        country.crash(region)
+        assert country.machines[region] is not machine
+        assert country.machines[region].digest() == digest
+
+
 # -- arriving ----------------------------------------------------------------------------
 
 
