@@ -93,7 +93,8 @@ class Checkpoints:
         host.digest_wanted = self._due
         host.on_digest.append(self._on_digest)
         host.after_durable.append(self._write_if_durable)
-        metrics.checkpoint_age_seconds.set_function(lambda: self._clock.now_s() - self._last_s)
+        age_seconds = metrics.checkpoint_age_seconds.labels(host.machine.shard)
+        age_seconds.set_function(lambda: self._clock.now_s() - self._last_s)
 
     async def take(self, *, timeout_s: float = 30.0) -> bool:
         """One now, between ticks: before the first, or after the last of a clean shutdown. Whether it was written.
@@ -188,7 +189,7 @@ class Checkpoints:
         else:
             took_s = self._clock.now_s() - taken.at_s
             self._metrics.checkpoint_seconds.observe(took_s)
-            self._metrics.checkpoint_bytes.set(manifest.stored_bytes)
+            self._metrics.checkpoint_bytes.labels(shard).set(manifest.stored_bytes)
             _log.info("checkpoint", shard=shard, tick=tick, bytes=manifest.stored_bytes, took_s=round(took_s, 3))
             return True
 

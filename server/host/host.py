@@ -134,6 +134,7 @@ class ShardHost:
             bus.subscribe(keyframes_topic(shard), self._on_keyframe_wanted),
         ]
         health.expect(shard)
+        metrics.dilation.labels(shard).set(1.0)
 
     async def run(self) -> None:
         """Tick until cancelled. Raises what a system of the game raises: the state is then not to be trusted."""
@@ -312,8 +313,8 @@ class ShardHost:
         self._health.ticked(shard, self.machine.tick)
         if self.machine.tick % round(self._options.tick_rate_hz) == 0:
             self._observe_time()
-            metrics.entities.set(self.machine.gauges()["entities"])
-            metrics.inbox_depth.set(self.inbox.depth)
+            metrics.entities.labels(shard).set(self.machine.gauges()["entities"])
+            metrics.inbox_depth.labels(shard).set(self.inbox.depth)
             for reason, n in self.inbox.dropped.items():
                 metrics.inputs_dropped_total.labels(reason).inc(n - self._counted_drops.get(reason, 0))
                 self._counted_drops[reason] = n
@@ -332,6 +333,7 @@ class ShardHost:
 
     def _observe_time(self) -> None:
         now_s = self._clock.now_s()
-        self._metrics.tick_rate_hz.set(self.pacer.measured_hz(now_s))
-        self._metrics.dilation.set(self.pacer.dilation(now_s))
+        shard = self.machine.shard
+        self._metrics.tick_rate_hz.labels(shard).set(self.pacer.measured_hz(now_s))
+        self._metrics.dilation.labels(shard).set(self.pacer.dilation(now_s))
         self._metrics.journal_backlog.set(self._journal.backlog)

@@ -44,12 +44,17 @@ class Metrics:
             registry=registry,
             buckets=TICK_BUCKETS_S,
         )
-        self.tick_rate_hz = Gauge("everstep_tick_rate_hz", "Ticks per second that are really made.", registry=registry)
+        self.tick_rate_hz = Gauge(
+            "everstep_tick_rate_hz", "Ticks per second that are really made.", ["region"], registry=registry
+        )
         self.dilation = Gauge(
-            "everstep_dilation", "Rate of game time against real time: 1 is none, 0.5 half speed.", registry=registry
+            "everstep_dilation",
+            "Rate of game time against real time: 1 is none, 0.5 half speed.",
+            ["region"],
+            registry=registry,
         )
         self.ticks_total = Counter("everstep_ticks_total", "Ticks made.", registry=registry)
-        self.entities = Gauge("everstep_entities", "Entities alive.", registry=registry)
+        self.entities = Gauge("everstep_entities", "Entities alive.", ["region"], registry=registry)
 
         self.sessions = Gauge("everstep_sessions", "Sessions by state.", ["state"], registry=registry)
         self.disconnects_total = Counter(
@@ -69,7 +74,9 @@ class Metrics:
             registry=registry,
         )
 
-        self.inbox_depth = Gauge("everstep_inbox_depth", "Commands that wait for a tick.", registry=registry)
+        self.inbox_depth = Gauge(
+            "everstep_inbox_depth", "Commands that wait for a tick.", ["region"], registry=registry
+        )
         self.mail_total = Counter(
             "everstep_mail_total",
             "Letters between shards, by what happened to them: sent, resent, taken, repeated and so on.",
@@ -101,10 +108,13 @@ class Metrics:
             buckets=CHECKPOINT_BUCKETS_S,
         )
         self.checkpoint_bytes = Gauge(
-            "everstep_checkpoint_bytes", "Size of the last checkpoint as it is stored.", registry=registry
+            "everstep_checkpoint_bytes", "Size of the last checkpoint as it is stored.", ["region"], registry=registry
         )
         self.checkpoint_age_seconds = Gauge(
-            "everstep_checkpoint_age_seconds", "Time since the last checkpoint was taken.", registry=registry
+            "everstep_checkpoint_age_seconds",
+            "Time since the last checkpoint was taken.",
+            ["region"],
+            registry=registry,
         )
         self.checkpoint_failures_total = Counter(
             "everstep_checkpoint_failures_total", "Checkpoints that could not be written.", registry=registry
@@ -116,7 +126,6 @@ class Metrics:
             buckets=PAUSE_BUCKETS_S,
         )
 
-        self.dilation.set(1.0)
         # Memory, CPU time and open files, where the system tells (Linux).
         ProcessCollector(registry=registry)
 

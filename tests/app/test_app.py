@@ -126,7 +126,7 @@ async def test_metrics_tell_what_happened():
             assert any(line.startswith(metric) for line in lines), metric
         values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         assert float(values["everstep_inputs_total"]) == 5
-        assert float(values["everstep_entities"]) == 42
+        assert float(values['everstep_entities{region="3"}']) == 42
         assert float(values['everstep_sessions{state="joined"}']) == 1
         assert float(values['everstep_sessions{state="resuming"}']) == 1
         assert float(values["everstep_bytes_out_total"]) > 0

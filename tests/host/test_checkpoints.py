@@ -15,8 +15,8 @@ from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.support.life import SHARD, Life, live, orders
 
 
-def metric(life, name):
-    return life.metrics.registry.get_sample_value(name)
+def metric(life, name, **labels):
+    return life.metrics.registry.get_sample_value(name, labels)
 
 
 async def ticks_of(life):
@@ -37,7 +37,7 @@ async def test_one_is_taken_every_so_often_and_the_newest_two_stay():
         assert newest == [39, 80, 121, 162]
         assert metric(life, "everstep_checkpoint_seconds_count") == 4
         assert metric(life, "everstep_checkpoint_capture_seconds_count") == 4
-        assert metric(life, "everstep_checkpoint_bytes") > 100
+        assert metric(life, "everstep_checkpoint_bytes", region=str(SHARD)) > 100
         assert metric(life, "everstep_checkpoint_failures_total") == 0
 
 
@@ -220,4 +220,4 @@ async def test_the_age_of_the_newest_is_told():
         await live(life, 20)
         assert await life.checkpoints.take()
         life.clock.work(7.0)
-        assert metric(life, "everstep_checkpoint_age_seconds") == 7.0
+        assert metric(life, "everstep_checkpoint_age_seconds", region=str(SHARD)) == 7.0

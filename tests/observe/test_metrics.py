@@ -33,10 +33,6 @@ def test_a_scrape_reads_what_was_counted():
     assert seen["everstep_bytes_out_total", ()] == 1234
 
 
-def test_time_is_not_dilated_until_it_is():
-    assert read(Metrics())["everstep_dilation", ()] == 1.0
-
-
 def test_two_servers_in_one_process_count_for_themselves():
     one, two = Metrics(), Metrics()
     one.ticks_total.inc()
