@@ -290,6 +290,7 @@ class Everstep:
             kept=settings.store.checkpoints_kept,
             retain_ticks=round(settings.store.retention_s * world.tick_rate_hz),
             retained=settings.store.retention_checkpoints,
+            age_s=found.report.ticks_replayed / world.tick_rate_hz,
         )
         return Region(machine, host, checkpoints, found.report)
 

@@ -55,7 +55,8 @@ class Checkpoints:
     """Takes them while the host runs. `every_s`: seconds between two; `kept`: how many stay, at least 2.
 
     `retain_ticks`: the last ticks to which a replay is to lead, beyond what recovery needs; `retained`: how many more
-    stay for that, about evenly spread.
+    stay for that, about evenly spread. `age_s`: seconds of play since the newest checkpoint, as recovery found it. So a
+    world that is killed again and again before its next is due gets one all the same, and does not replay ever more.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Checkpoints:
         kept: int,
         retain_ticks: int = 0,
         retained: int = 24,
+        age_s: float = 0.0,
     ) -> None:
         assert kept >= 2, "with one alone there is nothing to fall back to"
         self._host = host
@@ -81,7 +83,7 @@ class Checkpoints:
         self._kept = kept
         self._retain_ticks = retain_ticks
         self._spacing_ticks = max(1, retain_ticks // retained)
-        self._last_s = clock.now_s()
+        self._last_s = clock.now_s() - age_s
         # Tick of the newest that is durable, once there is one.
         self.tick: int | None = None
         self._waiting: _Taken | None = None

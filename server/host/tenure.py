@@ -83,6 +83,7 @@ class Tenure:
             kept=around.checkpoints_kept,
             retain_ticks=around.retain_ticks,
             retained=around.retained,
+            age_s=self.report.ticks_replayed / around.options.tick_rate_hz,
         )
         self._parts = parts
         self._around = around

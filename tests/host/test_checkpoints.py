@@ -41,6 +41,20 @@ async def test_one_is_taken_every_so_often_and_the_newest_two_stay():
         assert metric(life, "everstep_checkpoint_failures_total") == 0
 
 
+async def test_a_world_that_is_killed_before_each_is_due_does_not_replay_ever_more():
+    life, replayed = Life(every_s=2.0), []
+    for _ in range(12):
+        async with life:
+            replayed.append(life.report.ticks_replayed)
+            # One second of play, and the end.
+            await live(life, 20)
+            await life.checkpoints.settle()
+        life = life.next()
+    assert replayed[:2] == [0, 20]
+    # What makes one due, and a life; not twelve of them.
+    assert max(replayed) <= 40 + 20
+
+
 async def test_the_journal_goes_behind_the_second_newest():
     async with Life() as life:
         await live(life, 30)

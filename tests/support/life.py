@@ -53,6 +53,7 @@ class Life:
             self.metrics,
             every_s=self.every_s,
             kept=self.kept,
+            age_s=self.report.ticks_replayed / 20.0,
             **self.retention,
         )
         return self
