@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
 from server.gateway.session import Session
 from server.host.host import HostOptions, ShardHost
+from server.host.recovery import recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
+from server.shard.ports import Claim
 from server.sim.game import Game
 from server.store.memory import MemoryJournal
+from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.gateway.glade import GAME, Position
 from tests.gateway.meadow import Pipe, messages
 from tests.support.clock import VirtualClock
@@ -232,20 +236,36 @@ class Land:
         for region in self.regions.values():
             region.host.show()
 
+    def restart(self, number: int) -> None:
+        """A region dies with all that is not durable, and comes back from its journal."""
+        gone = self.regions[number]
+        gone.host.close()
+        journal = gone.journal.reopened()
+        recovered = asyncio.run(
+            recover(lambda: self._machine(gone.machine.region), journal, MemoryCheckpoints(), self.clock)
+        )
+        self.regions[number] = self._runs(recovered.machine, journal, recovered.claim)
+
     def _region(self, game: Game, spec: RegionSpec) -> Region:
-        journal = MemoryJournal(hold=True)
-        machine = RegionMachine(game, spec, seed=3, tick_rate_hz=1 / TICK_S, digest_every_ticks=7, atlas=self.atlas)
+        self.game = game
+        journal = MemoryJournal(hold=True, keep_max=10_000)
+        return self._runs(self._machine(spec), journal, journal.claim_now(spec.id))
+
+    def _machine(self, spec: RegionSpec) -> RegionMachine:
+        return RegionMachine(self.game, spec, seed=3, tick_rate_hz=1 / TICK_S, digest_every_ticks=7, atlas=self.atlas)
+
+    def _runs(self, machine: RegionMachine, journal: MemoryJournal, claim: Claim) -> Region:
         host = ShardHost(
             machine,
             journal,
             self.bus,
             self.clock,
-            HostOptions(1 / TICK_S, 5, 10_000, 8, "pipelined", game.version, digest_every_ticks=7),
+            HostOptions(1 / TICK_S, 5, 10_000, 8, "pipelined", self.game.version, digest_every_ticks=7),
             self.metrics,
             self.health,
-            claim=journal.claim_now(spec.id),
+            claim=claim,
         )
-        host.before_tick.append(lambda: self.gateway.router.links[spec.id].flush(host.inbox.room))
+        host.before_tick.append(lambda: self.gateway.router.links[machine.shard].flush(host.inbox.room))
         return Region(machine, host, journal, deque([0] * self.lag))
 
     def join(self, name: str = "ada", region: int | None = None) -> Player:

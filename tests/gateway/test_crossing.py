@@ -12,7 +12,7 @@ from protocol.codec import encode_leave
 from protocol.messages import Ack, Cross, Delta, Error, Keyframe, Welcome, You
 from server.gateway.interest import ViewSpec
 from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player
-from tests.gateway.glade import ADD, PAY, WALK, Body, glade
+from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
 STILL = glade(0)
 SPEED = 1.0
@@ -335,3 +335,28 @@ def test_a_region_out_of_sight_is_watched_no_more_and_again_when_it_is_seen():
     land.ticks(120)
     land.gateway.sweep()
     assert list(land.gateway.router.streams) == [5]
+
+
+@pytest.mark.parametrize("lag", [0, 2, 6])
+def test_a_region_that_starts_anew_is_told_again_what_it_may_not_know(lag: int):
+    land = Land(2, 1, game=STILL, lag=lag)
+    ada, bob = land.join("ada", 5), land.join("bob", 6)
+    # By their own word: a replay knows of no other.
+    ada.say(JUMP, -38.0, 60.0)
+    bob.say(JUMP, -30.0, 60.0)
+    land.ticks(8 + lag)
+    paid = []
+    for _ in range(6):
+        paid.append(ada.say(PAY, 5))
+        land.tick()
+    # Applied, and some of it acknowledged and shown; what is not durable is forgotten with the region.
+    land.restart(5)
+    land.ticks(12 + 2 * lag)
+    assert sorted(set(ada.receipts)) == paid
+    assert ada.view(5).value(ada.entity[1], "Body.sum") == 6 * 5
+    for player in (ada, bob):
+        assert len(Watch(player, "ada").found()) == 1
+        player.check()
+    land.ticks(8)
+    assert min(ada.digests, bob.digests) == 2
+    assert (ada.welcomes, ada.wire.ended) == (1, None)

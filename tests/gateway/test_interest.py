@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.gateway.interest import Interest, ViewSpec
+from server.gateway.interest import Interest, Mosaic, ViewSpec
+from server.regions.atlas import Atlas
+from server.regions.frame import RegionSpec
 from tests.gateway.glade import GAME
 
 SCALE = 1 / 64
@@ -151,3 +153,74 @@ def test_small_worlds_sort_cells_in_sixteen_bits_and_wide_ones_do_not_overflow()
 def test_raw_cells_follow_the_schemas_scale():
     assert grid(256, 128).cell_raw == round(16 / SCALE)
     assert grid(256, 128).hysteresis_raw == round(2 / SCALE)
+
+
+# -- several regions -----------------------------------------------------------------
+
+
+@st.composite
+def divided(draw: st.DrawFn) -> tuple[Atlas, ViewSpec]:
+    """A world in a grid of regions, whose borders need not be those of cells."""
+    columns, rows = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    width = columns * draw(st.sampled_from([16.0, 50.0, 64.0, 100.25]))
+    height = rows * draw(st.sampled_from([20.0, 64.0, 90.5]))
+    x, y = draw(st.sampled_from([(0.0, 0.0), (-300.5, 77.25)]))
+    margin = draw(st.sampled_from([2.0, 5.5, 8.0]))
+    first = RegionSpec(draw(st.integers(1, 50)), x, y, width, height, 256, margin)
+    near = draw(st.integers(0, 2))
+    view = ViewSpec(draw(st.sampled_from([8.0, 16.0, 24.0])), near, near + draw(st.integers(0, 2)), 4, 2.0)
+    return Atlas.grid(first, columns=columns, rows=rows), view
+
+
+def world_cell(interest: Interest, cell: int) -> tuple[int, int]:
+    """The world's column and row of a region's cell."""
+    row, column = divmod(cell, interest.stride)
+    return column - interest.pad + interest.first_column, row - interest.pad + interest.first_row
+
+
+@given(divided(), st.data())
+def test_a_place_lies_in_the_same_cell_of_the_world_whichever_region_it_is_counted_from(world, data):
+    atlas, view = world
+    mosaic = Mosaic(atlas.regions, view, GAME.schema)
+    west, north = (min(r.origin[axis] for r in atlas.regions) for axis in (0, 1))
+    for region in atlas.regions:
+        interest = mosaic.interests[region.id]
+        x = data.draw(st.integers(0, int((region.width + 2 * region.margin) * 64) - 1))
+        y = data.draw(st.integers(0, int((region.height + 2 * region.margin) * 64) - 1))
+        cell = int(interest.cell(np.array([x]), np.array([y]))[0])
+        raw = (round((region.origin[0] - west) * 64) + x, round((region.origin[1] - north) * 64) + y)
+        assert world_cell(interest, cell) == (raw[0] // interest.cell_raw, raw[1] // interest.cell_raw)
+
+
+@given(divided(), st.data())
+def test_around_a_cell_are_the_regions_that_its_square_touches_and_no_others(world, data):
+    atlas, view = world
+    mosaic = Mosaic(atlas.regions, view, GAME.schema)
+    home = mosaic.interests[data.draw(st.sampled_from([r.id for r in atlas.regions]))]
+    region = next(r for r, interest in mosaic.interests.items() if interest is home)
+    column = data.draw(st.integers(0, home.columns - 1))
+    row = data.draw(st.integers(0, home.rows - 1))
+    cell = (row + home.pad) * home.stride + column + home.pad
+    around = mosaic.around(region, cell)
+    assert around[region] == cell
+    own = world_cell(home, cell)
+    for other, interest in mosaic.interests.items():
+        cells = {
+            (interest.first_column + c, interest.first_row + r)
+            for c in range(interest.columns)
+            for r in range(interest.rows)
+        }
+        touched = any(max(abs(c - own[0]), abs(r - own[1])) <= view.far for c, r in cells)
+        assert (other in around) == touched
+        if touched:
+            assert world_cell(interest, around[other]) == own
+            square = around[other] + interest.square
+            assert square.min() >= 0
+            assert square.max() < interest.count
+
+
+def test_a_world_of_one_region_has_the_grid_it_would_have_alone():
+    region = RegionSpec(1, -512.0, 64.0, 256.0, 128.0, 4096)
+    view = ViewSpec(16.0, 1, 3, 4, 2.0)
+    alone, one = Interest(view, GAME.schema, 256.0, 128.0), Mosaic([region], view, GAME.schema).interests[1]
+    assert (one.columns, one.rows, one.stride, one.count, one.pad) == (16, 8, alone.stride, alone.count, 3)

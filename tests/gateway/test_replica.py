@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from server.gateway.errors import FrameGap
 from server.gateway.interest import Interest, ViewSpec
 from server.gateway.replica import NO_ARCHETYPE, NOWHERE, Change, Replica
-from server.regions.frame import Frame, RegionSpec
+from server.regions.frame import DEPARTED, Frame, RegionSpec
 from tests.gateway.meadow import SCHEMA, Region, Thing
 
 SPEC = RegionSpec(1, 0.0, 0.0, 256.0, 128.0, 256)
@@ -166,3 +167,77 @@ def test_full_records_are_as_the_page_packs_them():
         of = [h for h, t in sorted(region.things.items()) if t.archetype == archetype]
         packed = target.full_records(archetype, np.array(of)).tobytes()
         assert packed == b"".join(region.things[h].record(h, "u16") for h in of)
+
+
+# -- who departs -----------------------------------------------------------------------
+
+
+def departing(region: Region, handles: list[int], *, destination: int = 9) -> Frame:
+    """The tick in which these go to another region. Their numbers are their handles and a thousand."""
+    for handle in handles:
+        del region.things[handle]
+    gone = np.array([(handle, handle + 1000, 0, destination) for handle in handles], DEPARTED)
+    return replace(Frame.decode(region.frame(), SCHEMA), departed=gone)
+
+
+def settled(seed: int) -> tuple[Region, Replica]:
+    region, target = lively(seed), replica()
+    region.frame()
+    apply(target, region.keyframe())
+    return region, target
+
+
+def test_one_who_departs_is_held_as_it_was_seen_last_and_the_digest_does_not_mind():
+    region, target = settled(1)
+    before = dict(region.things)
+    change = target.apply(departing(region, [3, 7]))
+    assert {number: (h.handle, h.destination) for number, h in target.held.items()} == {1003: (3, 9), 1007: (7, 9)}
+    assert held(target) == before
+    assert not {3, 7} & set(change.moved.tolist())
+    # Frames of some of these ticks carry the region's digest, which is without them.
+    for _ in range(10):
+        target.apply(Frame.decode(region.frame(), SCHEMA))
+        assert held(target) == before
+
+
+def test_one_who_is_released_is_gone_and_was_where_it_is_said_to_have_been():
+    region, target = settled(2)
+    place = int(target.cell[5])
+    target.apply(departing(region, [5]))
+    assert target.release(1005) == (5, place)
+    assert target.release(1005) is None
+    assert held(target) == region.things
+    assert target.cell[5] == NOWHERE
+    assert 5 not in target.seen_from(place)
+
+
+def test_a_keyframe_holds_nobody():
+    region, target = settled(3)
+    target.apply(departing(region, [5, 6]))
+    region.frame()
+    apply(target, region.keyframe())
+    assert target.held == {}
+    assert held(target) == region.things
+
+
+def test_one_who_came_back_unheard_and_departs_again_is_held_once():
+    region, target = settled(4)
+    target.apply(departing(region, [5]))
+    # As row 6, by the number of 1005: the frame in which it came back was lost.
+    again = departing(region, [6])
+    again.departed["id"] = 1005
+    change = target.apply(again)
+    assert target.held[1005].handle == 6
+    assert len(target.held) == 1
+    assert 5 in change.moved
+    assert set(held(target)) == {*region.things, 6}
+
+
+def test_a_keyframe_that_says_nothing_new_is_told_from_one_that_does():
+    region, target = settled(5)
+    same = Frame.decode(region.keyframe(), SCHEMA)
+    assert target.same(same)
+    region.walk(next(iter(region.things)), 5, 5)
+    region.frame()
+    assert not target.same(Frame.decode(region.keyframe(), SCHEMA))
+    assert not target.same(replace(same, digest=(same.digest or 0) ^ 1))
