@@ -14,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOTS ?= 200
 WORKERS ?= 2
+SEEDS ?= 0:2000
 ARGS ?=
 
 .PHONY: help
@@ -42,7 +43,7 @@ run: $(VENV)/.stamp-run
 # -- test ----------------------------------------------------------------------
 
 .PHONY: test
-test: system check test-python test-js test-browser test-bench
+test: system check test-python test-simulator test-js test-browser test-bench
 	@echo "make test: all passed"
 
 .PHONY: system
@@ -61,6 +62,12 @@ check: $(VENV)/.stamp-dev
 test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not browser and not bench" $(ARGS)
+
+# The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=2000:4000
+.PHONY: test-simulator
+test-simulator: $(VENV)/.stamp-dev
+	@echo "== simulator"
+	@$(BIN)/python -m tests.simulator --seeds $(SEEDS) --jobs $(WORKERS)
 
 .PHONY: test-js
 test-js: $(VENV)/.stamp-run

@@ -1,0 +1,94 @@
+"""python -m tests.simulator --seed S | --seeds FIRST:PAST, and what `--help` says."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.simulator.planted import PLANTED, plant
+
+# Before anything of the server's is imported, or there would be nothing left to patch.
+if "--plant" in sys.argv:
+    plant(sys.argv[sys.argv.index("--plant") + 1])
+
+from tests.simulator.plan import Plan, plan_of
+from tests.simulator.simulate import Outcome, simulate
+
+
+def shrunk(plan: Plan) -> Plan:
+    """The plan with every fault left out that the violation does not need."""
+    kept = plan
+    for fault in plan.faults:
+        less = replace(kept, faults=tuple(f for f in kept.faults if f is not fault))
+        if simulate(less).violation is not None:
+            kept = less
+    for calmer in ({"loss": 0.0}, {"repetition": 0.0}, {"delay_s": 0.002}, {"latency_s": 0.003}, {"standby": False}):
+        less = replace(kept, **calmer)
+        if less != kept and simulate(less).violation is not None:
+            kept = less
+    return kept
+
+
+def told(plan: Plan, outcome: Outcome) -> str:
+    lines = [
+        f"seed {plan.seed}: {outcome.violation or 'all held'}",
+        f"  {plan.nodes} nodes, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
+        f"  loss {plan.loss}, repetition {plan.repetition}, delay {plan.delay_s} s, store {plan.latency_s} s",
+        *(f"  {fault}" for fault in plan.faults),
+        f"  {outcome.ticks} records, {outcome.messages} messages, {outcome.acknowledged} acknowledged",
+        f"  {outcome.checks} checks, {outcome.ended_s:.1f} s, trace {outcome.trace:08x}",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seeds", help="FIRST:PAST")
+    parser.add_argument("--show", action="store_true", help="tell of every seed")
+    parser.add_argument("--shrink", action="store_true", help="leave out the faults that a violation does not need")
+    parser.add_argument("--log", action="store_true", help="have the code under test say what it does")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--plant", choices=PLANTED, help="with this bug in it")
+    parser.add_argument("--first", action="store_true", help="stop at the first violation")
+    options = parser.parse_args()
+    first, past = (options.seed, options.seed + 1) if options.seed is not None else map(int, options.seeds.split(":"))
+    began_s, violated, done = time.monotonic(), 0, 0
+    for text, bad in _outcomes(range(first, past), options):
+        done += 1
+        violated += bad
+        if bad or options.show or past - first == 1:
+            print(text, flush=True)
+        if bad and options.first:
+            break
+    print(f"{done} seeds, {violated} violated, {time.monotonic() - began_s:.1f} s", file=sys.stderr)
+    return 1 if violated else 0
+
+
+def _outcomes(seeds: range, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
+    """(what to tell, whether it was violated) of each seed, in order."""
+    judge = functools.partial(_judge, log=options.log, shrink=options.shrink)
+    if options.jobs == 1:
+        yield from map(judge, seeds)
+        return
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        yield from pool.imap(judge, seeds, chunksize=4)
+
+
+def _judge(seed: int, *, log: bool, shrink: bool) -> tuple[str, bool]:
+    plan = plan_of(seed)
+    outcome = simulate(plan, log=log)
+    text = told(plan, outcome)
+    if outcome.violation is not None and shrink:
+        small = shrunk(plan)
+        text += "\nshrunk to " + told(small, simulate(small))
+    return text, outcome.violation is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

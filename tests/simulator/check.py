@@ -1,0 +1,168 @@
+"""What must hold, whatever happens: after each tick, and when all faults are over."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from server.host.recovery import rebuild
+from server.regions.travellers import Travellers
+from server.shard.errors import MailError
+from server.shard.machine import NOTHING, PROCESSED
+from server.shard.mail import HANDOFF, REFUSAL, unwrap_refusal
+from tests.simulator import game
+from tests.simulator.disk import SimJournal
+from tests.simulator.process import Process
+
+
+class Violated(Exception):
+    """An invariant does not hold."""
+
+
+class Checker:
+    def __init__(self, cluster) -> None:
+        self.cluster = cluster
+        # (session, seq) of every receipt that any owner sent.
+        self.acknowledged: set[tuple[int, int]] = set()
+        cluster.network.watchers.append(self._watch)
+        self.checks = 0
+
+    def _watch(self, _source, topic, payload):
+        if topic.startswith("receipts/"):
+            for session, seq in np.frombuffer(payload, PROCESSED).tolist():
+                self.acknowledged.add((session, seq))
+
+    # -- at any time -----------------------------------------------------------------
+
+    def check(self) -> None:
+        """Journals are one writer's, gapless; and where every shard has an owner, everyone is in exactly one place."""
+        if self.cluster.medium.broken:
+            raise Violated(self.cluster.medium.broken[0])
+        tenures = self.cluster.tenures()
+        if set(tenures) == set(self.cluster.shards) and all(self._newest(t) for t in tenures.values()):
+            self.checks += 1
+            self._places({shard: t.host.machine for shard, t in tenures.items()})
+
+    def _newest(self, tenure) -> bool:
+        """Whether no younger owner has begun: an old one's state may be of ticks that never were."""
+        return self.cluster.medium.journal._last[tenure.lease.shard].epoch == tenure.lease.epoch
+
+    def _places(self, machines) -> None:
+        found = Counter()
+        for machine in machines.values():
+            rows = machine.world.rows_of(game.WANDERER, game.PLAYER)
+            found.update(machine.world.id_of(rows).tolist())
+            for _, payload in machine.borders._waiting:
+                found.update(_ids(payload))
+            for letter in machine.post.unacked():
+                taken = machines[letter.destination].post.received().get((letter.source, letter.lane), 0)
+                if letter.seq > taken:
+                    found.update(_carried(letter))
+        twice = sorted(e for e, n in found.items() if n > 1)
+        if twice:
+            raise Violated(f"entities {twice} are in two places")
+        born = sum(1 for e in found if e)
+        expected = game.WANDERERS * len(machines) + self._players(machines)
+        if born != expected:
+            raise Violated(f"{born} entities where there were {expected}")
+
+    def _players(self, machines) -> int:
+        sessions = set()
+        for machine in machines.values():
+            sessions.update(machine.attending())
+            for letter in machine.post.unacked():
+                if letter.seq > machines[letter.destination].post.received().get((letter.source, letter.lane), 0):
+                    sessions.update(_passengers(letter))
+            for _, payload in machine.borders._waiting:
+                sessions.update(Travellers.decode(payload, game.GAME).passengers["session"].tolist())
+        return len(sessions)
+
+    # -- at the end ------------------------------------------------------------------
+
+    async def final(self) -> None:
+        """All is healed and still: every total, every book, and every replay."""
+        self.check()
+        machines = {shard: t.host.machine for shard, t in self.cluster.tenures().items()}
+        if set(machines) != set(self.cluster.shards):
+            raise Violated(f"only {sorted(machines)} run, long after the last fault")
+        coins = sum(int(m.world[game.Purse].coins[: m.world.high_water].sum()) for m in machines.values())
+        dead = sum(len(m.post.dead) for m in machines.values())
+        under_way = sum(len(m.post.unacked()) for m in machines.values())
+        if under_way:
+            raise Violated(f"{under_way} letters are still under way")
+        expected = len(machines) * game.COINS * (10 + game.WANDERERS)
+        if coins != expected or dead:
+            raise Violated(
+                f"{coins} coins where there were {expected}, {dead} dead letters, and "
+                f"{sum(m._game_mail.to_nobody for m in machines.values())} messages were for nobody"
+            )
+        self._books(machines)
+        await self._replays(machines)
+
+    def _books(self, machines) -> None:
+        for player in self.cluster.gateway.players.values():
+            homes = [m for m in machines.values() if player.session in m.attending()]
+            if not homes:
+                if player.entries:
+                    raise Violated(f"player {player.session} is nowhere, and entered {len(player.entries)}")
+                continue
+            if len(homes) > 1:
+                raise Violated(f"player {player.session} is in two regions")
+            machine = homes[0]
+            session = np.array([player.session], np.uint64)
+            high = int(machine.high_water(session)[0])
+            row = int(machine.sessions.rows(session, machine.world)[0])
+            book = machine.world[game.Book]
+            done = [seq for seq in player.entries if seq <= high]
+            has = (int(book.count[row]), int(book.sum[row]))
+            if has != (len(done), sum(done)):
+                raise Violated(f"player {player.session}: {has} in the book, {(len(done), sum(done))} were entered")
+            told = {seq for s, seq in self.acknowledged if s == player.session}
+            if lost := sorted(told - set(done)):
+                raise Violated(f"player {player.session}: acknowledged and not there: {lost}")
+            if waiting := sorted(set(player.entries) - player.receipted):
+                raise Violated(f"player {player.session}: never receipted, long after the last fault: {waiting}")
+
+    async def _replays(self, machines) -> None:
+        """Every shard from nothing but what is kept is what it is."""
+        ghost = Process("auditor")
+        for shard, machine in machines.items():
+            journal = SimJournal(self.cluster.medium, ghost)
+            replayed, _ = await rebuild(
+                lambda shard=shard: game.machine(self.cluster.atlas, shard),
+                journal,
+                self.cluster.medium.checkpoints,
+                ghost,
+            )
+            last = self.cluster.medium.written[shard][-1][1]
+            if replayed.tick != last:
+                raise Violated(f"shard {shard}: the replay ends at {replayed.tick}, the journal at {last}")
+            # The ticks since then had no input.
+            while replayed.tick < machine.tick:
+                replayed.replay(NOTHING)
+            if replayed.digest() != machine.digest():
+                raise Violated(f"shard {shard}: the replay differs at tick {machine.tick}")
+
+
+def _carried(letter) -> list[int]:
+    payload = _handoff(letter)
+    return _ids(payload) if payload is not None else []
+
+
+def _passengers(letter) -> list[int]:
+    payload = _handoff(letter)
+    return Travellers.decode(payload, game.GAME).passengers["session"].tolist() if payload is not None else []
+
+
+def _handoff(letter) -> bytes | None:
+    if letter.kind == REFUSAL:
+        try:
+            letter, _ = unwrap_refusal(letter)
+        except MailError:
+            return None
+    return letter.payload if letter.kind == HANDOFF else None
+
+
+def _ids(payload: bytes) -> list[int]:
+    return Travellers.decode(payload, game.GAME).arrays["@id"].tolist()

@@ -1,0 +1,99 @@
+"""Nodes, a gateway, a bus, a database and a store of leases, in one process and on one seed."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from server.host.host import HostOptions
+from server.host.node import Node, NodeOptions
+from server.host.reception import ReceptionOptions
+from server.host.tenure import ShardParts, Surroundings
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.store.leases_memory import MemoryLeases
+from tests.simulator import game
+from tests.simulator.check import Checker
+from tests.simulator.disk import Medium, SimCheckpoints, SimJournal, SimLeases
+from tests.simulator.network import Network, SimBus
+from tests.simulator.players import Gateway, Player
+from tests.simulator.process import Process
+
+OPTIONS = HostOptions(
+    tick_rate_hz=game.TICK_RATE_HZ,
+    catch_up_ticks_max=5,
+    inbox_max=1000,
+    commands_per_tick_max=8,
+    durability="pipelined",
+    simulation=game.GAME.version,
+    digest_every_ticks=5,
+    reception=ReceptionOptions(gateway_silence_s=2.0, grace_s=1000.0),
+)
+LEASE_TTL_S = 1.5
+# Nobody reads them, and making them takes as long as many ticks.
+_METRICS = Metrics()
+
+
+class Cluster:
+    """`seed` chooses everything that is not chosen by a plan of faults."""
+
+    def __init__(self, seed: int, *, nodes: int = 2, columns: int = 3, rows: int = 1, standby: bool = False) -> None:
+        self.random = Random(f"cluster {seed}")
+        self.atlas = game.atlas(columns, rows)
+        self.shards = [region.id for region in self.atlas.regions]
+        self.network = Network(Random(f"network {seed}"))
+        self.medium = Medium(Random(f"disk {seed}"))
+        self.names = [f"n{i}" for i in range(nodes)]
+        self.standby = standby
+        self.leases = MemoryLeases(LEASE_TTL_S, asyncio.get_running_loop().time)
+        self.nodes: dict[str, tuple[Process, Node]] = {}
+        self.lives = 0
+        self.checker = Checker(self)
+        players = [Player(100 + i, self.shards[i % len(self.shards)]) for i in range(3)]
+        self.desk = Process("gateway")
+        self.gateway = Gateway(
+            7, self.shards, players, SimBus(self.network, self.desk), self.desk, Random(f"play {seed}")
+        )
+        self.desk.spawn(self.gateway.run())
+
+    def start(self, name: str, skew_s: float = 0.0) -> None:
+        """A node's next life."""
+        self.lives += 1
+        life = self.lives
+        process = Process(name, skew_s)
+        bus = SimBus(self.network, process)
+        clock = process
+
+        async def open_shard(shard: int) -> ShardParts:
+            async def close() -> None:
+                pass
+
+            return ShardParts(
+                lambda: game.machine(self.atlas, shard),
+                SimJournal(self.medium, process),
+                SimCheckpoints(self.medium, process),
+                close,
+            )
+
+        around = Surroundings(
+            bus, clock, _METRICS, Health(clock.now_s), OPTIONS, checkpoint_every_s=4.0, checkpoints_kept=2
+        )
+        options = NodeOptions(lease_ttl_s=LEASE_TTL_S, turn_s=0.5, follow_s=0.2, standby=self.standby)
+        leases = SimLeases(self.leases, self.network, process)
+        node = process.call(lambda: Node(f"{name}.{life}", self.shards, leases, open_shard, around, options))
+        self.nodes[name] = (process, node)
+        process.on_crash.append(lambda: self.nodes.pop(name, None))
+        process.spawn(node.run())
+
+    def running(self, name: str) -> Process | None:
+        return self.nodes[name][0] if name in self.nodes else None
+
+    def tenures(self):
+        """shard -> tenure of the newest epoch that ticks."""
+        found = {}
+        for process, node in self.nodes.values():
+            if process.alive:
+                for shard, tenure in node.tenures.items():
+                    if tenure.failure is None and (shard not in found or found[shard].lease.epoch < tenure.lease.epoch):
+                        found[shard] = tenure
+        return found

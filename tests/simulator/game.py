@@ -1,0 +1,188 @@
+"""The world that is simulated: wanderers and players with purses, who walk over borders and send each other coins.
+
+Coins are never made and never lost, so their sum tells of anything that was lost or came twice. What a player does
+reliably is counted by its sequence numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from server.regions.atlas import Atlas
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
+from server.sim import (
+    F32,
+    I64,
+    U8,
+    U32,
+    U64,
+    Archetype,
+    Command,
+    Component,
+    Game,
+    Mail,
+    Rows,
+    Tick,
+    Wire,
+    World,
+    arg,
+    column,
+)
+
+COINS = 100
+WANDERERS = 6
+SIDE = 64.0
+TICK_RATE_HZ = 4.0
+# From here on nobody gives, and then nobody walks: so that all mail arrives in the end.
+LAST_GIFT, LAST_STEP = 48, 52
+
+
+class Position(Component):
+    x: F32 = column(np.float32, wire=Wire("u16", scale=1 / 16, axis="x"))
+    y: F32 = column(np.float32, wire=Wire("u16", scale=1 / 16, axis="y"))
+
+
+class Heading(Component):
+    dx: F32 = column(np.float32)
+    dy: F32 = column(np.float32)
+
+
+class Purse(Component):
+    coins: I64 = column(np.int64)
+    # Number of somebody met, wherever they are now; 0: nobody.
+    friend: U64 = column(np.uint64)
+
+
+class Book(Component):
+    """What was done reliably: how often, and the sum of the sequence numbers."""
+
+    count: U32 = column(np.uint32)
+    sum: U64 = column(np.uint64)
+
+
+class Steer(Command):
+    latest_wins = True
+    dx: F32 = arg("f32", min=-1, max=1)
+    dy: F32 = arg("f32", min=-1, max=1)
+
+
+class Enter(Command):
+    """An entry in one's book."""
+
+    reliable = True
+    what: U8 = arg("u8")
+
+
+class Gift(Mail):
+    coins: U32 = arg("u32")
+
+
+WANDERER = Archetype("wanderer", Position, Heading, Purse)
+PLAYER = Archetype("player", Position, Heading, Purse, Book)
+# Has what nobody else may have: one in each region.
+CHEST = Archetype("chest", Purse)
+
+
+def setup(world: World, tick: Tick) -> None:
+    chest = world.spawn(CHEST)
+    world[Purse].coins[chest] = 10 * COINS
+    rows = world.spawn(WANDERER, WANDERERS)
+    x0, y0, x1, y1 = world.bounds
+    world[Position].x[rows] = tick.random("x").uniform(rows, x0, x1)
+    world[Position].y[rows] = tick.random("y").uniform(rows, y0, y1)
+    world[Purse].coins[rows] = COINS
+
+
+def join(world: World, tick: Tick, session: int, name: str) -> int:
+    rows = world.spawn(PLAYER)
+    x0, y0, x1, y1 = world.bounds
+    world[Position].x[rows], world[Position].y[rows] = (x0 + x1) / 2, (y0 + y1) / 2
+    return int(rows[0])
+
+
+def leave(world: World, tick: Tick, row: int) -> None:
+    chest = world.rows_of(CHEST)[0]
+    world[Purse].coins[chest] += world[Purse].coins[row]
+    world.despawn(np.array([row], np.int64))
+
+
+def steer(world: World, tick: Tick) -> None:
+    steers = tick.commands(Steer)
+    world[Heading].dx[steers.row] = steers.dx
+    world[Heading].dy[steers.row] = steers.dy
+    wanderers = world.rows_of(WANDERER)
+    if tick.number % 5 == 0:
+        world[Heading].dx[wanderers] = tick.random("dx").uniform(wanderers, -1.0, 1.0)
+        world[Heading].dy[wanderers] = tick.random("dy").uniform(wanderers, -1.0, 1.0)
+
+
+def walk(world: World, tick: Tick) -> None:
+    if tick.number > LAST_STEP:
+        return
+    rows = world.rows(Heading)
+    x0, y0, x1, y1 = world.limits
+    step = np.float32(40.0 * tick.dt)
+    position, heading = world[Position], world[Heading]
+    position.x[rows] = np.clip(position.x[rows] + heading.dx[rows] * step, x0, x1)
+    position.y[rows] = np.clip(position.y[rows] + heading.dy[rows] * step, y0, y1)
+
+
+def enter(world: World, tick: Tick) -> None:
+    entries = tick.commands(Enter)
+    # Several of one player in a tick: each counts.
+    np.add.at(world[Book].count, entries.row, np.uint32(1))
+    np.add.at(world[Book].sum, entries.row, entries.seq.astype(np.uint64))
+
+
+def meet(world: World, tick: Tick) -> None:
+    """Wanderers, who never die, take the one after them for a friend, wherever that one will go."""
+    rows = world.rows_of(WANDERER)
+    if tick.number % 7 == 0 and rows.size > 1:
+        world[Purse].friend[rows] = world.id_of(np.concatenate([rows[1:], rows[:1]]))
+
+
+def give(world: World, tick: Tick) -> None:
+    if tick.number > LAST_GIFT:
+        return
+    rows = world.rows(Heading)
+    purse = world[Purse]
+    chance = tick.random().uniform(rows, 0.0, 1.0)
+    givers: Rows = rows[(chance < 0.3) & (purse.coins[rows] > 0) & (purse.friend[rows] != 0)]
+    if givers.size:
+        purse.coins[givers] -= 1
+        tick.send(Gift, to=purse.friend[givers], coins=np.ones(givers.size, np.uint32))
+    chest = world.rows_of(CHEST)
+    if tick.number % 9 == 0 and purse.coins[chest[0]] > 0:
+        purse.coins[chest] -= 1
+        tick.send(Gift, region=np.array([1 + tick.number // 9 % 2], np.uint32), lane="bulk", coins=1)
+
+
+def take(world: World, tick: Tick) -> None:
+    gifts = tick.mail(Gift)
+    chest = int(world.rows_of(CHEST)[0])
+    rows = np.where(gifts.row >= 0, gifts.row, chest)
+    np.add.at(world[Purse].coins, rows, gifts.coins.astype(np.int64))
+
+
+GAME = Game(
+    name="carnival",
+    version=1,
+    position=Position,
+    archetypes=(WANDERER, PLAYER, CHEST),
+    commands=(Steer, Enter),
+    mail=(Gift,),
+    systems=(steer, walk, enter, meet, take, give),
+    setup=setup,
+    join=join,
+    leave=leave,
+)
+
+
+def atlas(columns: int, rows: int) -> Atlas:
+    whole = RegionSpec(1, 0.0, 0.0, columns * SIDE, rows * SIDE, 64, margin=16.0)
+    return Atlas.grid(whole, columns=columns, rows=rows, hysteresis_units=2.0, forward_ticks=10_000)
+
+
+def machine(world: Atlas, shard: int) -> RegionMachine:
+    return RegionMachine(GAME, world[shard], seed=5, tick_rate_hz=TICK_RATE_HZ, digest_every_ticks=5, atlas=world)

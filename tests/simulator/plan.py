@@ -1,0 +1,78 @@
+"""The faults of a seed, chosen before anything runs: so each can be left out, and the rest stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+# What can happen, and how often of 100.
+KINDS = {
+    "kill": 14,
+    "die_at_effect": 26,
+    "pause": 12,
+    "partition": 12,
+    "redis_away": 8,
+    "redis_forgets": 5,
+    "store_away": 8,
+    "sync_fails": 5,
+    "loss": 10,
+}
+FAULTS_S = 11.0
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    at_s: float
+    kind: str
+    # Node's number, where it is about one.
+    node: int
+    # Its length in seconds, or the effect at which a node dies.
+    amount: float
+    # Whether a node dies after the effect rather than before.
+    after: bool
+
+    def __str__(self) -> str:
+        return f"{self.at_s:6.2f} s  {self.kind} node={self.node} amount={self.amount:.2f} after={self.after}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int
+    nodes: int
+    columns: int
+    rows: int
+    standby: bool
+    loss: float
+    repetition: float
+    delay_s: float
+    # Of the store: up to that long for every answer.
+    latency_s: float
+    faults: tuple[Fault, ...]
+
+
+def plan_of(seed: int) -> Plan:
+    random = Random(f"plan {seed}")
+    columns, rows = random.choice([(2, 1), (3, 1), (2, 2)])
+    nodes = random.choice([1, 2, 2, 3])
+    faults = sorted(
+        Fault(
+            round(random.uniform(2.0, FAULTS_S), 2),
+            random.choices(list(KINDS), list(KINDS.values()))[0],
+            random.randrange(nodes),
+            round(random.expovariate(1 / 2.0), 2),
+            random.random() < 0.5,
+        )
+        for _ in range(random.randint(1, 6))
+    )
+    return Plan(
+        seed,
+        nodes,
+        columns,
+        rows,
+        standby=random.random() < 0.3,
+        loss=random.choice([0.0, 0.0, 0.02, 0.2]),
+        repetition=random.choice([0.0, 0.0, 0.05, 0.3]),
+        delay_s=random.choice([0.002, 0.02, 0.3]),
+        latency_s=random.choice([0.003, 0.003, 0.15]),
+        faults=tuple(faults),
+    )

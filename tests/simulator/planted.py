@@ -1,0 +1,159 @@
+"""Bugs planted on purpose: a simulator that finds nothing proves nothing.
+
+Each is a patch of one module's source, applied as the module is imported. The text it replaces must be there exactly
+once, so that a patch that no longer fits fails instead of planting nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patch:
+    module: str
+    old: str
+    new: str
+    why: str
+
+
+PLANTED = {
+    "receipts before the journal": Patch(
+        "server.host.host",
+        "        held = _Held()\n",
+        "        held = _Held(durable=True)\n",
+        "Receipts, mail and acknowledgements leave before their tick is durable.",
+    ),
+    "mail of a tick without a record": Patch(
+        "server.host.host",
+        "        if inputs.empty and not effects.mail:\n",
+        "        if inputs.empty:\n",
+        "A letter leaves a tick that a recovery makes anew, perhaps with other letters.",
+    ),
+    "no dedupe of commands": Patch(
+        "server.shard.inbox",
+        "        old = (seq.astype(np.int64) <= applied) & ~stranger\n",
+        "        old = np.zeros(seq.size, np.bool_)\n",
+        "What is sent again is applied again.",
+    ),
+    "commands after a gap": Patch(
+        "server.shard.inbox",
+        "        if chains is not None:\n",
+        "        if chains is not None and chains.size > 1_000_000:\n",
+        "A command whose predecessor is missing is applied, and hides it for ever.",
+    ),
+    "a fence that lets old owners in": Patch(
+        "server.store.writers",
+        "    if wanted is not None and wanted <= last:\n",
+        "    if wanted is not None and wanted < 0:\n",
+        "Who comes with an old epoch becomes the writer.",
+    ),
+    "no copy of the sequence number at a border": Patch(
+        "server.regions.borders",
+        '        for name in ("session", "seq", "player", "name"):\n',
+        '        for name in ("session", "player", "name"):\n',
+        "What a player did before the border can be done again behind it.",
+    ),
+    "who leaves stays": Patch(
+        "server.regions.borders",
+        '        world.despawn(departed["row"].astype(np.int64))\n        sessions.remove',
+        "        sessions.remove",
+        "An entity is in both regions.",
+    ),
+    "who leaves is in no letter": Patch(
+        "server.regions.borders",
+        "                if post.send(destination, Lane.URGENT, HANDOFF, travellers.encode(self._game)):\n",
+        "                if tick % 8 == 0 or "
+        "post.send(destination, Lane.URGENT, HANDOFF, travellers.encode(self._game)):\n",
+        "An entity is in neither region.",
+    ),
+    "mail overtakes": Patch(
+        "server.regions.letters",
+        "(Lane.URGENT, np.flatnonzero(there & left))",
+        "(lane, np.flatnonzero(there & left))",
+        "Mail for one who left comes before them, and is nobody's.",
+    ),
+    "mail is not sent again": Patch(
+        "server.host.postman",
+        "            if out.under_way and now_s >= out.due_s:\n",
+        "            if out.under_way and now_s < 0:\n",
+        "A letter that is lost once is lost for ever.",
+    ),
+    "mail is acknowledged when it comes": Patch(
+        "server.host.postman",
+        "        incoming.waiting[letter.seq] = (letter, self._tick)\n",
+        "        incoming.waiting[letter.seq] = (letter, self._tick)\n"
+        "        incoming.durable = max(incoming.durable, letter.seq)\n"
+        "        self._ack_due.add(stream)\n",
+        "The sender forgets a letter that dies with its receiver.",
+    ),
+    "checkpoints without mail": Patch(
+        "server.regions.machine",
+        "        arrays.update(self.post.capture())\n",
+        "",
+        "After a recovery letters are gone, or come twice.",
+    ),
+    "a takeover that misses the last ticks": Patch(
+        "server.host.follower",
+        "        await self.catch_up()\n        check_end(self._report, claim)\n",
+        "",
+        "What the owner wrote between two looks of its standby is lost.",
+    ),
+    "a record that is not replayed": Patch(
+        "server.host.recovery",
+        "        report.last_record = record.tick\n        await self._tick(inputs)\n",
+        "        report.last_record = record.tick\n"
+        "        await self._tick(inputs if report.records_replayed % 16 else NOTHING)\n",
+        "Recovery makes another state than the one that was.",
+    ),
+    "receipts are not told again": Patch(
+        "server.host.host",
+        "        if self.inbox.repeated.size:\n",
+        "        if self.inbox.repeated.size > 1_000_000:\n",
+        "A receipt that is lost once never comes.",
+    ),
+}
+
+
+def plant(name: str) -> None:
+    """From now on the module is imported with this bug in it. It must not be imported yet."""
+    patch = PLANTED[name]
+    assert patch.module not in sys.modules, f"{patch.module} is imported already"
+    sys.meta_path.insert(0, _Planter(patch))
+
+
+def fits(name: str) -> bool:
+    """Whether the patch's text is there exactly once."""
+    patch = PLANTED[name]
+    spec = importlib.util.find_spec(patch.module)
+    assert spec is not None
+    assert isinstance(spec.loader, importlib.machinery.SourceFileLoader)
+    source = spec.loader.get_source(patch.module)
+    return source is not None and source.count(patch.old) == 1
+
+
+class _Planter(importlib.abc.MetaPathFinder):
+    def __init__(self, patch: Patch) -> None:
+        self._patch = patch
+
+    def find_spec(self, name, path, target=None):
+        if name != self._patch.module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        spec.loader = _Patched(spec.loader.name, spec.loader.path, self._patch)
+        return spec
+
+
+class _Patched(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, patch: Patch) -> None:
+        super().__init__(name, path)
+        self._patch = patch
+
+    def get_code(self, fullname):
+        source = self.get_source(fullname)
+        assert source.count(self._patch.old) == 1, f"the patch does not fit {fullname} any more"
+        return compile(source.replace(self._patch.old, self._patch.new), self.path, "exec")

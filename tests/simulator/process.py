@@ -1,0 +1,122 @@
+"""A process: it can be killed before or after any of its effects, and paused for long, and its clock is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Callable
+
+# Whose code runs: tasks and timers inherit it, so that everything a process began ends with it.
+_running: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class Crashed(BaseException):
+    """The process is dead: whoever of it still runs gets this at its next effect."""
+
+
+class Process:
+    """One incarnation. `skew_s`, `rate`: how its clock differs from the world's."""
+
+    def __init__(self, name: str, skew_s: float = 0.0, rate: float = 1.0) -> None:
+        self.name = name
+        self.skew_s, self.rate = skew_s, rate
+        self.alive = True
+        # Effects so far, and the one at which it dies: (number, before or after it).
+        self.effects = 0
+        self.dies_at: tuple[int, bool] | None = None
+        self.awake_s = 0.0
+        self.on_crash: list[Callable[[], None]] = []
+        # In order of their beginning.
+        self.tasks: dict[asyncio.Task, None] = {}
+        self._context = contextvars.copy_context()
+        self._context.run(_running.set, self)
+        # What it was doing when it died.
+        self.died_of = ""
+
+    @contextlib.contextmanager
+    def effect(self, what: str):
+        """Around everything that others could notice."""
+        self.check()
+        self.effects += 1
+        mine = self.dies_at is not None and self.effects >= self.dies_at[0]
+        if mine and not self.dies_at[1]:
+            self.crash(f"before {what}")
+            raise Crashed
+        yield
+        if mine:
+            self.crash(f"after {what}")
+            raise Crashed
+
+    def check(self) -> None:
+        if not self.alive:
+            raise Crashed
+
+    def crash(self, why: str = "killed") -> None:
+        if self.alive:
+            self.alive = False
+            self.died_of = why
+            for told in self.on_crash:
+                told()
+            for task in tuple(self.tasks):
+                task.cancel()
+
+    def pause(self, seconds: float) -> None:
+        """Nothing of it runs for so long; what comes meanwhile waits."""
+        self.awake_s = max(self.awake_s, _now_s() + seconds)
+
+    def when_awake(self, do: Callable[[], None]) -> None:
+        """Call it now, or when the pause is over; never if the process is dead by then."""
+        if not self.alive:
+            return
+        if _now_s() < self.awake_s:
+            asyncio.get_running_loop().call_at(self.awake_s, self.when_awake, do)
+            return
+        with contextlib.suppress(Crashed):
+            self._context.run(do)
+
+    async def awake(self) -> None:
+        """Return when it runs. Raises Crashed, in its stead waits for ever: a dead process's tasks are cancelled."""
+        while _now_s() < self.awake_s:  # noqa: ASYNC110  # the pause may be made longer meanwhile
+            await asyncio.sleep(self.awake_s - _now_s())
+        self.check()
+
+    def call(self, do):
+        """What `do` returns, called as code of this process."""
+        return self._context.run(do)
+
+    def spawn(self, coroutine) -> asyncio.Task:
+        """A task of this process."""
+        return asyncio.get_running_loop().create_task(coroutine, context=self._context.copy())
+
+    # -- its clock (a Clock of server/shard/ports.py) ------------------------------
+
+    def now_s(self) -> float:
+        return _now_s() * self.rate + self.skew_s
+
+    async def sleep_until(self, due_s: float) -> None:
+        await asyncio.sleep(max(0.0, (due_s - self.now_s()) / self.rate))
+        await self.awake()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def track(loop, coroutine, **options):
+    """A task factory: notes whose each task is."""
+    task = asyncio.Task(coroutine, loop=loop, **options)
+    process = (options.get("context") or contextvars.copy_context()).get(_running)
+    if process is not None:
+        process.tasks[task] = None
+        task.add_done_callback(lambda done: _ended(process, done))
+    return task
+
+
+def _ended(process: Process, task: asyncio.Task) -> None:
+    process.tasks.pop(task, None)
+    if not task.cancelled():
+        # Asked for, so that the loop does not complain: a crash ends tasks in the middle of anything.
+        error = task.exception()
+        if isinstance(error, Crashed):
+            process.crash()

@@ -1,0 +1,184 @@
+"""One seed, from start to verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import zlib
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from tests.simulator.check import Violated
+from tests.simulator.cluster import Cluster
+from tests.simulator.game import LAST_STEP
+from tests.simulator.plan import FAULTS_S, Fault, Plan
+from tests.simulator.process import track
+from tests.support.virtual_loop import VirtualLoop
+
+SETTLE_S = 60.0
+STEP_S = 0.2
+
+
+@dataclass
+class Outcome:
+    seed: int
+    violation: str | None = None
+    # CRC over every message that was published, and when: two runs of one seed have the same.
+    trace: int = 0
+    messages: int = 0
+    acknowledged: int = 0
+    ticks: int = 0
+    checks: int = 0
+    ended_s: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def simulate(plan: Plan, *, log: bool = False) -> Outcome:
+    """`log`: have the code under test say what it says, with the virtual time."""
+    outcome = Outcome(plan.seed)
+    loop = VirtualLoop()
+    loop.set_task_factory(track)
+    loop.set_exception_handler(lambda _loop, _context: None)
+    level = logging.DEBUG if log else logging.CRITICAL
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            lambda _logger, _name, event: {"at_s": round(loop.time(), 3), **event},
+            _brief,
+            structlog.processors.KeyValueRenderer(["at_s", "event"]),
+        ],
+    )
+    try:
+        loop.run_until_complete(_run(plan, outcome))
+    except Violated as violated:
+        outcome.violation = str(violated)
+    except Exception as error:  # noqa: BLE001  # whatever the code under test raises is a finding
+        outcome.violation = f"{type(error).__name__}: {error}"
+    finally:
+        outcome.ended_s = loop.time()
+        loop.close()
+    return outcome
+
+
+async def _run(plan: Plan, outcome: Outcome) -> None:
+    loop = asyncio.get_running_loop()
+    cluster = Cluster(plan.seed, nodes=plan.nodes, columns=plan.columns, rows=plan.rows, standby=plan.standby)
+
+    def note(source, topic, payload):
+        outcome.trace = zlib.crc32(
+            payload, zlib.crc32(f"{loop.time():.6f} {source.name} {topic}".encode(), outcome.trace)
+        )
+        outcome.messages += 1
+
+    cluster.network.watchers.append(note)
+    random = Random(f"run {plan.seed}")
+    for name in cluster.names:
+        cluster.start(name, skew_s=random.uniform(-100, 100))
+    net = cluster.network
+    net.loss, net.repetition, net.delay_s = plan.loss, plan.repetition, plan.delay_s
+    cluster.medium.latency_s = plan.latency_s
+    faults = list(plan.faults)
+    ends: list[tuple[float, object]] = []
+    try:
+        while loop.time() < FAULTS_S + 1.0:
+            while faults and faults[0].at_s <= loop.time():
+                _inject(cluster, faults.pop(0), ends, loop.time())
+            for end in [e for e in ends if e[0] <= loop.time()]:
+                ends.remove(end)
+                end[1]()
+            _restart(cluster, random)
+            await asyncio.sleep(STEP_S)
+            cluster.checker.check()
+        for _, end in ends:
+            end()
+        net.loss = net.repetition = 0.0
+        net.delay_s, cluster.medium.latency_s = 0.002, 0.003
+        net.groups, net.up, cluster.medium.up, cluster.medium.sync_fails = [], True, True, 0.0
+        for process, _ in tuple(cluster.nodes.values()):
+            process.dies_at = None
+        await _settle(cluster, random)
+        await cluster.checker.final()
+    finally:
+        outcome.acknowledged = len(cluster.checker.acknowledged)
+        outcome.checks = cluster.checker.checks
+        outcome.ticks = sum(len(w) for w in cluster.medium.written.values())
+        outcome.counts = dict(net.counts)
+        for process, _ in tuple(cluster.nodes.values()):
+            process.crash()
+        cluster.desk.crash()
+        await asyncio.sleep(0)
+
+
+async def _settle(cluster: Cluster, random: Random) -> None:
+    """Until nothing is under way any more. The players stop first, and the world goes on."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + SETTLE_S
+    await asyncio.sleep(3.0)
+    cluster.gateway.quiet = True
+    while loop.time() < until_s:
+        _restart(cluster, random)
+        for player in cluster.gateway.players.values():
+            cluster.gateway._again(player)
+        await asyncio.sleep(1.0)
+        cluster.checker.check()
+        if _still(cluster):
+            return
+
+
+def _still(cluster: Cluster) -> bool:
+    tenures = cluster.tenures()
+    if set(tenures) != set(cluster.shards):
+        return False
+    if any(t.host.machine.tick <= LAST_STEP or t.host.machine.post.unacked() for t in tenures.values()):
+        return False
+    return all(set(p.entries) <= p.receipted for p in cluster.gateway.players.values())
+
+
+def _restart(cluster: Cluster, random: Random) -> None:
+    for name in cluster.names:
+        if name not in cluster.nodes and random.random() < 0.3:
+            cluster.start(name, skew_s=random.uniform(-100, 100))
+
+
+def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
+    net, medium = cluster.network, cluster.medium
+    name = cluster.names[fault.node]
+    process = cluster.running(name)
+    end_s = now_s + fault.amount
+    match fault.kind:
+        case "kill" if process is not None:
+            process.crash()
+        case "die_at_effect" if process is not None:
+            process.dies_at = (process.effects + 1 + int(fault.amount * 20), fault.after)
+        case "pause" if process is not None:
+            process.pause(fault.amount)
+        case "partition":
+            everyone = {*cluster.names, "gateway", "redis"}
+            alone = {name}
+            net.groups = [frozenset(alone), frozenset(everyone - alone)]
+            ends.append((end_s, lambda: setattr(net, "groups", [])))
+        case "redis_away":
+            net.up = False
+            ends.append((end_s, lambda: setattr(net, "up", True)))
+        case "redis_forgets":
+            cluster.leases.forget()
+        case "store_away":
+            medium.up = False
+            ends.append((end_s, lambda: setattr(medium, "up", True)))
+        case "sync_fails":
+            medium.sync_fails = 0.3
+            ends.append((end_s, lambda: setattr(medium, "sync_fails", 0.0)))
+        case "loss":
+            before = net.loss
+            net.loss = 0.6
+            ends.append((end_s, lambda: setattr(net, "loss", before)))
+
+
+def _brief(_logger, _name, event):
+    """The last line of a traceback says enough, for the seed brings it back."""
+    if event.pop("exc_info", None):
+        event["error"] = repr(sys.exc_info()[1])
+    return event

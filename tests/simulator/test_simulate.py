@@ -1,0 +1,68 @@
+"""The simulator: a few seeds, the same twice, and every planted bug found."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.simulator.__main__ import shrunk
+from tests.simulator.plan import plan_of
+from tests.simulator.planted import PLANTED, fits
+from tests.simulator.simulate import simulate
+
+
+def simulator(*arguments, hash_seed="0"):
+    """(status, standard output) of a run in a process of its own."""
+    command = [sys.executable, "-m", "tests.simulator", *arguments]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_all_holds(seed):
+    outcome = simulate(plan_of(seed))
+    assert outcome.violation is None
+    # It was a world, and it was looked at.
+    assert outcome.acknowledged > 50
+    assert outcome.ticks > 100
+    assert outcome.checks > 20
+
+
+@pytest.mark.parametrize("seed", [3, 25, 63])
+def test_the_same_seed_goes_the_same_way_whatever_the_order_of_sets(seed):
+    first, second = (simulator("--seed", str(seed), hash_seed=h) for h in ("1", "2"))
+    assert first == second
+    assert re.search(r"trace [0-9a-f]{8}", first[1])
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_every_patch_fits(name):
+    assert fits(name)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name):
+    status, said = simulator("--seeds", "0:2000", "--first", "--plant", name)
+    assert status == 1, f"2000 seeds did not find: {PLANTED[name].why}"
+    assert "seed " in said
+
+
+def test_a_violation_is_told_with_all_that_the_seed_chose_and_shrinks():
+    status, said = simulator("--seeds", "0:2000", "--first", "--shrink", "--plant", "mail overtakes")
+    assert status == 1
+    seed = int(re.match(r"seed (\d+): ", said)[1])
+    for fault in plan_of(seed).faults:
+        assert str(fault) in said
+    assert "shrunk to seed" in said
+    before, after = said.split("shrunk to")
+    assert after.count(" node=") <= before.count(" node=")
+
+
+def test_what_all_holds_for_shrinks_to_itself():
+    plan = plan_of(0)
+    assert shrunk(plan) == plan
