@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 
 _JOINED: Final = SessionState.JOINED
 _LAGGING: Final = SessionState.LAGGING
+# Frames that come in vain before a keyframe is asked for again.
+_ASK_AGAIN_FRAMES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class RegionStream:
         self._phases: NDArray[np.int64] = np.zeros(64, np.int64)
         self._unsubscribe: list[Callable[[], None]] = []
         self.awaits_key = False
+        # Frames that came since it was asked for.
+        self._unused = 0
         self.subscribe()
         self.ask_for_keyframe()
 
@@ -240,6 +244,10 @@ class RegionStream:
             return
         if self.awaits_key and not frame.key:
             # What it says of sessions still counts; what it says of entities can't be used.
+            self._unused += 1
+            if self._unused % _ASK_AGAIN_FRAMES == 0:
+                # The question was lost, or the answer.
+                self.ask_for_keyframe()
             self._tell_sessions(frame)
             return
         self._make_way(frame)
@@ -274,6 +282,8 @@ class RegionStream:
 
     def ask_for_keyframe(self) -> None:
         """Begin anew with the region's next keyframe."""
+        if not self.awaits_key:
+            self._unused = 0
         self.awaits_key = True
         self._bus.publish(keyframes_topic(self.region.id), b"")
 

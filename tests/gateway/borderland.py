@@ -79,6 +79,8 @@ class Player:
         self.told: list[ServerMessage] = []
         self.views: Views | None = None
         self.welcomes = 0
+        # HELLOs so far: as many WELCOMEs are to come.
+        self.hellos = 0
         self.yous: list[Key] = []
         # Whom CROSS named -> who that is now.
         self.crossed: dict[Key, Key] = {}
@@ -88,6 +90,7 @@ class Player:
 
     def connect(self, name: str | None = None, resume: str | None = None) -> None:
         self.wire = Wire()
+        self.hellos += 1
         self.land.gateway.opened(self.wire)
         self.land.gateway.received(self.wire, encode_hello(name=name, resume=resume))
 
@@ -186,10 +189,11 @@ class Land:
         view: ViewSpec = VIEW,
         first: RegionSpec = FIRST,
         lag: int = 0,
+        bus: MemoryBus | None = None,
         **options: Any,
     ) -> None:
         self.clock = VirtualClock()
-        self.bus = MemoryBus()
+        self.bus = bus or MemoryBus()
         self.metrics = Metrics()
         self.health = Health(self.clock.now_s)
         self.atlas = Atlas.grid(first, columns=columns, rows=rows, hysteresis_units=2.0)
@@ -335,6 +339,15 @@ class Land:
             if max(abs(cell[0] - own[0]), abs(cell[1] - own[1])) <= reach:
                 found.add(key)
         return found
+
+    def sees_all_there_is(self, player: Player) -> bool:
+        """Whether a player sees those in its square, of whichever region, and nobody else but who is on the way."""
+        on_the_way = {
+            (region, held.handle)
+            for region, stream in self.gateway.router.streams.items()
+            for held in stream.replica.held.values()
+        }
+        return set(player.seen()) - on_the_way == self.around(player, self.view.far)
 
     def everyone(self) -> Iterator[tuple[Key, tuple[float, float]]]:
         """((region, row), (x, y) as they travel) of every entity."""

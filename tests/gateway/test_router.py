@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 
 from server.gateway.interest import ViewSpec
-from tests.gateway.borderland import VIEW, WHOLE, Land, Player
+from tests.gateway.borderland import VIEW, WHOLE, Land
 from tests.gateway.glade import ADD, glade
 
 STILL = glade(0)
-
-
-def sees_all_there_is(land: Land, player: Player) -> bool:
-    """Whether a player sees those in its square, of whichever region, and nobody else but who is on the way."""
-    held = {
-        (region, held.handle)
-        for region, stream in land.gateway.router.streams.items()
-        for held in stream.replica.held.values()
-    }
-    return set(player.seen()) - held == land.around(player, land.view.far)
 
 
 def test_sessions_are_spread_over_the_regions_and_play_where_they_are():
@@ -44,7 +34,7 @@ def test_one_sees_over_a_border_what_is_there_and_no_more(view: ViewSpec):
         land.ticks(12)
         for _ in range(8):
             land.tick()
-            assert sees_all_there_is(land, player), (x, y)
+            assert land.sees_all_there_is(player), (x, y)
             over += len({region for region, _ in player.seen()} - {player.entity[0]})
         before = player.digests
         player.check()

@@ -399,3 +399,27 @@ def test_a_viewer_that_returns_gets_a_keyframe_first():
     stage.play()
     assert [type(m) for m in viewer.received] == [Keyframe]
     assert seen(viewer) == stage.records(stage.within(viewer, 2))
+
+
+def test_a_keyframe_that_does_not_come_is_asked_for_again():
+    stage, viewer = quiet_stage()
+    stage.region.frame()
+    for _ in range(25):
+        stage.play()
+    # At the beginning, at the gap, and after every ten frames that could not be used.
+    assert stage.keyframes_asked == 1 + 1 + 2
+    stage.publish(stage.region.keyframe())
+    viewer.read()
+    assert seen(viewer) == stage.records(stage.within(viewer, 2))
+
+
+def test_a_keyframe_that_another_gateway_asked_for_is_nobodys_fresh_view():
+    stage, viewer = quiet_stage()
+    stage.region.walk(50, 9, 9)
+    stage.play()
+    stage.publish(stage.region.keyframe())
+    viewer.read()
+    assert viewer.received == []
+    stage.region.walk(50, 1, 1)
+    stage.play()
+    assert [type(m) for m in viewer.received] == [Delta]
