@@ -1,4 +1,7 @@
-"""Over borders: each entity is in exactly one place, whole, whatever becomes of letters and regions."""
+"""Over borders: each entity is in exactly one place, whole, whatever becomes of letters and regions.
+
+A long module: the state machine at its end plays all that the tests before it do one by one.
+"""
 
 from dataclasses import replace
 
