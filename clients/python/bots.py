@@ -16,10 +16,10 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from clients.python.table import TableView
+from clients.python.table import TableViews
 from protocol.codec import encode_hello, encode_input, encode_ping
 from protocol.errors import ProtocolError
-from protocol.messages import MessageType, Welcome
+from protocol.messages import Welcome
 from protocol.reading import decode_server
 
 _log = structlog.get_logger("bots")
@@ -74,24 +74,22 @@ async def _converse(socket: ClientConnection, name: str, rng: random.Random, bra
     welcome = None
     while not isinstance(welcome, Welcome):
         welcome = decode_server(_binary(await socket.recv()))
-    view = TableView(welcome)
+    views = TableViews(welcome)
     numbers = {c.name: c.id for c in welcome.schema.commands}
-    handle, seq = welcome.entity[1], welcome.ack
+    seq = welcome.ack
     loop = asyncio.get_running_loop()
     think_s, ping_s = loop.time() + rng.uniform(*_THINK_S), loop.time() + _PING_S
     with contextlib.suppress(StopAsyncIteration):
         async for data in socket:
-            message = view.receive(_binary(data))
-            if message is not None and message[0] == MessageType.YOU:
-                handle = message[2]
+            views.receive(_binary(data))
             now_s = loop.time()
             if now_s >= ping_s:
                 ping_s = now_s + _PING_S
                 await socket.send(encode_ping(now_s))
-            if brain is None or now_s < think_s or view.tick is None:
+            if brain is None or now_s < think_s or views.own.tick is None:
                 continue
             think_s = now_s + rng.uniform(*_THINK_S)
-            for command, args in brain.decide(rng, view, handle):
+            for command, args in brain.decide(rng, views.own, views.handle):
                 seq += 1
                 await socket.send(encode_input(seq, numbers[command], args))
 

@@ -17,26 +17,27 @@ from protocol.messages import MessageType, Welcome
 from protocol.schema import UTF8, Wire
 
 _NOTHING: Final = 255
+_SEEN: Final = (MessageType.DELTA, MessageType.KEYFRAME)
 _CAPACITY: Final = {"u16": 65_536, "u32": 1_048_576}
 
 
 class TableView:
-    """What one client sees of one region. `tick` counts from the KEYFRAME; None before it."""
+    """What one client sees of one region, the first where none is named. `tick`: None before the KEYFRAME."""
 
-    def __init__(self, welcome: Welcome) -> None:
-        region = welcome.regions[0]
+    def __init__(self, welcome: Welcome, region: int | None = None) -> None:
+        place = next(r for r in welcome.regions if region in (None, r.id))
         schema = welcome.schema
         self.tick: int | None = None
         self._schema = schema
-        self._archetype: NDArray[np.uint8] = np.full(_CAPACITY[region.handle], _NOTHING, np.uint8)
+        self._archetype: NDArray[np.uint8] = np.full(_CAPACITY[place.handle], _NOTHING, np.uint8)
         self._archetype_ids = {a.name: a.id for a in schema.archetypes}
-        self._handles = np.dtype("<u2" if region.handle == "u16" else "<u4")
+        self._handles = np.dtype("<u2" if place.handle == "u16" else "<u4")
         # Component -> table of (capacity,) packed records; zeros cost no memory until written.
         self._tables = [np.zeros(self._archetype.size, c.dtype) for c in schema.components]
-        self._changes = [schema.change_dtype(c.id, region.handle) for c in schema.components]
-        self._records = [schema.record_dtype(a.id, region.handle) for a in schema.archetypes]
+        self._changes = [schema.change_dtype(c.id, place.handle) for c in schema.components]
+        self._records = [schema.record_dtype(a.id, place.handle) for a in schema.archetypes]
         self._fields: dict[str, tuple[int, str, Wire, float]] = {}
-        origin = {"": 0.0, "x": region.x, "y": region.y}
+        origin = {"": 0.0, "x": place.x, "y": place.y}
         for c in schema.components:
             for name, wire in c.fields:
                 self._fields[f"{c.name}.{name}"] = (c.id, name, wire, wire.offset + origin[wire.axis])
@@ -45,8 +46,14 @@ class TableView:
     def receive(self, data: bytes) -> list[Any] | None:  # Any: a msgpack tree
         """Take a server's message in. Returns it unless it was a DELTA or KEYFRAME."""
         message: list[Any] = msgpack.unpackb(data)
-        kind = message[0]
-        if kind == MessageType.DELTA:
+        if message[0] not in _SEEN:
+            return message
+        self.apply(message)
+        return None
+
+    def apply(self, message: list[Any]) -> None:  # Any: a msgpack tree
+        """Take a DELTA or KEYFRAME in."""
+        if message[0] == MessageType.DELTA:
             if message[3] is not None:
                 self._archetype[np.frombuffer(message[3], self._handles)] = _NOTHING
             self._enter(message[4])
@@ -54,13 +61,10 @@ class TableView:
                 self._change(message[at], message[at + 1])
             if self.tick is not None:
                 self.tick += (message[2] - self.tick) & 127
-            return None
-        if kind == MessageType.KEYFRAME:
+        else:
             self._archetype.fill(_NOTHING)
             self._enter(message[3])
             self.tick = message[2]
-            return None
-        return message
 
     # -- questions -----------------------------------------------------------------
 
@@ -126,6 +130,37 @@ class TableView:
         handles = records["handle"]
         for name, _ in self._schema.components[component].fields:
             self._tables[component][name][handles] = records[name]
+
+
+class TableViews:
+    """What one client sees of each region, and which of all is its own entity."""
+
+    def __init__(self, welcome: Welcome) -> None:
+        self.region, self.handle = welcome.entity
+        self._welcome = welcome
+        # Made when something is seen: a table has room for every handle there may be.
+        self._views: dict[int, TableView] = {}
+
+    @property
+    def own(self) -> TableView:
+        """The view of the region that its entity is in: all that a bot looks at."""
+        return self._view(self.region)
+
+    def receive(self, data: bytes) -> list[Any] | None:  # Any: a msgpack tree
+        """Take a server's message in. Returns it unless it was a DELTA or KEYFRAME."""
+        message: list[Any] = msgpack.unpackb(data)
+        if message[0] in _SEEN:
+            self._view(message[1]).apply(message)
+            return None
+        if message[0] == MessageType.YOU:
+            self.region, self.handle = message[1], message[2]
+        return message
+
+    def _view(self, region: int) -> TableView:
+        view = self._views.get(region)
+        if view is None:
+            view = self._views[region] = TableView(self._welcome, region)
+        return view
 
 
 class _Seen(Collection[int]):
