@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -20,10 +20,12 @@ import numpy as np
 from bench import crash_game
 from server import cli
 from server.regions.sessions import Sessions
+from server.shard.checkpoint import Chunk, Manifest
 from server.shard.journal import JournalRecord
 from server.shard.machine import Records
 from server.sim.game import Tick
 from server.sim.world import World
+from server.store.checkpoint_files import FileCheckpoints
 from server.store.sqlite import SqliteJournal
 
 
@@ -40,7 +42,7 @@ class Plant(StrEnum):
     RENUMBER = "renumber"
 
 
-# Seconds that a record lies about before it is written.
+# Seconds that a record lies about before it is written, or a written one before that is told.
 _LATE_S: Final = 0.2
 
 
@@ -53,7 +55,16 @@ def early() -> None:
         loop.call_later(_LATE_S, honest, journal, record, lambda: None)
         loop.call_soon(on_durable)
 
+    # So are checkpoints: one that came before the records it was made of would be refused at the next start, and what
+    # is lost never counted.
+    written = FileCheckpoints.write
+
+    async def write(checkpoints: FileCheckpoints, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
+        await asyncio.sleep(2 * _LATE_S)
+        await written(checkpoints, manifest, chunks)
+
     SqliteJournal.append = append  # type: ignore[assignment,method-assign]  # that is the fault
+    FileCheckpoints.write = write  # type: ignore[assignment,method-assign]  # that is the fault
 
 
 def wobble(world: World, _tick: Tick) -> None:
@@ -73,7 +84,20 @@ def forget() -> None:
     def applied(_sessions: Sessions, processed: Records) -> None:
         """Note nothing."""
 
+    # Only what was applied and not yet confirmed is sent again. A store may be slow to report, so that breaks nothing,
+    # and every kill meets orders of that kind. A fast one leaves a window of milliseconds that few kills meet.
+    honest = SqliteJournal.append
+
+    def append(journal: SqliteJournal, record: JournalRecord, on_durable: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def durable() -> None:
+            loop.call_later(_LATE_S, on_durable)
+
+        honest(journal, record, durable)
+
     Sessions.applied = applied  # type: ignore[assignment,method-assign]  # that is the fault
+    SqliteJournal.append = append  # type: ignore[assignment,method-assign]  # no fault: it shows the other
 
 
 # What is planted in the server.

@@ -64,7 +64,7 @@ FOUND_AS = {
 
 async def test_every_planted_fault_is_found(tmp_path):
     def planted(plant):
-        return run(CrashOptions(1, Store.SQLITE, 10, 300.0, seed=2, plant=plant, data=tmp_path / plant))
+        return run(CrashOptions(2, Store.SQLITE, 10, 300.0, seed=2, plant=plant, data=tmp_path / plant))
 
     # Side by side: each waits most of its time.
     runs = await asyncio.gather(*[planted(plant) for plant in FOUND_AS])
