@@ -22,7 +22,7 @@ import structlog
 
 from server.shard.checkpoint import Chunk, Manifest
 from server.shard.errors import CheckpointDamaged
-from server.store.directory import sync_directory
+from server.store.directory import make_directory, sync_directory
 from server.store.errors import StoreClosed, StoreFailed
 from server.store.sqlite_file import describe
 
@@ -39,11 +39,14 @@ _PIECE_BYTES: Final = 1024 * 1024
 
 
 class FileCheckpoints:
-    """A CheckpointStore in a data directory that this process holds (see DirectoryLock)."""
+    """A CheckpointStore in a data directory that this process holds (see DirectoryLock).
+
+    Raises StoreFailed where its directory can't be made.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._directory = data_dir / DIRECTORY_NAME
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         # One thread: a write and the deletes after it happen in that order.
         self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         # By file: where its chunks lie, name -> (offset, bytes).

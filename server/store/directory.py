@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from server.store.errors import StoreInUse
+from server.store.errors import StoreFailed, StoreInUse
 
 LOCK_NAME: Final = "everstep.lock"
 
@@ -16,12 +17,14 @@ LOCK_NAME: Final = "everstep.lock"
 class DirectoryLock:
     """Held from its making to `release`, or to the end of the process, however it ends.
 
-    Raises StoreInUse, naming the process that holds it. Makes the directory if there is none.
+    Raises StoreInUse, naming the process that holds it, and StoreFailed where the disk does not let it be made. Makes
+    the directory if there is none.
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        make_directory(directory)
+        with told_as_failure(directory):
+            self._file = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(self._file)
         except OSError as error:
@@ -30,12 +33,32 @@ class DirectoryLock:
             raise StoreInUse(
                 f"{directory} is in use by process {holder or 'unknown'}: one process at a time writes in it"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
+        try:
+            with told_as_failure(directory):
+                os.ftruncate(self._file, 0)
+                os.write(self._file, f"{os.getpid()}\n".encode())
+        except StoreFailed:
+            os.close(self._file)
+            raise
 
     def release(self) -> None:
         """Let others in. The file stays: who removes it could remove the next holder's."""
         os.close(self._file)
+
+
+def make_directory(directory: Path) -> None:
+    """Have it, and all above it. Raises StoreFailed."""
+    with told_as_failure(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def told_as_failure(directory: Path) -> Iterator[None]:
+    """What the system refuses inside is the store's failure, not some network's. Raises StoreFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(f"{directory} can't be used: {error}") from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from server.store.directory import LOCK_NAME, DirectoryLock, sync_directory
-from server.store.errors import StoreInUse
+from server.store.errors import StoreFailed, StoreInUse
 
 HOLDER = """
 import sys
@@ -44,6 +44,19 @@ def test_a_killed_process_holds_nothing(tmp_path, root):
         holder.kill()
         holder.communicate()
     DirectoryLock(tmp_path).release()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_directory_that_cannot_be_made_is_the_stores_failure(tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreFailed, match="file"):
+        DirectoryLock(tmp_path / place)
+
+
+def test_a_directory_that_cannot_be_locked_is_the_stores_failure(tmp_path):
+    (tmp_path / LOCK_NAME).mkdir()
+    with pytest.raises(StoreFailed, match=str(tmp_path)):
+        DirectoryLock(tmp_path)
 
 
 def test_a_directory_that_is_not_there_cannot_be_synced(tmp_path):

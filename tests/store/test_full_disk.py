@@ -145,6 +145,36 @@ async def test_a_full_disk_ends_the_server_with_words_and_with_room_it_goes_on(
     assert await server.end(signal.SIGTERM) == 0
 
 
+async def test_a_disk_that_is_full_at_a_start_is_told_as_one(
+    root: Path, disk: Path, environment: dict[str, str]
+) -> None:
+    ballast = fill(disk)
+    server = await Server.start(root, disk / "data", environment)
+    words = await server.last_words()
+    assert server.process.returncode == 3
+    assert "can't go on" in words
+    assert "free space" in words
+    assert "listen" not in words
+    ballast.unlink()
+    server = await Server.start(root, disk / "data", environment)
+    assert await server.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("place", ["", "glade", "glade/checkpoints"])
+async def test_a_file_where_a_directory_belongs_is_told_as_what_it_is(
+    root: Path, tmp_path: Path, environment: dict[str, str], place: str
+) -> None:
+    data = tmp_path / "data"
+    (data / place).parent.mkdir(parents=True, exist_ok=True)
+    (data / place).write_text("in the way")
+    server = await Server.start(root, data, environment)
+    words = await server.last_words()
+    assert server.process.returncode == 3
+    assert f"the world kept in {data / 'glade'} can't go on: {data / place} can't be used: " in words or not place
+    assert "listen" not in words
+    assert "Traceback" not in words
+
+
 @pytest.mark.parametrize("fault", ["sync", "eio", "full"])
 async def test_a_journal_that_fails_ends_the_server_and_a_sound_disk_brings_it_back(
     root: Path, tmp_path: Path, environment: dict[str, str], failing_disk: FailingDisk, fault: str
