@@ -26,13 +26,15 @@ from server.sim.game import Game
 from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
 from server.store.directory import DirectoryLock, sync_directory
 from server.store.errors import StoreDamaged, StoreError
-from server.store.sqlite_file import FILE_NAME
+from server.store.sqlite_file import FILE_NAME, JournalFile
 from server.store.sqlite_reader import SqliteReader
 
 LIST_NAME: Final = "backup.json"
 # Pages copied at a time, and the pause between: the disk is the server's first.
 _PAGES: Final = 256
 _PAUSE_S: Final = 0.001
+# How often the journal may be trimmed away under a copy before it is given up.
+_TRIES: Final = 5
 
 # "shards": by number, the tick and the digest that each replays to. Any: JSON.
 Listed = dict[str, dict[str, Any]]
@@ -128,21 +130,30 @@ async def _replayed(kept: Kept) -> dict[str, Any]:  # Any: JSON
 async def _copy(source: Path, to: Path) -> None:
     reader = SqliteReader(source)
     try:
-        while True:
+        for _ in range(_TRIES):
             _copy_files(source, to)
             # What is read from here on is the journal as it is now, whatever the server adds to it or takes away.
             reader.database.execute("BEGIN")
             spans = await reader.spans()
-            if all(_newest(to, shard) >= span.after_tick for shard, span in spans.items()):
+            short = [
+                f"{n} (after tick {span.after_tick})" for n, span in spans.items() if _newest(to, n) < span.after_tick
+            ]
+            if not short:
                 break
             reader.database.execute("ROLLBACK")
+        else:
+            raise NoWayBack(
+                f"no checkpoint reaches the beginning of the journal of shard {', '.join(short)}: they are missing, or "
+                "it is trimmed faster than it can be copied: set store.retention_s meanwhile"
+            )
         with contextlib.closing(sqlite3.connect(to / FILE_NAME)) as copy:
             reader.database.backup(copy, pages=_PAGES, sleep=_PAUSE_S)
-            copy.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
         raise StoreDamaged(f"{source / FILE_NAME} can't be copied: {error}") from error
     finally:
         reader.close()
+    # All that a server checks when it starts.
+    JournalFile.open(to).close()
     _sync(to / FILE_NAME)
 
 

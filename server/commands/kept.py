@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ import typer
 
 from config.settings import Settings
 from server.app import world_atlas
-from server.host.errors import RecoveryError
+from server.host.errors import NoWayBack, RecoveryError
 from server.host.recovery import Report, rebuild
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.checkpoint import Manifest
-from server.shard.errors import ShardError
+from server.shard.errors import JournalDamaged, ShardError
 from server.shard.machine import Terms
 from server.shard.ports import CheckpointStore, JournalReader
 from server.sim.errors import SimError
@@ -70,6 +70,8 @@ class Kept:
     checkpoints: CheckpointStore
     game: Game
     settings: Settings
+    # By shard, the last tick that the journal is known to have had; None: nothing knows of it but the records.
+    known: Callable[[], Awaitable[dict[int, int]]] | None = None
 
     async def shards(self) -> list[int]:
         """Those that have a journal or a checkpoint."""
@@ -121,8 +123,13 @@ class Kept:
         *,
         from_tick: int | None = None,
     ) -> tuple[R, Report]:
-        """The machine that `make` makes, as it was at a tick. See `rebuild`, server/host/recovery.py."""
-        return await rebuild(
+        """The machine that `make` makes, as it was at a tick. See `rebuild`, server/host/recovery.py.
+
+        Raises as that does; NoWayBack and JournalDamaged also where the journal has lost its end.
+        """
+        # Asked for before: a server that goes on has all of it by the time that the journal is read.
+        known = await self.known() if self.known is not None else {}
+        machine, report = await rebuild(
             make,
             self.journal,
             self.checkpoints,
@@ -131,6 +138,22 @@ class Kept:
             to_tick=to_tick,
             on_tick=on_tick,
         )
+        if self.known is not None:
+            await self._check_end(report, known.get(report.shard, 0) if to_tick is None else 0)
+        return machine, report
+
+    async def _check_end(self, report: Report, known_tick: int) -> None:
+        """What `recover` asks of a claim, where nobody claims."""
+        shard, last = report.shard, report.last_record
+        if last < known_tick:
+            raise NoWayBack(f"the journal of shard {shard} has tick {last} as its last here, and knows of {known_tick}")
+        assert self.known is not None
+        span = (await self.journal.spans()).get(shard)
+        has = max(span.last_tick if span else 0, (await self.known()).get(shard, 0))
+        if last > has:
+            raise JournalDamaged(
+                shard, last, f"the checkpoint of tick {report.checkpoint_tick} was made of it, and it is not here"
+            )
 
     async def reach(self, shard: int) -> tuple[int, int]:
         """The first and the last tick that can be rebuilt by this version of the game. Raises StoreError: none can."""
@@ -207,7 +230,7 @@ async def opened_directory(data: Path, game: Game, settings: Settings) -> AsyncI
     journal = SqliteReader(data)
     checkpoints = FileCheckpoints(data)
     try:
-        yield Kept(journal, checkpoints, game, settings)
+        yield Kept(journal, checkpoints, game, settings, journal.known)
     finally:
         await checkpoints.close()
         journal.close()

@@ -30,7 +30,29 @@ _MAGIC: Final = 0x377F0682
 # What this program's files have: for a log whose head is damaged.
 _PAGE_BYTES: Final = 4096
 
+# How often a log that somebody may be writing in is looked at before it is called damaged.
+_LOOKS: Final = 3
+
 _Words = NDArray[np.uint32]
+
+
+def check_log_of_others(path: Path) -> None:
+    """As `check_log`, beside whoever may be writing in it.
+
+    A frame that was read before it was written, or a log that began anew meanwhile, looks like damage once. The next
+    look finds it whole; damage stays.
+    """
+    for left in reversed(range(_LOOKS)):
+        try:
+            check_log(path)
+        except FileNotFoundError:
+            # Closed just now: all of it is in the file.
+            return
+        except StoreDamaged:
+            if not left:
+                raise
+        else:
+            return
 
 
 def check_log(path: Path) -> None:

@@ -1,7 +1,10 @@
 """Backups taken beside a server that runs, and what they come back as."""
 
 import asyncio
+import contextlib
 import json
+import shutil
+import sqlite3
 import threading
 
 import pytest
@@ -11,7 +14,10 @@ from config.settings import Settings
 from server.commands.backup import LIST_NAME, backup, replayed, restore
 from server.host.errors import NoWayBack
 from server.host.recovery import recover
+from server.shard.errors import JournalDamaged
+from server.store.checkpoint_files import FileCheckpoints
 from server.store.errors import StoreDamaged, StoreError
+from server.store.sqlite import SqliteJournal
 from tests.commands.conftest import committed
 from tests.support.clock import VirtualClock
 from tests.support.life import SHARD, live
@@ -147,3 +153,61 @@ async def test_a_journal_trimmed_to_nothing_is_copied_with_what_it_knows(life, d
     async with target.opened() as (journal, checkpoints):
         found = await recover(pasture, journal, checkpoints, VirtualClock())
         assert found.machine.digest() == life.digests[found.report.tick]
+
+
+def killed(data, to):
+    """A data directory as a power cut leaves it: what is shared between processes is gone."""
+    shutil.copytree(data, to)
+    (to / "everstep.db-shm").unlink()
+    return to
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_damaged_log_is_neither_backed_up_nor_replayed(life, data, tmp_path, settings):
+    await live(life, 60)
+    await committed(life)
+    dead = killed(data, tmp_path / "dead")
+    log = dead / "everstep.db-wal"
+    content = bytearray(log.read_bytes())
+    # The seventh frame from the end: every record is a commit of its own, or one of a few.
+    content[len(content) - 7 * (24 + 4096) + 100] ^= 1
+    log.write_bytes(content)
+    with pytest.raises(StoreDamaged, match="is damaged, and what was committed after it would be lost"):
+        await SqliteJournal.open(dead)
+    with pytest.raises(StoreDamaged, match="is damaged, and what was committed after it would be lost"):
+        await replayed(dead, GAME, settings)
+    with pytest.raises(StoreDamaged, match="is damaged, and what was committed after it would be lost"):
+        await backup(dead, tmp_path / "copy", GAME, settings)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_journal_without_what_its_checkpoints_were_made_of_is_not_backed_up(life, data, tmp_path, settings):
+    dead = killed(data, tmp_path / "dead")
+    (dead / "everstep.db-wal").unlink()
+    with pytest.raises(JournalDamaged, match="it is not here"):
+        await backup(dead, tmp_path / "copy", GAME, settings)
+    # Nor does a server start on it.
+    journal = await SqliteJournal.open(dead)
+    with pytest.raises(JournalDamaged, match="it is not here"):
+        await recover(pasture, journal, FileCheckpoints(dead), VirtualClock())
+    await journal.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_journal_that_lost_its_end_is_not_backed_up(life, data, tmp_path, settings):
+    dead = killed(data, tmp_path / "dead")
+    with contextlib.closing(sqlite3.connect(dead / "everstep.db")) as database, database:
+        (last,) = database.execute("SELECT MAX(tick) FROM journal").fetchone()
+        database.execute("UPDATE shards SET tick = ?", (last,))
+        database.execute("DELETE FROM journal WHERE tick > ?", (last - 3,))
+    with pytest.raises(NoWayBack, match=f"and knows of {last}"):
+        await backup(dead, tmp_path / "copy", GAME, settings)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_a_trimmed_journal_without_checkpoints_is_refused(life, data, tmp_path, settings):
+    await life.journal.trim(SHARD, 60)
+    for path in (data / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(NoWayBack, match=f"the journal of shard {SHARD} .after tick .*: they are missing"):
+        await backup(data, tmp_path / "copy", GAME, settings)

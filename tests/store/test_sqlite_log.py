@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sqlite3
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.store.errors import StoreDamaged
-from server.store.sqlite_log import _fold, check_log
+from server.store.sqlite_log import _fold, check_log, check_log_of_others
 
 HEAD, FRAME = 32, 24 + 4096
 
@@ -119,3 +120,28 @@ def test_the_checksum_is_the_one_that_is_described(seed, pairs, rows):
             s1 = (s1 + x + s2) % 2**32
             s2 = (s2 + y + s1) % 2**32
         assert folded == [s1, s2]
+
+
+def test_a_log_that_is_being_written_is_no_damage_and_a_damaged_one_stays_so(log, tmp_path):
+    """It is looked at while commits are appended and while it begins anew."""
+    ended = threading.Event()
+
+    def write():
+        with contextlib.closing(sqlite3.connect(tmp_path / "live.db", isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA wal_autocheckpoint = 40")
+            database.execute("CREATE TABLE t (data BLOB)")
+            while not ended.is_set():
+                database.execute("INSERT INTO t VALUES (randomblob(6000))")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(200):
+            check_log_of_others(tmp_path / "live.db-wal")
+    finally:
+        ended.set()
+        writer.join()
+    log.write_bytes(flipped(log.read_bytes(), HEAD + 9))
+    with pytest.raises(StoreDamaged, match=r"frame 1 of .* is damaged"):
+        check_log_of_others(log)
