@@ -116,19 +116,26 @@ def run(
         typer.echo(f"everstep: {game} can't run with these settings: {error}", err=True)
         raise typer.Exit(2) from None
     except (StoreError, RecoveryError, ShardError) as error:
-        directory = data_directory(settings, loaded)
-        typer.echo(f"everstep: the world kept in {directory} can't go on: {error}", err=True)
+        place, another = _kept_in(settings, loaded)
+        typer.echo(f"everstep: the world kept in {place} can't go on: {error}", err=True)
         if isinstance(error, StoreFailed):
             typer.echo(
                 "Whatever was confirmed to a player is kept. Once what it is kept on takes writes again", err=True
             )
             typer.echo("(free space, a sound disk, a database that answers), start it as before.", err=True)
         else:
-            typer.echo("It is as it was. To begin another beside it: --data with another directory.", err=True)
+            typer.echo(f"It is as it was. To begin another beside it: {another}.", err=True)
         raise typer.Exit(3) from None
     except OSError as error:
         typer.echo(f"everstep: can't listen on {settings.server.host}:{settings.server.port}: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _kept_in(settings: Settings, game: Game) -> tuple[str, str]:
+    """What the world is kept in, and how to have another; no credentials."""
+    if settings.store.kind == "mongodb":
+        return f"the MongoDB database {settings.store.mongodb_database!r}", "store.mongodb_database with another name"
+    return str(data_directory(settings, game)), "--data with another directory"
 
 
 def _allow_connections(connections_max: int) -> None:
