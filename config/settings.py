@@ -82,6 +82,13 @@ class ServerSettings(Section):
     shutdown_grace_s: float = Field(
         default=5.0, ge=0, le=300, description="Seconds that clients get to read their BYE when the server stops."
     )
+    stop_within_s: float = Field(
+        default=15.0,
+        ge=3,
+        le=3600,
+        description="Seconds that a stop takes at the most, BYE and last checkpoint included. What is not durable by "
+        "then is named, and the process ends with status 3. Below what a supervisor waits before it kills.",
+    )
 
     @field_validator("origins")
     @classmethod

@@ -43,7 +43,7 @@ from server.regions.machine import RegionMachine
 from server.shard.ports import CheckpointStore, JournalStore
 from server.sim.game import Game
 from server.store.checkpoint_files import FileCheckpoints
-from server.store.errors import StoreError
+from server.store.errors import StoreError, StoreFailed
 from server.store.keys import kept_key
 from server.store.memory import MemoryJournal
 from server.store.sqlite import SqliteJournal
@@ -54,6 +54,8 @@ WEBSOCKET_PATH: Final = "/ws"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 # Seconds that a closing handshake may take before the connection is cut.
 _CLOSE_TIMEOUT_S: Final = 2.0
+# Of a stop, what is left to the store's own closing: whoever waits for records to be durable has waited before.
+_CLOSE_WITHIN_S: Final = 2.0
 # A young collection costs little; the old generation holds the world and is collected in no hurry.
 _GC_THRESHOLDS: Final = (5_000, 50, 100)
 
@@ -157,7 +159,7 @@ async def _stores(settings: Settings, directory: Path) -> AsyncIterator[tuple[Jo
         except ImportError as error:
             raise StoreError("the driver is missing: pip install 'everstep[mongo]'") from error
         uri = store.mongodb_uri.get_secret_value()
-        async with mongo_stores(uri, store.mongodb_database) as stores:
+        async with mongo_stores(uri, store.mongodb_database, close_timeout_s=_CLOSE_WITHIN_S) as stores:
             yield stores
         return
     async with contextlib.AsyncExitStack() as stack:
@@ -363,13 +365,16 @@ class Everstep:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self.settings.server.stop_within_s - _CLOSE_WITHIN_S
         self.health.drain()
         self.gateway.farewell()
         self.travel.close()
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._server.wait_closed(), self.settings.server.shutdown_grace_s)
+                grace_s = min(self.settings.server.shutdown_grace_s, until_s - loop.time())
+                await asyncio.wait_for(self._server.wait_closed(), grace_s)
         failed = any(task.done() and not task.cancelled() for task in self._tasks)
         for task in self._tasks:
             task.cancel()
@@ -377,11 +382,24 @@ class Everstep:
         for region in self.regions.values():
             if region.checkpoints is not None:
                 if not failed:
-                    await region.checkpoints.take()
-                await region.checkpoints.close()
+                    await region.checkpoints.take(timeout_s=until_s - loop.time())
+                await region.checkpoints.close(timeout_s=until_s - loop.time())
             region.host.close()
         self.gateway.router.close()
         self._watching.close()
+        if error is None:
+            self._check_durable()
+
+    def _check_durable(self) -> None:
+        """Raise StoreFailed where the last ticks are not kept: whoever stopped the server takes them to be."""
+        behind = [
+            f"region {number} stopped at tick {region.machine.tick}, and what came after tick "
+            f"{region.host.durable_tick} is not known to be kept"
+            for number, region in self.regions.items()
+            if region.checkpoints is not None and region.host.durable_tick < region.host.journalled_tick
+        ]
+        if behind:
+            raise StoreFailed(f"the store did not answer within the time of a stop: {'; '.join(behind)}")
 
     async def run(self) -> None:
         """Until a task ends, which none should: raises what it raised."""

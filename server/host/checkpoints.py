@@ -101,8 +101,16 @@ class Checkpoints:
     async def take(self, *, timeout_s: float = 30.0) -> bool:
         """One now, between ticks: before the first, or after the last of a clean shutdown. Whether it was written.
 
-        Waits `timeout_s` at the most for the journal to be durable up to here.
+        Waits `timeout_s` at the most for the journal to be durable up to here and for the store to take it.
         """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._take()
+        except TimeoutError:
+            _log.warning("no checkpoint: the store did not answer in time", shard=self._host.machine.shard)
+            return False
+
+    async def _take(self) -> bool:
         await self.settle()
         # No record may follow: an upgrade begins where nothing is to be replayed. So this one has no proof that it is
         # of the shard's history; what recovery makes of that stands in `rebuild`.
@@ -110,24 +118,29 @@ class Checkpoints:
         durable = asyncio.Event()
         self._host.after_durable.append(durable.set)
         try:
-            async with asyncio.timeout(timeout_s):
-                while self._host.durable_tick < taken.proof_tick:
-                    durable.clear()
-                    await durable.wait()
-        except TimeoutError:
-            _log.warning("no checkpoint: the journal is not durable", shard=self._host.machine.shard)
-            return False
+            while self._host.durable_tick < taken.proof_tick:
+                durable.clear()
+                await durable.wait()
         finally:
             self._host.after_durable.remove(durable.set)
         return await self._write(taken)
 
-    async def close(self) -> None:
-        """Take no more, and let the one on its way arrive. One whose journal is not durable is given up."""
+    async def close(self, *, timeout_s: float = 30.0) -> None:
+        """Take no more, and let the one on its way arrive. One whose journal is not durable is given up.
+
+        So is one that the store does not take within `timeout_s`.
+        """
         self._host.digest_wanted = lambda: False
         self._host.on_digest.remove(self._on_digest)
         self._host.after_durable.remove(self._write_if_durable)
         self._waiting = None
-        await self.settle()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.settle()
+        except TimeoutError:
+            if self._task is not None:
+                self._task.cancel()
+                await self.settle()
         self._thread.shutdown()
 
     @property

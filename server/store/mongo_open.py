@@ -15,9 +15,9 @@ from server.store.mongo_layout import check
 
 @asynccontextmanager
 async def mongo_stores(
-    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S, close_timeout_s: float = 30.0
 ) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
-    """The journal and the checkpoints, closed in the end.
+    """The journal and the checkpoints, closed in the end. `close_timeout_s`: see MongoJournal.
 
     Raises LayoutWrong where `everstep store init` has not been run, StoreFailed where the server is not to be had.
     """
@@ -26,7 +26,7 @@ async def mongo_stores(
             await check(client, database)
         except PyMongoError as error:
             raise failed(error) from error
-        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s)
+        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s, close_timeout_s=close_timeout_s)
         checkpoints = MongoCheckpoints(client, database, answer_timeout_s=answer_timeout_s)
         try:
             yield journal, checkpoints

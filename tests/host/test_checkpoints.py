@@ -161,7 +161,7 @@ async def test_a_clean_end_does_not_wait_for_ever():
         await live(life, 25)
         with capture_logs() as logs:
             assert not await life.checkpoints.take(timeout_s=0)
-        assert [line["event"] for line in logs] == ["no checkpoint: the journal is not durable"]
+        assert [line["event"] for line in logs] == ["no checkpoint: the store did not answer in time"]
         assert await ticks_of(life) == []
         # It listens no more for a journal that may yet come.
         assert life.host.after_durable == [life.checkpoints._write_if_durable]
