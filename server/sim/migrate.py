@@ -276,7 +276,10 @@ def path(migrations: Sequence[Migration], old: int, new: int) -> list[Change]:
             step = next((m for m in migrations if m.new == at and m.old >= new), None)
             change, beyond = (step.back, step.old) if step else (None, at)
         if change is None:
-            raise MigrationError(f"no migration leads from version {at} towards {new}; the state is of version {old}")
+            missing = f"no migration leads from version {at} towards {new}; the state is of version {old}"
+            if at > new:
+                missing += f". To go back, version {new} of the game has to declare the step itself (Migration.back)"
+            raise MigrationError(missing)
         changes.append(change)
         at = beyond
     return changes
