@@ -19,11 +19,12 @@ from typing import Any, Final
 import orjson
 
 from config.settings import Settings
+from server.commands.cut import Mailed, Torn, check_cut, cut, whole
 from server.commands.kept import Kept, database, opened, opened_directory
 from server.commands.transfer import copy_in, copy_out
 from server.host.errors import NoWayBack
 from server.sim.game import Game
-from server.store.checkpoint_files import DIRECTORY_NAME, FileCheckpoints
+from server.store.checkpoint_files import DIRECTORY_NAME
 from server.store.directory import DirectoryLock, sync_directory
 from server.store.errors import StoreDamaged, StoreError
 from server.store.sqlite_file import FILE_NAME, JournalFile
@@ -48,24 +49,41 @@ async def backup(data: Path, to: Path, game: Game, settings: Settings) -> Listed
     """
     _make_empty(to)
     if settings.store.kind == "mongodb":
-        async with opened(data, game, settings) as kept:
-            await copy_out(kept, to)
-        _sync(to / FILE_NAME)
-        _copy_keys(data, to)
+        shards = await _copy_database(data, to, game, settings)
     else:
         await _copy(data, to)
-    listed = {"shards": await replayed(to, game, settings)}
+        shards = await replayed(to, game, settings)
+    listed = {"shards": shards}
     _write_synced(to / LIST_NAME, orjson.dumps(listed, option=orjson.OPT_INDENT_2))
     sync_directory(to)
     return listed
 
 
+async def _copy_database(data: Path, to: Path, game: Game, settings: Settings) -> dict[str, Any]:  # Any: JSON
+    """Returns what the copy replays to."""
+    _copy_keys(data, to)
+    for _ in range(_TRIES - 1):
+        # One shard is read after the other, while letters go to and fro.
+        with contextlib.suppress(Torn):
+            return await _copied_database(data, to, game, settings)
+    return await _copied_database(data, to, game, settings)
+
+
+async def _copied_database(data: Path, to: Path, game: Game, settings: Settings) -> dict[str, Any]:  # Any: JSON
+    async with opened(data, game, settings) as kept:
+        await copy_out(kept, to)
+    _sync(to / FILE_NAME)
+    return await replayed(to, game, settings)
+
+
 async def restore(source: Path, data: Path, game: Game, settings: Settings, to_tick: int | None) -> Listed:
     """Make `data`, which must be new, of a backup: as of its last tick, or of an earlier one that it reaches.
 
+    A shard whose end comes before that is restored to its end.
+
     Of a world in MongoDB the directory gets the keys, and the database, which must have none of its shards, the rest.
     Replayed to its digest before it is called good. Raises StoreError, StoreDamaged where it comes to another
-    digest than the backup did.
+    digest than the backup did, Torn and NoWayBack where `to_tick` is none to restore to.
     """
     if settings.store.kind == "mongodb":
         return await _restore_database(source, data, game, settings, to_tick)
@@ -95,7 +113,7 @@ async def _restore_directory(source: Path, data: Path, game: Game, settings: Set
     try:
         await _copy(source, data)
         if to_tick is not None:
-            await _cut(data, to_tick)
+            await cut(data, to_tick, game, settings)
         found = await replayed(data, game, settings)
         if missing := sorted(set(listed) - set(found)):
             raise NoWayBack(f"{source} does not reach back to tick {to_tick} of shard {', '.join(missing)}")
@@ -118,12 +136,12 @@ async def replayed(data: Path, game: Game, settings: Settings) -> dict[str, Any]
 
 
 async def _replayed(kept: Kept) -> dict[str, Any]:  # Any: JSON
-    found = {}
+    found, mailed = {}, {}
     for shard in await kept.shards():
-        machine, report = await kept.at(shard, None)
-        if report.passed_over:
-            raise StoreDamaged(f"a checkpoint of shard {shard} is damaged: {'; '.join(report.passed_over)}")
+        machine, _ = await whole(kept, shard, None)
+        mailed[shard] = Mailed.of(machine)
         found[str(shard)] = {"tick": machine.tick, "digest": f"{machine.digest():016x}"}
+    check_cut(mailed)
     return found
 
 
@@ -183,26 +201,6 @@ def _copy_keys(source: Path, to: Path) -> None:
 def _copy_file(path: Path, to: Path) -> None:
     shutil.copy2(path, to / path.name)
     _sync(to / path.name)
-
-
-async def _cut(data: Path, to_tick: int) -> None:
-    """Take away what came after a tick."""
-    for path in (data / DIRECTORY_NAME).glob("*.checkpoint"):
-        if int(path.stem.partition("-")[2]) > to_tick:
-            path.unlink()
-    checkpoints = FileCheckpoints(data)
-    try:
-        with contextlib.closing(sqlite3.connect(data / FILE_NAME)) as database, database:
-            database.execute("DELETE FROM journal WHERE tick > ?", (to_tick,))
-            for (shard,) in database.execute("SELECT shard FROM shards").fetchall():
-                (last,) = database.execute("SELECT MAX(tick) FROM journal WHERE shard = ?", (shard,)).fetchone()
-                if last is None:
-                    # Trimmed behind the checkpoint, which knows what it was made of.
-                    manifests = await checkpoints.manifests(shard)
-                    last = manifests[0].previous if manifests else 0
-                database.execute("UPDATE shards SET tick = ? WHERE shard = ?", (last, shard))
-    finally:
-        await checkpoints.close()
 
 
 def _make_empty(directory: Path) -> None:

@@ -194,6 +194,10 @@ class Post:
         """Number of the last letter sent, by (destination, lane)."""
         return dict(self._sent)
 
+    def acknowledged(self) -> dict[Stream, int]:
+        """Number of the last letter that its receiver is known to have taken, by (destination, lane)."""
+        return {stream: seq - len(self._unacked.get(stream, ())) for stream, seq in self._sent.items()}
+
     def received(self) -> dict[Stream, int]:
         """Number of the last letter taken, by (source, lane)."""
         return dict(self._received)

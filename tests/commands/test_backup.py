@@ -51,13 +51,12 @@ async def test_a_server_starts_on_what_was_restored(life, data, tmp_path, settin
         assert [m.tick for m in await checkpoints.manifests(SHARD)] == [90, 40]
 
 
-@pytest.mark.parametrize("tick", [40, 41, 70, 90, 91, 100])
+@pytest.mark.parametrize("tick", [40, 41, 70, 77, 90, 91, 100, 111])
 async def test_any_tick_that_the_backup_reaches_can_be_restored(life, data, tmp_path, settings, target, tick):
     await backup(data, tmp_path / "copy", GAME, settings)
     listed = await restore(tmp_path / "copy", target.directory, GAME, target.settings, tick)
-    # The last tick with a record, at or before the one asked for: what lies between had no input.
     found = listed["shards"][str(SHARD)]
-    assert tick - 20 < found["tick"] <= tick
+    assert found["tick"] == tick
     assert found["digest"] == f"{life.digests[found['tick']]:016x}"
     async with target.opened() as (journal, checkpoints):
         recovered = await recover(pasture, journal, checkpoints, VirtualClock())
@@ -89,6 +88,14 @@ async def test_a_tick_that_the_backup_does_not_reach_is_refused_and_leaves_nothi
     await backup(data, tmp_path / "copy", GAME, settings)
     with pytest.raises(NoWayBack):
         await restore(tmp_path / "copy", target.directory, GAME, target.settings, 20)
+    assert await target.empty()
+
+
+async def test_a_tick_past_the_end_is_refused_and_leaves_nothing(life, data, tmp_path, settings, target):
+    listed = await backup(data, tmp_path / "copy", GAME, settings)
+    last = listed["shards"][str(SHARD)]["tick"]
+    with pytest.raises(NoWayBack, match=f"has tick {last} as its last, and 999 is asked for"):
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, 999)
     assert await target.empty()
 
 
