@@ -25,10 +25,15 @@ def kept_key(directory: Path, name: str) -> str:
             key = path.read_text(encoding="ascii").strip()
         else:
             key = secrets.token_hex(_KEY_BYTES)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(key)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(key)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                # Half a key on a full disk would be refused at every start, however much room there is by then.
+                path.unlink(missing_ok=True)
+                raise
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"the key {path} can't be kept: {error}") from error
     if len(key) < _KEY_BYTES:

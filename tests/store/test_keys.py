@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 
 import pytest
@@ -33,3 +34,15 @@ def test_a_place_that_takes_no_file_is_named(data_dir):
     (data_dir / "file").write_text("")
     with pytest.raises(StoreError, match="can't be kept"):
         kept_key(data_dir / "file", "resume")
+
+
+def test_a_key_that_finds_no_room_leaves_nothing_and_can_be_made_later(data_dir):
+    data_dir.mkdir(parents=True, exist_ok=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="can't be kept"):
+            kept_key(data_dir, "resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(kept_key(data_dir, "resume")) == 64
