@@ -167,6 +167,24 @@ async def test_a_clean_end_does_not_wait_for_ever():
         assert life.host.after_durable == [life.checkpoints._write_if_durable]
 
 
+async def test_a_clean_end_gives_up_a_checkpoint_that_its_store_never_takes():
+    class Silent(MemoryCheckpoints):
+        """A database that is away: it neither takes nor refuses."""
+
+        async def write(self, *_):
+            begun.set()
+            await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    life = await Life(checkpoints=Silent(), every_s=1.0).__aenter__()
+    await live(life, 25)
+    await begun.wait()
+    assert life.checkpoints.busy
+    assert not await life.checkpoints.take(timeout_s=0)
+    await life.checkpoints.close(timeout_s=0)
+    assert not life.checkpoints.busy
+
+
 async def test_a_store_that_fails_is_counted_and_the_world_goes_on():
     store = MemoryCheckpoints()
     store.fail("the disk is full")
