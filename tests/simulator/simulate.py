@@ -43,6 +43,7 @@ def simulate(plan: Plan, *, log: bool = False) -> Outcome:
     loop.set_task_factory(track)
     loop.set_exception_handler(lambda _loop, _context: None)
     level = logging.DEBUG if log else logging.CRITICAL
+    before = structlog.get_config()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
@@ -60,6 +61,7 @@ def simulate(plan: Plan, *, log: bool = False) -> Outcome:
     finally:
         outcome.ended_s = loop.time()
         loop.close()
+        structlog.configure(**before)
     return outcome
 
 
