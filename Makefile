@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOTS ?= 200
 WORKERS ?= 2
-SEEDS ?= 0:2000
+SEEDS ?= 0:1000
 ARGS ?=
 
 .PHONY: help
@@ -63,7 +63,7 @@ test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not browser and not bench" $(ARGS)
 
-# The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=2000:4000
+# The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=1000:4000
 .PHONY: test-simulator
 test-simulator: $(VENV)/.stamp-dev
 	@echo "== simulator"
