@@ -74,7 +74,7 @@ def test_turns_lead_nowhere():
 
 
 def test_the_server_shows_five_by_five_cells_at_the_full_rate():
-    settings = settings_for(1000, 20, lag_timeout_s=20.0)
+    settings = settings_for(1000, 20, lag_timeout_s=20.0, store={})
     assert settings.view.near_cells == settings.view.far_cells == 2
     assert settings.world.width == world_units_for(1000)
 
