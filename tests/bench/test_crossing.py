@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from bench.crossing import CrossingOptions, run
+from bench.crossing import CrossingRun
 from bench.crossing_server import WORLD_UNITS, settings_for
 from bench.crossing_walkers import TURN_UNITS
 from bench.processes import ROOT
@@ -13,13 +13,15 @@ FAULTS = ("missing", "inputs_lost", "mismatches", "reconnects", "faults")
 
 
 def test_a_small_run_is_right_and_one_that_is_wrong_says_so():
-    done = run(CrossingOptions(clients=6, seconds=6.0))
-    figures = done.figures
-    assert not done.failed, figures
+    command = [sys.executable, "-m", "bench", "crossing", "--clients", "6", "--seconds", "4"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
     assert [figures[key] for key in FAULTS] == [0] * len(FAULTS)
-    assert figures["crossings"] == len(done.crossing_ticks) > 0
+    assert figures["crossings"] > 0
     assert figures["digests_checked"] > 0
-    assert len(done.plain_ticks) > figures["crossings"]
+    done = CrossingRun(figures, [], [])
+    assert not done.failed
     for key in (*FAULTS, "crossings", "digests_checked"):
         kept, figures[key] = figures[key], 0 if figures[key] else 1
         assert done.failed, key
@@ -33,10 +35,3 @@ def test_the_world_has_a_border_in_every_view(tmp_path):
     assert reach >= WORLD_UNITS / 4
     # Or nobody ever came across.
     assert settings.world.border_hysteresis_units < TURN_UNITS
-
-
-def test_the_command_ends_with_a_line_of_json():
-    command = [sys.executable, "-m", "bench", "crossing", "--clients", "4", "--seconds", "3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["crossings"] > 0
