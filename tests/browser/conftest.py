@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from config.settings import load
+from games.frontier import GAME
+from games.frontier.predators import bite
 from server.sim import Game
 from tests.browser.hand import Hand
 
@@ -34,6 +37,8 @@ CHROMIUM_ARGS = [
 DESKTOP = {"width": 1280, "height": 800}
 # The side of the tests' worlds.
 WORLD_UNITS = 256
+# Where a test sends somebody for a walk, wolves shall not decide how it ends.
+PEACEFUL = replace(GAME, systems=tuple(system for system in GAME.systems if system is not bite))
 
 Visit = Callable[..., Page]
 
@@ -46,10 +51,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a world of a game, as small as that of `server_url`."""
     hands: list[Hand] = []
 
-    def start(game: Game, files: Path | None = None) -> Hand:
+    def start(game: Game, files: Path | None = None, columns: int = 1, rows: int = 1) -> Hand:
         place = {"server.port": 0, "server.data_dir": tmp_path}
         small = {"world.width": WORLD_UNITS, "world.height": WORLD_UNITS, **place}
-        hand = Hand(load(overrides=small, environment={}), game, files)
+        divided = {"world.columns": columns, "world.rows": rows}
+        hand = Hand(load(overrides={**small, **divided}, environment={}), game, files)
         hands.append(hand)
         return hand.__enter__()
 
@@ -118,15 +124,21 @@ def visit(browser: Browser, server_url: str, trouble: list[str], serve: Serve) -
     """Opens the page as a visitor with a browser profile of their own; all leave before a world of `serve` ends."""
     contexts: list[BrowserContext] = []
 
-    def console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            trouble.append(f"{message.type}: {message.text}")
-
     def open_page(
         path: str = "/?play=1&name=Visitor",
         url: str = server_url,
+        refused: int | None = None,
         **options: object,
     ) -> Page:
+        """`refused`: the HTTP status that the page is to meet. The browser complains of it, whenever it comes to it."""
+
+        def console(message: ConsoleMessage) -> None:
+            if (
+                message.type in ("error", "warning")
+                and f"the server responded with a status of {refused} " not in message.text
+            ):
+                trouble.append(f"{message.type}: {message.text}")
+
         context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]  # Playwright's own
         contexts.append(context)
         page = context.new_page()

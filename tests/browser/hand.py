@@ -27,6 +27,7 @@ class Hand:
         self.game = game
         self.url = ""
         self._wishes: queue.SimpleQueue[tuple[Callable[[World], Any], Future[Any]]] = queue.SimpleQueue()
+        self._held: list[Callable[[World, int], None]] = []
         self._up = threading.Event()
         self._loop = uvloop.new_event_loop()
         self._end = asyncio.Event()
@@ -48,6 +49,13 @@ class Hand:
         self._wishes.put((how, done))
         return done.result()
 
+    def hold(self, how: Callable[[World, int], None]) -> None:
+        """Do `how(world, number of the tick)` just before every tick from now on.
+
+        Against what would go on by itself while a slow machine is still looking.
+        """
+        self._held.append(how)
+
     def column(self, component: str) -> Any:
         """The game's component of that name, to index a world by."""
         return next(kind for kind in self.game.components if kind.__name__ == component)
@@ -63,12 +71,14 @@ class Hand:
         async with Everstep(self.settings, self.game) as app:
             if self.files is not None:
                 app.http.files.roots = {"/files/": self.files, **app.http.files.roots}
-            app.host.before_tick.append(lambda: self._grant(app.machine.world))
+            app.host.before_tick.append(lambda: self._grant(app.machine.world, app.machine.tick + 1))
             self.url = app.url.rstrip("/")
             self._up.set()
             await self._end.wait()
 
-    def _grant(self, world: World) -> None:
+    def _grant(self, world: World, tick: int) -> None:
+        for how in self._held:
+            how(world, tick)
         while not self._wishes.empty():
             how, done = self._wishes.get()
             try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.browser.conftest import WORLD_UNITS, running
+from tests.browser.conftest import PEACEFUL, WORLD_UNITS
+from tests.browser.hand import Hand
 from tests.browser.page import live, until
 
-# The fixture `visit` of conftest.py: opens the page for a visitor of its own.
+# Fixtures of conftest.py: a world of one's own, and a page for a visitor of its own.
+Serve = Callable[..., Hand]
 Visit = Callable[..., Page]
 
 # Counts the drawn frames, those at which we are not to be seen, and who fades out though they only crossed.
@@ -32,27 +33,22 @@ WATCH = """() => {
 }"""
 
 
-def test_a_walk_over_borders_is_no_event(visit: Visit, tmp_path: Path) -> None:
-    sides = {f"EVERSTEP_WORLD__{side}": str(WORLD_UNITS) for side in ("WIDTH", "HEIGHT")}
-    divided = {"EVERSTEP_WORLD__COLUMNS": "2", "EVERSTEP_WORLD__ROWS": "2"}
-    middle = WORLD_UNITS / 2
-    with running(tmp_path, {**sides, **divided}) as url:
-        page = visit(url=url)
-        live(page)
-        assert page.evaluate("everstep.client.limits") == {"x": 0, "y": 0, "width": WORLD_UNITS, "height": WORLD_UNITS}
-        session = page.evaluate("everstep.client.session")
-        page.evaluate(WATCH)
-        x = page.evaluate("everstep.client.me.is.Position.x")
-        there, back = ("d", "a") if x < middle else ("a", "d")
-        for key in (there, back, there):
-            home = page.evaluate("everstep.client.own.region")
-            page.keyboard.down(key)
-            until(page, f"everstep.client.own.region !== {home}")
-            page.keyboard.up(key)
-            assert page.evaluate("everstep.client.check().then((digest) => digest.equal)")
-        seen = page.evaluate("seen")
-        assert seen["frames"] > 0
-        assert (seen["missing"], seen["ghosts"]) == (0, 0)
-        assert seen["own"] >= 3
-        assert page.evaluate("everstep.client.session") == session
-        page.context.close()
+def test_a_walk_over_borders_is_no_event(serve: Serve, visit: Visit) -> None:
+    page = visit(url=serve(PEACEFUL, columns=2, rows=2).url)
+    live(page)
+    assert page.evaluate("everstep.client.limits") == {"x": 0, "y": 0, "width": WORLD_UNITS, "height": WORLD_UNITS}
+    session = page.evaluate("everstep.client.session")
+    page.evaluate(WATCH)
+    x = page.evaluate("everstep.client.me.is.Position.x")
+    there, back = ("d", "a") if x < WORLD_UNITS / 2 else ("a", "d")
+    for key in (there, back, there):
+        home = page.evaluate("everstep.client.own.region")
+        page.keyboard.down(key)
+        until(page, f"everstep.client.own.region !== {home}")
+        page.keyboard.up(key)
+        assert page.evaluate("everstep.client.check().then((digest) => digest.equal)")
+    seen = page.evaluate("seen")
+    assert seen["frames"] > 0
+    assert (seen["missing"], seen["ghosts"]) == (0, 0)
+    assert seen["own"] >= 3
+    assert page.evaluate("everstep.client.session") == session

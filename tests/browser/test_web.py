@@ -8,9 +8,12 @@ from itertools import pairwise
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import PEACEFUL
+from tests.browser.hand import Hand
 from tests.browser.page import live, until
 
-# The fixture `visit` of conftest.py: opens the page for a visitor of its own.
+# Fixtures of conftest.py: a world of one's own, and a page for a visitor of its own.
+Serve = Callable[..., Hand]
 Visit = Callable[..., Page]
 
 SESSION = "everstep.client.session"
@@ -115,8 +118,8 @@ def test_what_is_decoded_in_the_browser_is_what_the_server_has(visit: Visit) -> 
     page.keyboard.up("d" if x < 128 else "a")
 
 
-def test_wood_is_gathered_by_key(visit: Visit) -> None:
-    page = visit()
+def test_wood_is_gathered_by_key(serve: Serve, visit: Visit) -> None:
+    page = visit(url=serve(PEACEFUL).url)
     live(page)
     # The page's own steering, pointed at the nearest tree in view.
     page.evaluate("""() => {
