@@ -7,13 +7,12 @@ own, and it is spoken to over TCP alone.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from bench.daemon import Daemon
 from bench.processes import ROOT
 
 VENV: Final = ROOT / ".venv-mongo"
@@ -34,33 +33,18 @@ def executable() -> Path:
     raise MongoUnavailable(f"no server for the MongoDB store: {why}")
 
 
-class MongoServer:
+class MongoServer(Daemon):
     """One server on 127.0.0.1, with failpoints. Killed and started again it has the same port and the same data."""
 
     def __init__(self, data: Path, port: int = 0) -> None:
+        super().__init__()
         self.data = data
         self.port = port
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def uri(self) -> str:
         """Where it listens. Polled: a failpoint that says "not primary" is no election that a monitor would hear of."""
         return f"mongodb://127.0.0.1:{self.port}/?directConnection=true&serverMonitoringMode=poll"
-
-    @property
-    def pid(self) -> int:
-        """Its process. It must run."""
-        assert self._process is not None
-        return self._process.pid
 
     def start(self) -> None:
         """Start it and return once it listens. Raises MongoUnavailable."""
@@ -84,21 +68,6 @@ class MongoServer:
         process.wait()
         process.stderr.close()
         raise MongoUnavailable(f"the server ended at once: {''.join(said)}")
-
-    def kill(self) -> None:
-        """End it as a power cut would (SIGKILL), if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """Stop it where it stands (SIGSTOP): connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
 
 
 def _environment() -> dict[str, str]:

@@ -1,16 +1,15 @@
-"""A Redis server as a process that benches and tests may kill: on 127.0.0.1, keeping nothing on disk."""
+"""A Redis server as a process that benches and tests may kill: on 127.0.0.1."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from bench.daemon import Daemon
 
 _START_TIMEOUT_S: Final = 10.0
 
@@ -19,37 +18,24 @@ class RedisUnavailable(Exception):
     """Redis is not installed here, or did not start; the text says why."""
 
 
-class RedisServer:
+class RedisServer(Daemon):
     """One server. Killed and started again it has the same port, and none of the data: what pub/sub may expect.
 
-    `cluster`: it serves all slots of a Redis Cluster of one.
+    `cluster`: it serves all slots of a Redis Cluster of one. `kept`: it writes each change to its disk before it
+    answers, and has it again after a kill, until `forget`.
     """
 
-    def __init__(self, directory: Path, *, cluster: bool = False) -> None:
+    def __init__(self, directory: Path, *, cluster: bool = False, kept: bool = False) -> None:
+        super().__init__()
         self._directory = directory
         self.cluster = cluster
+        self._kept = kept
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"redis://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """Its process. It must run."""
-        assert self._process is not None
-        return self._process.pid
 
     def start(self) -> None:
         """Start it and return once it answers. Raises RedisUnavailable."""
@@ -59,7 +45,8 @@ class RedisServer:
             raise RedisUnavailable("redis-server is not installed")
         self.port = self.port or _free_port()
         command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
-        command += ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
+        command += ["--save", "", "--loglevel", "warning"]
+        command += ["--appendonly", "yes", "--appendfsync", "always"] if self._kept else ["--appendonly", "no"]
         if self.cluster:
             command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{self.port}.conf"]
             # By default 10,000 above its port: past the last one there is.
@@ -79,20 +66,10 @@ class RedisServer:
                     raise RedisUnavailable("the cluster of one did not form")
                 time.sleep(0.01)
 
-    def kill(self) -> None:
-        """End it as a power cut would (SIGKILL), if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """Stop it where it stands (SIGSTOP): connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
+    def forget(self) -> None:
+        """Lose what it kept. It must not run."""
+        assert self._process is None, "it runs"
+        shutil.rmtree(self._directory / "appendonlydir", ignore_errors=True)
 
     def _ask(self, command: bytes, *, whole: bool = False) -> bytes:
         """The first line of the answer to an inline command, or some kilobytes of it; empty where there is none."""
