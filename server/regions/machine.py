@@ -157,6 +157,11 @@ class RegionMachine:
         """The sessions that are here."""
         return self.sessions.ids
 
+    @property
+    def restless(self) -> bool:
+        """Whether somebody who came over a border waits for room."""
+        return self.borders.waiting > 0
+
     def find(self, session: int, player: bytes) -> bytes | None:
         """A record of KNOWN, as bytes: of this session, or else of the one that this account plays."""
         return self.sessions.of(session, player)
@@ -286,6 +291,8 @@ class RegionMachine:
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
         self._presence(tick, _both(followers.get(PRESENCE), inputs.batches.get(PRESENCE)))
         tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
+        if self.game.far is not None:
+            tick.turns = self.game.far.turns(self.world, self.game.position, self._tick, self.dt)
         for system in self.game.systems:
             tick.system = system.__name__
             system(self.world, tick)

@@ -24,6 +24,7 @@ from server.sim.component import (
     column,
 )
 from server.sim.errors import CapacityError, DeclarationError, MigrationError, SimError, SnapshotError
+from server.sim.far import Far
 from server.sim.game import Game, Tick, text
 from server.sim.grid import Grid, Neighbours
 from server.sim.history import History
@@ -51,6 +52,7 @@ __all__ = [
     "Component",
     "DeclarationError",
     "Event",
+    "Far",
     "Game",
     "Grid",
     "History",

@@ -33,6 +33,7 @@ from protocol.schema import (
 )
 from server.sim.component import F32, I64, U32, U64, Archetype, Component, Rows
 from server.sim.errors import DeclarationError
+from server.sim.far import Far, Turns
 from server.sim.messages import Command, Emitted, Event, Lane, Mail, Sent, arg
 from server.sim.migrate import Migration
 from server.sim.rng import Random
@@ -44,6 +45,7 @@ __all__ = [
     "Command",
     "Emitted",
     "Event",
+    "Far",
     "Game",
     "Join",
     "Leave",
@@ -87,6 +89,8 @@ class Tick:
     place: str = ""
     letters: Mapping[type[Mail], Mail] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
+    # Where the game lets who is far from players take fewer turns: whose turn it is.
+    turns: Turns | None = None
 
     def commands(self, kind: type[K]) -> K:
         """This tick's commands of a kind, sorted by (session, seq); empty arrays if none came."""
@@ -99,6 +103,14 @@ class Tick:
     def random(self, stream: str = "") -> Random:
         """Randomness keyed by (seed, tick, this system and `stream`, region, entity)."""
         return Random(self.seed, self.number, f"{self.system}/{stream}{self.place}")
+
+    def due(self, rows: Rows) -> Rows:
+        """Those of `rows` that have a turn at this tick, in order: all, but for most of those that are `Game.far`."""
+        return rows if self.turns is None else rows[self.turns.due[rows]]
+
+    def step_s(self, rows: Rows) -> F32:
+        """(n,) float32 seconds of game time that rows which have a turn go on by: `dt`, and more for the far."""
+        return np.full(len(rows), self.dt, np.float32) if self.turns is None else self.turns.step_s(rows)
 
     def emit(
         self,
@@ -228,6 +240,9 @@ class Game:
     arrive: Arrive = as_they_are
     # What its regions tell each other; see `Tick.send`.
     mail: Sequence[type[Mail]] = ()
+    # Whether entities far from every player may have fewer turns; `Tick.due` then says whose it is. None: all have
+    # one at every tick.
+    far: Far | None = None
     # How states of other versions become states of this one; see server/sim/migrate.py.
     migrations: Sequence[Migration] = ()
 
