@@ -12,23 +12,21 @@ import gc
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.figures import percentile
 from bench.floor import SERVER_CORE
 from bench.handoffs_game import REGIONS, Shuttle
+from bench.pace import as_fast_as_it_goes, at_their_pace, bytes_in, replayed
 from bench.processes import Line, pin
 from games.frontier.components import AVATAR, Bag
 from server.bus.memory import MemoryBus
 from server.host.clock import LoopClock
 from server.host.host import HostOptions, ShardHost
-from server.host.recovery import rebuild
 from server.observe.health import Health
 from server.observe.metrics import Metrics
-from server.shard.machine import NOTHING
-from server.store.memory_checkpoints import MemoryCheckpoints
+from server.regions.machine import RegionMachine
 from server.store.sqlite import SqliteJournal
 
 # Ticks in which the last letters get there, and their acknowledgements back.
@@ -117,13 +115,16 @@ async def _phase(directory: Path, options: HandoffsOptions, *, fast: bool) -> _P
     for host in hosts:
         host.after_tick.append(lambda _times, took_s: took_ms.append(took_s * 1000))
     began_s = time.perf_counter()
-    await (_as_fast_as_it_goes if fast else _at_its_pace)(hosts, shuttles, journal)
+    if fast:
+        await as_fast_as_it_goes(hosts, journal, lambda: _at_rest(shuttles))
+    else:
+        await at_their_pace(hosts, lambda: _at_rest(shuttles))
     seconds = time.perf_counter() - began_s
     for host in hosts:
         host.close()
     # What was appended is durable when this answers.
     await journal.spans()
-    replayed = [await _replayed(s, journal, clock) for s in shuttles]
+    again = [await _replayed(s, journal, clock) for s in shuttles]
     await journal.close()
     after = _carried(shuttles)
     digests = [s.machine.digest() for s in shuttles]
@@ -133,8 +134,8 @@ async def _phase(directory: Path, options: HandoffsOptions, *, fast: bool) -> _P
         lost=len(before.keys() - after.keys()),
         doubled=sum(len(carried) - 1 for carried in after.values()),
         changed=len([number for number in before if before[number] != after.get(number, before[number])]),
-        diverged=len([1 for a, b in zip(digests, replayed, strict=True) if a != b]),
-        journal_bytes=_bytes_in(directory),
+        diverged=len([1 for a, b in zip(digests, again, strict=True) if a != b]),
+        journal_bytes=bytes_in(directory),
         digests=[f"{digest:016x}" for digest in digests],
         pause_ticks=[float(n) for s in shuttles for n in s.pauses],
         took_ms=took_ms,
@@ -152,10 +153,6 @@ def _carried(shuttles: list[Shuttle]) -> dict[int, list[int]]:
     return found
 
 
-def _bytes_in(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
-
-
 def _at_rest(shuttles: list[Shuttle]) -> bool:
     tick = shuttles[0].machine.tick
     assert tick < shuttles[0].ticks + _REST_TICKS_MAX, "the last crossings do not end"
@@ -164,44 +161,8 @@ def _at_rest(shuttles: list[Shuttle]) -> bool:
 
 async def _replayed(shuttle: Shuttle, journal: SqliteJournal, clock: LoopClock) -> int:
     """The digest of what the journal makes of a fresh machine by the same tick."""
-    machine = shuttle.machine
-    fresh = partial(Shuttle, machine.shard, shuttle.entities, shuttle.ticks)
-    again, _ = await rebuild(lambda: fresh().machine, journal, MemoryCheckpoints(), clock)
-    # The last ticks had no input, and so no record.
-    while again.tick < machine.tick:
-        again.replay(NOTHING)
-    return again.digest()
 
+    def fresh() -> RegionMachine:
+        return Shuttle(shuttle.machine.shard, shuttle.entities, shuttle.ticks).machine
 
-async def _at_its_pace(hosts: list[ShardHost], shuttles: list[Shuttle], _journal: SqliteJournal) -> None:
-    """Each host in its own time, as in a server."""
-    done = asyncio.Event()
-
-    def look(_times: object, _took_s: float) -> None:
-        if _at_rest(shuttles):
-            done.set()
-
-    hosts[0].after_tick.append(look)
-    tasks = [asyncio.create_task(host.run()) for host in hosts]
-    waits = asyncio.create_task(done.wait())
-    try:
-        finished, _ = await asyncio.wait({waits, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            task.result()
-    finally:
-        for task in (waits, *tasks):
-            task.cancel()
-        await asyncio.gather(waits, *tasks, return_exceptions=True)
-
-
-async def _as_fast_as_it_goes(hosts: list[ShardHost], shuttles: list[Shuttle], journal: SqliteJournal) -> None:
-    """A tick of each, and on when both are durable."""
-    durable = asyncio.Event()
-    for host in hosts:
-        host.after_durable.append(durable.set)
-    while not _at_rest(shuttles):
-        for host in hosts:
-            host.tick_once()
-        while journal.backlog:
-            durable.clear()
-            await durable.wait()
+    return (await replayed(fresh, journal, clock, shuttle.machine.tick)).digest()

@@ -19,15 +19,13 @@ from typing import Final
 from bench.figures import percentile
 from bench.floor import SERVER_CORE
 from bench.mail_machine import Scribe, at_rest
+from bench.pace import as_fast_as_it_goes, at_their_pace, bytes_in, replayed
 from bench.processes import Line, pin
 from server.bus.memory import MemoryBus
 from server.host.clock import LoopClock
 from server.host.host import HostOptions, ShardHost
-from server.host.recovery import rebuild
 from server.observe.health import Health
 from server.observe.metrics import Metrics
-from server.shard.machine import NOTHING
-from server.store.memory_checkpoints import MemoryCheckpoints
 from server.store.sqlite import SqliteJournal
 
 SHARDS: Final = (1, 2)
@@ -120,13 +118,16 @@ async def _phase(directory: Path, options: MailBenchOptions, *, fast: bool) -> _
     for host in hosts:
         host.after_tick.append(lambda _times, took_s: took_ms.append(took_s * 1000))
     began_s = time.perf_counter()
-    await (_as_fast_as_it_goes if fast else _at_its_pace)(hosts, machines, journal)
+    if fast:
+        await as_fast_as_it_goes(hosts, journal, lambda: _over(machines))
+    else:
+        await at_their_pace(hosts, lambda: _over(machines))
     seconds = time.perf_counter() - began_s
     for host in hosts:
         host.close()
     # What was appended is durable when this answers.
     await journal.spans()
-    replayed = [await _replayed(options, m, journal, clock) for m in machines]
+    again = [await replayed(partial(_scribe, options, m.shard), journal, clock, m.tick) for m in machines]
     await journal.close()
     sent = options.letters * options.ticks
     one, other = machines
@@ -136,63 +137,19 @@ async def _phase(directory: Path, options: MailBenchOptions, *, fast: bool) -> _
         resent=sum(host.postman.counts["resent"] for host in hosts),
         lost=sum(max(0, sent - m.taken) for m in machines),
         doubled=sum(max(0, m.taken - sent) for m in machines),
-        diverged=sum(a.digest() != b.digest() for a, b in zip(machines, replayed, strict=True))
+        diverged=sum(a.digest() != b.digest() for a, b in zip(machines, again, strict=True))
         + (one.sums != other.sums[::-1]),
-        journal_bytes=_bytes_in(directory),
+        journal_bytes=bytes_in(directory),
         sums=one.sums,
         latency_ticks=[float(n) for m in machines for n in m.latency_ticks],
         took_ms=took_ms,
     )
 
 
-async def _replayed(options: MailBenchOptions, machine: Scribe, journal: SqliteJournal, clock: LoopClock) -> Scribe:
-    """What the journal makes of a fresh machine by the same tick."""
-    again, _ = await rebuild(partial(_scribe, options, machine.shard), journal, MemoryCheckpoints(), clock)
-    # The last ticks had no input, and so no record.
-    while again.tick < machine.tick:
-        again.replay(NOTHING)
-    return again
-
-
-def _bytes_in(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
+def _over(machines: list[Scribe]) -> bool:
+    assert machines[0].tick < machines[0].last_tick + _REST_TICKS_MAX, "the letters do not come to rest"
+    return at_rest(machines)
 
 
 def _scribe(options: MailBenchOptions, shard: int) -> Scribe:
     return Scribe(shard, sum(SHARDS) - shard, options.letters, options.size, options.ticks)
-
-
-async def _at_its_pace(hosts: list[ShardHost], machines: list[Scribe], _journal: SqliteJournal) -> None:
-    """Each host in its own time, as in a server."""
-    done = asyncio.Event()
-
-    def look(_times: object, _took_s: float) -> None:
-        if at_rest(machines):
-            done.set()
-        assert machines[0].tick < machines[0].last_tick + _REST_TICKS_MAX, "the letters do not come to rest"
-
-    hosts[0].after_tick.append(look)
-    tasks = [asyncio.create_task(host.run()) for host in hosts]
-    waits = asyncio.create_task(done.wait())
-    try:
-        finished, _ = await asyncio.wait({waits, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            task.result()
-    finally:
-        for task in (waits, *tasks):
-            task.cancel()
-        await asyncio.gather(waits, *tasks, return_exceptions=True)
-
-
-async def _as_fast_as_it_goes(hosts: list[ShardHost], machines: list[Scribe], journal: SqliteJournal) -> None:
-    """A tick of each, and on when both are durable."""
-    durable = asyncio.Event()
-    for host in hosts:
-        host.after_durable.append(durable.set)
-    while not at_rest(machines):
-        assert machines[0].tick < machines[0].last_tick + _REST_TICKS_MAX, "the letters do not come to rest"
-        for host in hosts:
-            host.tick_once()
-        while journal.backlog:
-            durable.clear()
-            await durable.wait()
