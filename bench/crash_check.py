@@ -17,11 +17,11 @@ from bench.crash_game import GAME, Ledger
 from bench.crash_server import DATABASE
 from bench.processes import Line, arguments, failures_told, tell
 from config.settings import Settings, load
-from server.app import data_directory, region_machine
 from server.host.clock import LoopClock
 from server.host.errors import RecoveryError
 from server.host.recovery import rebuild
 from server.regions.machine import RegionMachine
+from server.roles.world import data_directory, region_machine
 from server.shard.checkpoint import Chunk, Manifest
 from server.shard.errors import ShardError
 from server.shard.ports import CheckpointStore, JournalReader

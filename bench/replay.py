@@ -22,10 +22,10 @@ from bench.figures import percentile
 from bench.floor import SERVER_CORE, SWARM_CORE
 from bench.processes import Line, Worker, WorkerError, pin
 from config.settings import Settings, load
-from server.app import data_directory, region_machine
 from server.host.clock import LoopClock
 from server.host.recovery import Report, rebuild
 from server.regions.machine import RegionMachine
+from server.roles.world import data_directory, region_machine
 from server.sim.game import Game, System, Tick
 from server.sim.world import World
 from server.store.checkpoint_files import FileCheckpoints

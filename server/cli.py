@@ -23,7 +23,6 @@ from config.errors import ConfigError
 from config.settings import Settings, load
 from protocol.errors import SchemaError
 from server.api.travel import Worker
-from server.app import data_directory
 from server.app import opened as opened_world
 from server.commands import backup as backups
 from server.commands import mail as mails
@@ -33,6 +32,7 @@ from server.commands import travel as travels
 from server.commands.kept import Kept, opened, told
 from server.host.errors import RecoveryError
 from server.observe import logs
+from server.roles.world import data_directory
 from server.shard.errors import ShardError
 from server.sim.errors import SimError
 from server.sim.game import Game

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import typer
 
 from config.settings import Settings
-from server.app import world_atlas
 from server.host.errors import NoWayBack, RecoveryError
 from server.host.recovery import Report, rebuild
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
+from server.roles.world import world_atlas
 from server.shard.checkpoint import Manifest
 from server.shard.errors import JournalDamaged, ShardError
 from server.shard.machine import Terms

@@ -14,8 +14,8 @@ from websockets.http11 import Request, Response
 
 from config.settings import Settings
 from server.api.travel import PREFIX, Travel, Worker
-from server.app import http_response, travel_options, travelled, web_files
 from server.commands.kept import WallClock
+from server.roles.desk import http_response, travel_options, travelled, web_files
 
 PAGE: Final = "/travel.html"
 _TOKEN_BYTES: Final = 32

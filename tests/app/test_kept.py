@@ -18,7 +18,8 @@ from clients.python.view import Views
 from config.settings import load
 from protocol.codec import decode_server, encode_hello, encode_input
 from protocol.messages import Delta, Keyframe, Receipt, Welcome
-from server.app import data_directory, opened
+from server.app import opened
+from server.roles.world import data_directory
 from server.store.errors import StoreInUse
 from tests.gateway.glade import GAME, PAY, settings
 

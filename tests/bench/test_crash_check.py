@@ -10,7 +10,8 @@ from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import environment
 from bench.stores import Store
 from config.settings import load as load_settings
-from server.app import data_directory, opened
+from server.app import opened
+from server.roles.world import data_directory
 from server.shard.checkpoint import Chunk
 from server.store.checkpoint_files import FileCheckpoints
 

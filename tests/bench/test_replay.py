@@ -8,7 +8,8 @@ from collections import defaultdict
 
 from bench.processes import ROOT
 from bench.replay import ReplayOptions, sample_game, settings_for, with_stopwatch
-from server.app import opened, region_machine
+from server.app import opened
+from server.roles.world import region_machine
 from server.shard.machine import NOTHING
 
 

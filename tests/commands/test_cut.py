@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from config.settings import Settings, WorldSettings
-from server.app import world_atlas
 from server.commands.backup import backup, restore
 from server.commands.cut import Mailed, Torn, check_cut
+from server.roles.world import world_atlas
 from server.shard.journal import JournalRecord
 from server.shard.mail import ACK, Lane, Post
 from server.store.sqlite_file import JournalFile

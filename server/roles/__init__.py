@@ -1,0 +1,1 @@
+"""The parts that the composition roots put together: a whole world in one process, a gateway, a node."""

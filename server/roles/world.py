@@ -1,0 +1,68 @@
+"""What the settings say of the world: its regions, their machines, and how a host runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.settings import Settings
+from server.host.host import HostOptions
+from server.host.postman import MailOptions
+from server.host.reception import ReceptionOptions
+from server.regions.atlas import Atlas
+from server.regions.frame import RegionSpec
+from server.regions.machine import RegionMachine
+from server.sim.game import Game
+
+
+def world_atlas(settings: Settings) -> Atlas:
+    """The regions that the settings divide the world into."""
+    world = settings.world
+    return Atlas.grid(
+        RegionSpec(
+            world.region_id, world.x, world.y, world.width, world.height, world.entities_max, world.border_margin_units
+        ),
+        columns=world.columns,
+        rows=world.rows,
+        hysteresis_units=world.border_hysteresis_units,
+        forward_ticks=round(world.border_forward_s * world.tick_rate_hz),
+    )
+
+
+def region_machine(settings: Settings, game: Game, region: int | None = None) -> RegionMachine:
+    """A region that the settings describe, at its first tick; None: the first."""
+    world, atlas = settings.world, world_atlas(settings)
+    return RegionMachine(
+        game,
+        atlas[world.region_id if region is None else region],
+        seed=world.seed,
+        tick_rate_hz=world.tick_rate_hz,
+        digest_every_ticks=world.digest_every_ticks,
+        atlas=atlas,
+    )
+
+
+def host_options(settings: Settings, game: Game) -> HostOptions:
+    """How a region is run."""
+    world = settings.world
+    return HostOptions(
+        tick_rate_hz=world.tick_rate_hz,
+        catch_up_ticks_max=settings.pacer.catch_up_ticks_max,
+        inbox_max=world.inbox_max,
+        commands_per_tick_max=world.commands_per_tick_max,
+        durability=settings.host.durability,
+        simulation=game.version,
+        digest_every_ticks=world.digest_every_ticks,
+        journal_backlog_max=settings.store.journal_backlog_max,
+        mail=MailOptions(**settings.mail.model_dump()),
+        reception=ReceptionOptions(grace_s=settings.gateway.grace_s),
+    )
+
+
+def retain_ticks(settings: Settings) -> int:
+    """Ticks that are kept for audits."""
+    return round(settings.store.retention_s * settings.world.tick_rate_hz)
+
+
+def data_directory(settings: Settings, game: Game) -> Path:
+    """Where this game's world is kept: each game has its own below the data directory."""
+    return settings.server.data_dir / game.name
