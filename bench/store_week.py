@@ -25,6 +25,7 @@ from server.bus.memory import MemoryBus
 from server.host.checkpoints import Checkpoints
 from server.host.errors import NoWayBack
 from server.host.host import HostOptions, ShardHost
+from server.host.reception import ReceptionOptions
 from server.host.recovery import rebuild, recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
@@ -97,7 +98,17 @@ async def play(directory: Path, options: WeekOptions, progress: Callable[[int, i
         journal,
         bus,
         clock,
-        HostOptions(1.0, 5, 10_000, 8, "pipelined", GAME.version, digest_every_ticks=20),
+        HostOptions(
+            1.0,
+            5,
+            10_000,
+            8,
+            "pipelined",
+            GAME.version,
+            digest_every_ticks=20,
+            # No gateway speaks for anybody.
+            reception=ReceptionOptions(grace_s=1e9),
+        ),
         Metrics(),
         Health(clock.now_s),
         claim=back.claim,

@@ -43,8 +43,9 @@ from server.sim.game import text
 
 _log = structlog.get_logger(__name__)
 
-# Session ids fit the integers a browser's JavaScript has.
+# Session ids fit the integers a browser's JavaScript has; numbers of gateways are not told, and drawn alike.
 _SESSION_BITS: Final = 53
+_NUMBER_BITS: Final = 53
 # Seconds after which one malformed message is forgotten.
 _FORGIVE_MALFORMED_SWEEPS: Final = 10
 
@@ -96,7 +97,10 @@ class Gateway:
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self.sockets: set[GameSocket] = set()
+        # Which of the gateways of a world this is.
+        self.number = secrets.randbits(_NUMBER_BITS) or 1
         self.router = Router(
+            self.number,
             regions,
             schema,
             view,

@@ -1,34 +1,59 @@
-"""The link: commands on their way to a region, gathered so that a tick's worth is encoded once."""
+"""The link: a gateway's commands on their way to one region.
+
+What players say is gathered, and leaves as one numbered batch per flush (server/shard/uplink.py), in this process or to
+another alike. The first command of a session in a batch says which one it follows (CHAIN), so that a region which
+lacks that one takes none of what comes after it.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from protocol.schema import CommandSchema
-from server.shard.machine import encode_batches
-from server.shard.ports import Bus, commands_topic
+from server.shard.machine import CHAIN, encode_batches
+from server.shard.ports import Bus, Clock, uplink_topic
+from server.shard.uplink import Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
 
 
 class Link:
-    """To one shard. `commands_max`: commands held at the most; `full` says so, and the gateway then refuses inputs.
+    """To one shard. `gateway`: this process's number. `commands_max`: commands held at the most, see `full`.
 
-    A tick that waits for its store takes nothing: what players send meanwhile is refused to their face, not lost later.
+    A region that takes nothing (it waits for its store, its node is gone) leaves what players send here: they are
+    refused to their face, not lost later.
     """
 
-    def __init__(self, bus: Bus, shard: int, shapes: Mapping[int, CommandSchema], commands_max: int) -> None:
+    def __init__(
+        self, gateway: int, bus: Bus, clock: Clock, shard: int, shapes: Mapping[int, CommandSchema], commands_max: int
+    ) -> None:
         self._bus = bus
-        self._topic = commands_topic(shard)
+        self._clock = clock
+        self._topic = uplink_topic(shard)
         self._dtypes = {kind: shape.dtype for kind, shape in shapes.items()}
         self._commands_max = commands_max
+        self._out = Outgoing(gateway)
         self._held = 0
         self._waiting: dict[int, list[tuple[Any, ...]]] = {kind: [] for kind in shapes}
+        # Session -> its newest input among those that wait.
+        self._newest: dict[int, int] = {}
 
     def add(self, kind: int, session: int, seq: int, values: tuple[Any, ...] = ()) -> None:
-        """Take a command with validated arguments, as CommandReader returns them."""
+        """Take one of the engine's commands."""
+        self._waiting[kind].append((session, seq, *values))
+        self._held += 1
+
+    def say(self, kind: int, session: int, seq: int, before: int, values: tuple[Any, ...]) -> None:
+        """Take an input with validated arguments, as CommandReader returns them.
+
+        `before`: the number of the one that was said before it, 0 where nothing before it is missing.
+        """
+        if self._newest.get(session) != before:
+            self._waiting[CHAIN].append((session, seq, before))
+        self._newest[session] = seq
         self._waiting[kind].append((session, seq, *values))
         self._held += 1
 
@@ -37,20 +62,73 @@ class Link:
         """Whether no input should be added. The engine's own commands still may: sessions bound their number."""
         return self._held >= self._commands_max
 
-    def flush(self, room: int | None = None) -> None:
-        """Publish what waits. `room`: commands of the game that the region can take; if there are more, they all wait.
+    @property
+    def stuck(self) -> bool:
+        """Whether what was sent last has not been answered for so long that nothing can be sent."""
+        return self._out.full
 
-        A batch that the region refused would be lost after its numbers counted as seen.
+    def flush(self, *, watched: bool = True) -> None:
+        """Send what waits, and again what was not answered.
+
+        `watched`: whether the region is to know that we are there when there is nothing to say.
         """
-        game = sum(len(rows) for kind, rows in self._waiting.items() if kind >= FIRST_COMMAND)
-        whole = room is None or game <= room
-        batches = {
-            kind: np.array(rows, self._dtypes[kind])
-            for kind, rows in self._waiting.items()
-            if rows and (whole or kind < FIRST_COMMAND)
-        }
-        if batches:
-            for kind, records in batches.items():
-                self._held -= records.size
-                self._waiting[kind].clear()
-            self._bus.publish(self._topic, encode_batches(batches))
+        now_s = self._clock.now_s()
+        for packet in self._out.due(now_s, silent=not watched):
+            self._bus.publish(self._topic, packet)
+        if self._held and not self._out.full:
+            batches = self._batches()
+            if batches:
+                self._bus.publish(self._topic, self._out.send(encode_batches(batches), now_s))
+
+    def hear(self, answer: Answer) -> bool:
+        """Take the region's answer. True: it knows nothing of us, and nothing waits here any more."""
+        if not self._out.hear(answer, self._clock.now_s()):
+            return False
+        for rows in self._waiting.values():
+            rows.clear()
+        self._newest.clear()
+        self._held = 0
+        return True
+
+    def _batches(self) -> dict[int, np.ndarray[Any, Any]]:
+        """What is to go now. Of the game's commands no more than the region has room for: it would refuse them all."""
+        if not self._fits():
+            # What it said last may be of before it made room.
+            self._bus.publish(self._topic, self._out.here(self._clock.now_s()))
+        going: dict[int, list[tuple[Any, ...]]]
+        if self._fits():
+            going, self._waiting = self._waiting, {kind: [] for kind in self._waiting}
+            self._newest.clear()
+        else:
+            going = self._some(self._out.room or 0)
+        self._held -= sum(len(rows) for kind, rows in going.items() if kind != CHAIN)
+        return {kind: np.array(rows, self._dtypes[kind]) for kind, rows in going.items() if rows}
+
+    def _fits(self) -> bool:
+        room = self._out.room
+        # No more waits than is held: most of the time nothing has to be counted.
+        if room is None or self._held <= room:
+            return True
+        return sum(len(rows) for kind, rows in self._waiting.items() if kind >= FIRST_COMMAND) <= room
+
+    def _some(self, room: int) -> dict[int, list[tuple[Any, ...]]]:
+        """The engine's commands, and those of as many sessions as there is room for."""
+        game = [kind for kind in self._waiting if kind >= FIRST_COMMAND]
+        of_session = Counter(row[0] for kind in game for row in self._waiting[kind])
+        chosen: set[int] = set()
+        # In the order in which they began to wait.
+        for session in self._newest:
+            room -= of_session[session]
+            if room < 0:
+                break
+            chosen.add(session)
+        going: dict[int, list[tuple[Any, ...]]] = {}
+        for kind, rows in self._waiting.items():
+            if kind in game or kind == CHAIN:
+                going[kind] = [row for row in rows if row[0] in chosen]
+                self._waiting[kind] = [row for row in rows if row[0] not in chosen]
+            else:
+                going[kind], self._waiting[kind] = rows, []
+        for session in chosen:
+            del self._newest[session]
+        return going

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import structlog
+
 from protocol.messages import RegionInfo
 from protocol.schema import Schema
 from server.gateway.interest import Mosaic, ViewSpec
@@ -18,13 +20,15 @@ from server.gateway.link import Link
 from server.gateway.session import Seat, Session, SessionState
 from server.gateway.stream import RegionStream, StreamLimits, mark_home
 from server.regions.frame import RegionSpec
+from server.shard.errors import BatchError
 from server.shard.machine import JOIN, LEAVE, PRESENCE, Records, command_shapes
-from server.shard.ports import Bus, Clock
+from server.shard.ports import Bus, Clock, links_topic
+from server.shard.uplink import Answer
+
+_log = structlog.get_logger(__name__)
 
 # Seconds for which a session that left is known: its LEAVE may have missed an entity that was crossing a border.
 _LEFT_S: Final = 60.0
-# Seconds for which a change of presence may have missed an entity, for the same reason.
-_PRESENCE_S: Final = 5.0
 # Seconds an entity may be on its way before its regions are asked who has it.
 _CROSSING_S: Final = 2.0
 
@@ -64,10 +68,11 @@ class Sent:
 
 
 class Router:
-    """A StreamListener. `sessions`: every session of the gateway, by id."""
+    """A StreamListener. `number`: this process's, in the eyes of regions; `sessions`: every session of it, by id."""
 
     def __init__(
         self,
+        number: int,
         regions: Iterable[RegionSpec],
         schema: Schema,
         view: ViewSpec,
@@ -90,11 +95,14 @@ class Router:
         self._listener = listener
         self._mosaic = Mosaic(self._specs.values(), view, schema)
         shapes = command_shapes(schema)
-        self.links = {region: Link(bus, region, shapes, options.link_max) for region in self._ids}
+        self.links = {region: Link(number, bus, clock, region, shapes, options.link_max) for region in self._ids}
         # What a client has to know of each region.
         self.infos = tuple(_info(region) for region in self._specs.values())
-        # Sessions that left -> when, in seconds.
-        self._left: dict[int, float] = {}
+        # Sessions all of whose kept inputs are to be said again.
+        self._again: dict[Session, None] = {}
+        # Sessions that left -> when, in seconds, and the region they were in.
+        self._left: dict[int, tuple[float, int]] = {}
+        self._unsubscribe = bus.subscribe(links_topic(number), self._on_answer)
         # Region -> when it was last of use to somebody, in seconds.
         self._used_s: dict[int, float] = {}
         # What went out in streams that are watched no more.
@@ -108,6 +116,7 @@ class Router:
 
     def close(self) -> None:
         """Watch nothing more."""
+        self._unsubscribe()
         for stream in self.streams.values():
             stream.close()
 
@@ -139,11 +148,15 @@ class Router:
         """Ask a region for an entity."""
         session.region = self.choose(session)
         self.watch(session.region)
-        self.links[session.region].add(JOIN, session.id, 0, (session.player.encode(), session.name.encode()))
+        self._ask(session)
+
+    def _ask(self, session: Session) -> None:
+        names = (session.player.encode(), session.name.encode())
+        self.links[session.region].add(JOIN, session.id, session.connection, names)
 
     def leave(self, session: Session) -> None:
         """Its entity goes, wherever it is."""
-        self._left[session.id] = self._clock.now_s()
+        self._left[session.id] = (self._clock.now_s(), session.region)
         self.links[session.region].add(LEAVE, session.id, 0)
 
     def presence(self, session: Session) -> None:
@@ -163,19 +176,66 @@ class Router:
             session.due[seq] = kept
         else:
             session.unacked.append(kept)
-        if not session.crossing:
-            self.links[session.region].add(command, session.id, seq, values)
+        if not session.crossing and not session.again:
+            self.links[session.region].say(command, session.id, seq, session.said, values)
+            session.said = seq
 
-    def _say_again(self, session: Session, above: int) -> None:
-        """Hand the session's region what it may not know: all that is kept with a number above this one."""
-        link = self.links[session.region]
-        for seq, command, values in session.unheard():
-            if seq > above:
-                link.add(command, session.id, seq, values)
+    def say_again(self, session: Session) -> None:
+        """Have its region hear all that is kept, with the next flush: what it had, it drops by its number.
+
+        All, and not what seems to be missing: the region may have begun anew before that, and would take what it is
+        told for all there was.
+        """
+        session.again = True
+        self._again[session] = None
+
+    def _repeat(self, region: int) -> None:
+        """Say again what is to be said again to this region."""
+        link = self.links[region]
+        for session in [session for session in self._again if session.region == region]:
+            del self._again[session]
+            session.again, session.said = False, 0
+            if self._sessions.get(session.id) is not session or session.crossing or session.handle < 0:
+                # Once it is bound.
+                continue
+            for seq, command, values in session.unheard():
+                link.say(command, session.id, seq, session.said, values)
+                session.said = seq
+
+    def flush(self, region: int | None = None) -> None:
+        """Send what waits: to this region, or to all."""
+        for number in self._ids if region is None else (region,):
+            link = self.links[number]
+            if self._again and not link.stuck:
+                self._repeat(number)
+            link.flush(watched=number in self.streams)
 
     def _tell_presence(self, session: Session) -> None:
         here = session.state is not SessionState.RESUMING
         self.links[session.region].add(PRESENCE, session.id, session.connection, (int(here),))
+
+    def _on_answer(self, data: bytes) -> None:
+        try:
+            answer = Answer.decode(data)
+            link = self.links[answer.shard]
+        except (BatchError, KeyError) as error:
+            _log.warning("answer refused", reason=repr(error))
+            return
+        if link.hear(answer):
+            self._begin_anew(answer.shard)
+
+    def _begin_anew(self, region: int) -> None:
+        """The region has another host, or took us for gone: whatever we told it may never have happened."""
+        for session in self._sessions.values():
+            if session.region == region and not session.crossing:
+                if session.handle < 0:
+                    self._ask(session)
+                else:
+                    self._tell_presence(session)
+                    self.say_again(session)
+        for session_id, (_, last) in self._left.items():
+            if last == region:
+                self.links[region].add(LEAVE, session_id, 0)
 
     # -- what sessions see -----------------------------------------------------------
 
@@ -232,7 +292,7 @@ class Router:
                 session.acknowledged(seq)
                 session.seq_in = max(session.seq_in, seq)
                 # The region may have begun anew, without what it was told last.
-                self._say_again(session, seq)
+                self.say_again(session)
 
     def bound(self, stream: RegionStream, session_id: int, handle: int) -> None:
         """Its entity is there, for the first time or from another region."""
@@ -248,9 +308,9 @@ class Router:
         else:
             self._come_home(session, stream)
         if came:
-            if session.connection and self._clock.now_s() - session.since_s < _PRESENCE_S:
-                self._tell_presence(session)
-            self._say_again(session, session.acked)
+            # It hears who speaks for her.
+            self._tell_presence(session)
+            self.say_again(session)
 
     def _come_home(self, session: Session, stream: RegionStream) -> None:
         for seat in session.seats.values():
@@ -300,7 +360,7 @@ class Router:
     def sweep(self) -> None:
         """Watch no more what is of no use to anybody, and ask after who is on the way for too long."""
         now_s = self._clock.now_s()
-        self._left = {session: at_s for session, at_s in self._left.items() if now_s - at_s < _LEFT_S}
+        self._left = {session: left for session, left in self._left.items() if now_s - left[0] < _LEFT_S}
         if len(self._ids) == 1:
             return
         lost: dict[int, None] = {}

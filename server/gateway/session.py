@@ -161,9 +161,9 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "bucket", "connection", "crossing", "crossing_s", "due", "durable", "handle", "heard_s",
-        "id", "malformed", "name", "nonce", "nonce_before", "outbox", "player", "recovered", "region", "seats",
-        "seq_in", "since_s", "socket", "state", "strikes", "unacked",
+        "acked", "address", "again", "bucket", "connection", "crossing", "crossing_s", "due", "durable", "handle",
+        "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "outbox", "player", "recovered", "region",
+        "said", "seats", "seq_in", "since_s", "socket", "state", "strikes", "unacked",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -202,6 +202,10 @@ class Session:
         # entity next. The reliable ones, by number, until their receipt.
         self.unacked: deque[Kept] = deque()
         self.due: dict[int, Kept] = {}
+        # Number of the input that was said last; 0 where the next one is the first of all that are kept.
+        self.said = 0
+        # All that is kept is to be said again, from its beginning.
+        self.again = False
         # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
         self.durable: deque[int] | None = None
         self.strikes = 0

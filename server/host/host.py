@@ -73,8 +73,7 @@ class HostOptions:
     # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
     mail: MailOptions = field(default_factory=MailOptions)
-    # None: the one gateway is in this process, hands its batches over by itself and keeps the grace time.
-    reception: ReceptionOptions | None = None
+    reception: ReceptionOptions = field(default_factory=ReceptionOptions)
 
 
 class ShardHost:
@@ -96,9 +95,7 @@ class ShardHost:
         self.machine = machine
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
-        self.reception = (
-            Reception(machine, self.inbox, bus, clock, options.reception) if options.reception is not None else None
-        )
+        self.reception = Reception(machine, self.inbox, bus, clock, options.reception)
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
         self._journal = journal
         self._bus = bus
@@ -119,7 +116,7 @@ class ShardHost:
         self._counted_drops: dict[str, int] = {}
         self._counted_mail: dict[str, int] = {}
         shard = machine.shard
-        # Called just before a tick takes its input: gateways of this process hand over what they hold.
+        # Called just before a tick takes its input: gateways of this process send what they hold.
         self.before_tick: list[Callable[[], None]] = []
         # Called after each tick with its times; benchmarks and tests listen here.
         self.after_tick: list[Callable[[TickTime, float], None]] = []
@@ -165,8 +162,7 @@ class ShardHost:
         times = self.pacer.begin(self._clock.now_s())
         for gather in self.before_tick:
             gather()
-        if self.reception is not None:
-            self.reception.sweep()
+        self.reception.sweep()
         inputs = self._take()
         tick = self.machine.tick + 1
         digest = self._digest(quiet=inputs.empty)
@@ -220,8 +216,7 @@ class ShardHost:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self.postman.close()
-        if self.reception is not None:
-            self.reception.close()
+        self.reception.close()
         self._health.forget(self.machine.shard)
 
     # -- the journal -----------------------------------------------------------

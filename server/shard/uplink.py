@@ -120,17 +120,21 @@ class Outgoing:
         self._said_s = now_s
         return Packet(self._gateway, self.stream, sent.number, batch).encode()
 
-    def due(self, now_s: float) -> list[bytes]:
-        """What is to be said now: repetitions, or that we are there."""
+    def here(self, now_s: float) -> bytes:
+        """The packet that says that we are there. What is answered tells how much room there is."""
+        self._said_s = now_s
+        return Packet(self._gateway, self.stream, self._next, None).encode()
+
+    def due(self, now_s: float, *, silent: bool = False) -> list[bytes]:
+        """What is to be said now: repetitions, or that we are there; `silent`: not that."""
         if self._under_way and now_s >= self._due_s:
             self._wait_s = min(self._retry_most_s, self._wait_s * 2)
             self._due_s = now_s + self._wait_s
             self._said_s = now_s
             self.repeated += len(self._under_way)
             return [Packet(self._gateway, self.stream, s.number, s.batch).encode() for s in self._under_way]
-        if self._said_s is None or now_s - self._said_s >= self._silence_s:
-            self._said_s = now_s
-            return [Packet(self._gateway, self.stream, self._next, None).encode()]
+        if not silent and (self._said_s is None or now_s - self._said_s >= self._silence_s):
+            return [self.here(now_s)]
         return []
 
     def hear(self, answer: Answer, now_s: float) -> bool:

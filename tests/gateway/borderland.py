@@ -269,7 +269,7 @@ class Land:
             self.health,
             claim=claim,
         )
-        host.before_tick.append(lambda: self.gateway.router.links[machine.shard].flush(host.inbox.room))
+        host.before_tick.append(lambda: self.gateway.router.flush(machine.shard))
         return Region(machine, host, journal, deque([0] * self.lag))
 
     def join(self, name: str = "ada", region: int | None = None) -> Player:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from server.bus.memory import MemoryBus
 from server.host.host import HostOptions, ShardHost
+from server.host.reception import ReceptionOptions
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame
@@ -31,6 +32,8 @@ OPTIONS = HostOptions(
     durability="pipelined",
     simulation=GAME.version,
     journal_backlog_max=4,
+    # Commands come from nowhere: no gateway speaks for a session.
+    reception=ReceptionOptions(grace_s=1e9),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.bus.memory import MemoryBus
 from server.host.checkpoints import Checkpoints
 from server.host.host import HostOptions, ShardHost
+from server.host.reception import ReceptionOptions
 from server.host.recovery import recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
@@ -40,7 +41,17 @@ class Life:
             self.journal,
             self.bus,
             self.clock,
-            HostOptions(20.0, 5, 10_000, 8, "pipelined", self.machine.simulation, digest_every_ticks=10),
+            HostOptions(
+                20.0,
+                5,
+                10_000,
+                8,
+                "pipelined",
+                self.machine.simulation,
+                digest_every_ticks=10,
+                # Players have no gateway here.
+                reception=ReceptionOptions(grace_s=1e9),
+            ),
             self.metrics,
             Health(self.clock.now_s),
             claim=self.recovered.claim,
