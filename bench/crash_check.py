@@ -9,7 +9,7 @@ that the live server journalled, and those of the checkpoints it passes; and all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -22,18 +22,18 @@ from server.host.errors import RecoveryError
 from server.host.recovery import rebuild
 from server.regions.machine import RegionMachine
 from server.roles.world import data_directory, region_machine
-from server.shard.checkpoint import Chunk, Manifest
+from server.shard.checkpoint import Manifest
 from server.shard.errors import ShardError
-from server.shard.ports import CheckpointStore, JournalReader
+from server.shard.ports import CheckpointReader, JournalReader
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.mongo_open import mongo_stores
 from server.store.sqlite_reader import SqliteReader
 
 
 class OneCheckpoint:
-    """A CheckpointStore that has this one alone: a replay begins there."""
+    """A CheckpointReader that has this one alone: a replay begins there."""
 
-    def __init__(self, store: CheckpointStore, manifest: Manifest) -> None:
+    def __init__(self, store: CheckpointReader, manifest: Manifest) -> None:
         self._store = store
         self._manifest = manifest
 
@@ -46,20 +46,12 @@ class OneCheckpoint:
         return [self._manifest.shard]
 
     async def chunk(self, shard: int, tick: int, name: str) -> bytes | None:
-        """See CheckpointStore."""
+        """See CheckpointReader."""
         return await self._store.chunk(shard, tick, name)
-
-    async def write(self, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
-        """Never."""
-        raise NotImplementedError
-
-    async def delete(self, shard: int, tick: int) -> None:
-        """Never."""
-        raise NotImplementedError
 
 
 @asynccontextmanager
-async def _opened(told: Line, settings: Settings) -> AsyncIterator[tuple[JournalReader, CheckpointStore]]:
+async def _opened(told: Line, settings: Settings) -> AsyncIterator[tuple[JournalReader, CheckpointReader]]:
     """Journal and checkpoints, for reading."""
     async with AsyncExitStack() as stack:
         if told["store"] == "mongodb":

@@ -25,7 +25,7 @@ from server.roles.world import world_atlas
 from server.shard.checkpoint import Manifest
 from server.shard.errors import JournalDamaged, ShardError
 from server.shard.machine import Terms
-from server.shard.ports import CheckpointStore, JournalReader
+from server.shard.ports import CheckpointReader, JournalReader
 from server.sim.errors import SimError
 from server.sim.game import Game
 from server.store.checkpoint_files import FileCheckpoints
@@ -67,7 +67,7 @@ class Kept:
     """Journal and checkpoints that are open for reading."""
 
     journal: JournalReader
-    checkpoints: CheckpointStore
+    checkpoints: CheckpointReader
     game: Game
     settings: Settings
     # By shard, the last tick that the journal is known to have had; None: nothing knows of it but the records.

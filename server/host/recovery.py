@@ -30,7 +30,7 @@ from server.shard.checkpoint import Manifest, decode
 from server.shard.errors import BatchError, CheckpointDamaged, JournalDamaged
 from server.shard.journal import JournalRecord
 from server.shard.machine import NOTHING, Capture, Machine, TickInput, differences
-from server.shard.ports import CheckpointStore, Claim, Clock, JournalReader, JournalStore
+from server.shard.ports import CheckpointReader, CheckpointStore, Claim, Clock, JournalReader, JournalStore
 
 _log = structlog.get_logger(__name__)
 
@@ -118,7 +118,7 @@ def check_end(report: Report, claim: Claim) -> None:
 async def rebuild(
     make: Callable[[], M],
     journal: JournalReader,
-    checkpoints: CheckpointStore,
+    checkpoints: CheckpointReader,
     clock: Clock,
     *,
     from_tick: int | None = None,
@@ -155,7 +155,7 @@ async def rebuild(
 async def _begin(
     make: Callable[[], M],
     journal: JournalReader,
-    checkpoints: CheckpointStore,
+    checkpoints: CheckpointReader,
     to_tick: int | None,
     claimed_tick: int | None,
 ) -> tuple[M, Report]:
@@ -224,7 +224,7 @@ async def _last_tick(journal: JournalReader, shard: int) -> int | None:
     return None if span is None else span.last_tick
 
 
-async def _load(checkpoints: CheckpointStore, manifest: Manifest) -> Capture:
+async def _load(checkpoints: CheckpointReader, manifest: Manifest) -> Capture:
     chunks: dict[str, bytes] = {}
     for info in manifest.chunks:
         data = await checkpoints.chunk(manifest.shard, manifest.tick, info.name)

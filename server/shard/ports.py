@@ -1,4 +1,7 @@
-"""The ports: what the shell hands to a shard's host. Each has an in-memory adapter beside its durable one."""
+"""The ports: what the shell hands to a shard's host. Each has an in-memory adapter beside its durable one.
+
+The errors named here are those of server/store/errors.py, and JournalDamaged.
+"""
 
 from __future__ import annotations
 
@@ -42,20 +45,20 @@ class Span:
 
 
 class JournalReader(Protocol):
-    """What a recovery or a replay reads."""
+    """The records that a recovery or a replay reads."""
 
     def read(self, shard: int, after_tick: int) -> AsyncIterator[JournalRecord]:
-        """See JournalStore."""
+        """The shard's durable records with a tick above `after_tick`, in order.
+
+        What an interrupted write left at the end is no record. Raises JournalDamaged naming the damage.
+        """
 
     async def spans(self) -> dict[int, Span]:
-        """See JournalStore."""
+        """What is kept, by shard."""
 
 
-class JournalStore(Protocol):
-    """Where records become durable, in order of `append`, each shard written by one writer at a time.
-
-    The errors named here are those of server/store/errors.py, and JournalDamaged.
-    """
+class JournalStore(JournalReader, Protocol):
+    """Where records become durable, in order of `append`, each shard written by one writer at a time."""
 
     async def claim(self, shard: int, epoch: int | None = None) -> Claim:
         """Become the shard's writer: records of older epochs are refused from now on, whoever appends them.
@@ -82,15 +85,6 @@ class JournalStore(Protocol):
         What was appended before may be found by whoever reads the store next.
         """
 
-    def read(self, shard: int, after_tick: int) -> AsyncIterator[JournalRecord]:
-        """The shard's durable records with a tick above `after_tick`, in order.
-
-        What an interrupted write left at the end is no record. Raises JournalDamaged naming the damage.
-        """
-
-    async def spans(self) -> dict[int, Span]:
-        """What is kept, by shard."""
-
     async def trim(self, shard: int, up_to_tick: int) -> None:
         """Records with a tick of `up_to_tick` and below may go."""
 
@@ -98,14 +92,8 @@ class JournalStore(Protocol):
         """Take no more. What was appended becomes durable first, or `failure` says why not."""
 
 
-class CheckpointStore(Protocol):
-    """Where states are kept, by shard and tick. Raises StoreFailed, StoreClosed."""
-
-    async def write(self, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
-        """Keep it, the manifest last: before that it does not exist. It would survive a power cut when this returns.
-
-        One of the same shard and tick is replaced.
-        """
+class CheckpointReader(Protocol):
+    """What a recovery or a replay reads: states, by shard and tick. Raises StoreFailed, StoreClosed."""
 
     async def shards(self) -> list[int]:
         """Those that have any, ascending."""
@@ -115,6 +103,16 @@ class CheckpointStore(Protocol):
 
     async def chunk(self, shard: int, tick: int, name: str) -> bytes | None:
         """As it is kept, which may not be as it was written: the manifest tells. None where it is missing."""
+
+
+class CheckpointStore(CheckpointReader, Protocol):
+    """Where states are kept. Raises StoreFailed, StoreClosed."""
+
+    async def write(self, manifest: Manifest, chunks: Sequence[Chunk]) -> None:
+        """Keep it, the manifest last: before that it does not exist. It would survive a power cut when this returns.
+
+        One of the same shard and tick is replaced.
+        """
 
     async def delete(self, shard: int, tick: int) -> None:
         """The manifest goes first. Nothing where there is none."""

@@ -1,5 +1,7 @@
 """The ports: every adapter we have fits them, and no two topics meet."""
 
+from typing import Protocol
+
 from server.bus.memory import MemoryBus
 from server.host.clock import LoopClock
 from server.shard.machine import Machine
@@ -24,7 +26,8 @@ from tests.support.pasture import pasture
 
 
 def public(port):
-    return {name for name in vars(port) if not name.startswith("_")}
+    """What a port asks for, and what the ports that it extends do."""
+    return {name for part in port.__mro__ if part is not Protocol for name in vars(part) if name[0] != "_"}
 
 
 def test_every_adapter_has_what_its_port_asks_for():
