@@ -7,8 +7,8 @@ import json
 from playwright.sync_api import Page
 
 LIVE = "window.everstep?.client?.state === 'live' && window.everstep.client.me !== null"
-# Only so that a failure ends.
-WAIT_MS = 30_000
+# Only so that a failure ends: a machine that is busy with much else has been seen to need half of it.
+WAIT_MS = 90_000
 
 
 def until(page: Page, condition: str, wait_ms: int = WAIT_MS) -> None:
