@@ -2,13 +2,18 @@
 
 Regions are rectangles that tile the world's own rectangle. A region has its west and north edge, and what
 lies on its east or south edge is the next one's; past the world's edge a place is that of the nearest region.
-An atlas never changes; another division of the world is another atlas, with a higher version.
+
+Where the world may be split, a region may be divided into four: it keeps its north-west quarter, and three parts,
+regions with numbers of their own, have the others. All the parts that there may ever be, and their numbers, follow from
+the regions. An atlas never changes; the world with a region divided is another atlas (`divided`).
 """
 
 from __future__ import annotations
 
+import copy
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Self
 
 import numpy as np
@@ -32,8 +37,9 @@ class Atlas:
     """The regions of a world, and what holds at all their borders.
 
     `hysteresis_units`: how far past its region's border an entity stays with it. `forward_ticks`: how long a region
-    remembers where those who left it went. Raises DeclarationError for regions that do not tile a rectangle, or
-    whose margin does not reach past the hysteresis.
+    remembers where those who left it went. `split_depth`: 1 where regions may be divided into four, else 0.
+    Raises DeclarationError for regions that do not tile a rectangle, or whose margin does not reach past the
+    hysteresis.
     """
 
     def __init__(
@@ -43,16 +49,27 @@ class Atlas:
         hysteresis_units: float = 2.0,
         forward_ticks: int = 600,
         version: int = 1,
+        split_depth: int = 0,
     ) -> None:
         self.regions = tuple(sorted(regions, key=lambda region: region.id))
         self.hysteresis_units = hysteresis_units
         self.forward_ticks = forward_ticks
         self.version = version
-        self._by_id = {region.id: region for region in self.regions}
-        if not self.regions or len(self._by_id) < len(self.regions):
+        if not self.regions or len({region.id for region in self.regions}) < len(self.regions):
             raise DeclarationError("an atlas has regions, each with a number of its own")
-        if len(self.regions) > 1:
-            for region in self.regions:
+        # Every region there may be, by number: these, and the parts of those that may be divided.
+        self.sites = self.regions
+        # Region -> its three parts; part -> the region that it is a part of.
+        self._parts: dict[int, tuple[RegionSpec, ...]] = {}
+        self._wholes: dict[int, int] = {}
+        if split_depth:
+            first = self.regions[-1].id + 1
+            self._parts = {r.id: _parts(r, first + 3 * n) for n, r in enumerate(self.regions)}
+            self._wholes = {part.id: region for region, parts in self._parts.items() for part in parts}
+            self.sites += tuple(part for parts in self._parts.values() for part in parts)
+        self._by_id = {region.id: region for region in self.sites}
+        if len(self.sites) > 1:
+            for region in self.sites:
                 if not 0 <= region.id <= REGION_MAX:
                     raise DeclarationError(f"region {region.id}: regions of one world are numbered up to {REGION_MAX}")
                 if region.margin < hysteresis_units:
@@ -60,6 +77,12 @@ class Atlas:
                         f"region {region.id}: its margin of {region.margin:g} units does not hold who is still its own "
                         f"{hysteresis_units:g} units past the border"
                     )
+        self._lay(self.regions)
+
+    def _lay(self, regions: Iterable[RegionSpec]) -> None:
+        """Have the world tiled by these. Raises DeclarationError."""
+        self.regions = tuple(sorted(regions, key=lambda region: region.id))
+        self._tiles = {region.id: region for region in self.regions}
         # (r,) each: numbers and edges, in order of the numbers.
         self._ids: NDArray[np.uint32] = np.array([r.id for r in self.regions], np.uint32)
         edges = np.array([r.bounds for r in self.regions], np.float64)
@@ -79,13 +102,14 @@ class Atlas:
         rows: int,
         hysteresis_units: float = 2.0,
         forward_ticks: int = 600,
+        split_depth: int = 0,
     ) -> Self:
         """A whole world, `first`, cut into columns and rows of equal size, numbered from its own number, row after row.
 
-        Undivided it needs no margin, and has none.
+        Never cut nor split it needs no margin, and has none.
         """
         width, height = first.width / columns, first.height / rows
-        margin = first.margin if columns * rows > 1 else 0.0
+        margin = first.margin if columns * rows > 1 or split_depth else 0.0
         regions = [
             RegionSpec(
                 first.id + j * columns + i,
@@ -99,17 +123,42 @@ class Atlas:
             for j in range(rows)
             for i in range(columns)
         ]
-        return cls(regions, hysteresis_units=hysteresis_units, forward_ticks=forward_ticks)
+        return cls(regions, hysteresis_units=hysteresis_units, forward_ticks=forward_ticks, split_depth=split_depth)
 
     def __len__(self) -> int:
         return len(self.regions)
 
     def __getitem__(self, region: int) -> RegionSpec:
-        """The region of this number. Raises KeyError."""
+        """The site of this number, as it is when nothing is divided. Raises KeyError."""
         return self._by_id[region]
 
     def __contains__(self, region: object) -> bool:
         return region in self._by_id
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be anything beside any region."""
+        return len(self.sites) > 1
+
+    def parts_of(self, region: int) -> tuple[int, ...]:
+        """Numbers of the three parts that this region may be divided into, beside itself; none of a part."""
+        return tuple(part.id for part in self._parts.get(region, ()))
+
+    def whole_of(self, region: int) -> int:
+        """The region that this one is a part of; of others their own number."""
+        return self._wholes.get(region, region)
+
+    def ground(self, region: int) -> Rectangle | None:
+        """What this region has of the world: a part of a region that is not divided has nothing."""
+        tile = self._tiles.get(region)
+        return None if tile is None else tile.bounds
+
+    def divided(self, region: int) -> Atlas:
+        """The same world with this region divided; with one more where another is. Raises KeyError for a part."""
+        others = [r for r in self.regions if r.id != region]
+        other = copy.copy(self)
+        other._lay([*others, _quarters(self._by_id[region])[0], *self._parts[region]])  # noqa: SLF001  # an atlas too
+        return other
 
     @property
     def limits(self) -> Rectangle:
@@ -172,3 +221,18 @@ class Atlas:
             j, i = np.argwhere(fields < 0)[0]
             raise DeclarationError(f"nobody has the place ({self._xs[i]:g}, {self._ys[j]:g})")
         return fields
+
+
+def _quarters(region: RegionSpec) -> tuple[RegionSpec, ...]:
+    """North-west, north-east, south-west, south-east, all under the region's own number."""
+    width, height = region.width / 2, region.height / 2
+    return tuple(
+        replace(region, x=region.x + i * width, y=region.y + j * height, width=width, height=height)
+        for j in (0, 1)
+        for i in (0, 1)
+    )
+
+
+def _parts(region: RegionSpec, first: int) -> tuple[RegionSpec, ...]:
+    """The quarters but the first, numbered from `first`."""
+    return tuple(replace(quarter, id=first + n) for n, quarter in enumerate(_quarters(region)[1:]))

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from server.regions.atlas import Atlas
+from server.regions.division import Division
 from server.regions.frame import ARRIVED, DEPARTED
 from server.regions.sessions import Sessions
 from server.regions.travellers import PASSENGER, Travellers
@@ -51,12 +51,13 @@ class Arrivals:
 class Borders:
     """Part of a region's state, empty while nobody ever crossed.
 
-    `region`: its number. Every method is called between `Post.take` and the end of the tick.
+    `division`: what the world looks like from this region. `region`: its number. Every method is called between
+    `Post.take` and the end of the tick.
     """
 
-    def __init__(self, game: Game, atlas: Atlas, region: int) -> None:
+    def __init__(self, game: Game, division: Division, region: int) -> None:
         self._game = game
-        self._atlas = atlas
+        self._division = division
         self._region = region
         # By id, one each.
         self._moved = np.zeros(0, _MOVED)
@@ -73,7 +74,7 @@ class Borders:
     @property
     def open(self) -> bool:
         """Whether there is anything beyond."""
-        return len(self._atlas) > 1
+        return self._division.atlas.open
 
     @property
     def waiting(self) -> int:
@@ -91,7 +92,8 @@ class Borders:
         if not rows.size:
             return _NOBODY
         position: Any = world[self._game.position]  # Any: its x and y are the game's declaration
-        bound_for = self._atlas.region_at(position.x[rows], position.y[rows])
+        bound_for = self._division.atlas.region_at(position.x[rows], position.y[rows])
+        bound_for[~world.has(self._game.position)[world.archetype[rows]]] = self._division.whole
         gone: list[Records] = []
         for destination in np.unique(bound_for).tolist():
             going = rows[bound_for == destination] if destination != self._region else rows[:0]
@@ -106,15 +108,20 @@ class Borders:
             return _NOBODY
         departed = np.concatenate(gone)
         departed = departed[np.argsort(departed["row"], kind="stable")]
+        seen = world.has(self._game.position)[world.archetype[departed["row"]]]
         world.despawn(departed["row"].astype(np.int64))
         sessions.remove(departed["session"][departed["session"] > 0])
         self._note(departed["id"], departed["session"], departed["destination"], tick)
-        return departed
+        visible: Records = departed[seen]
+        return visible
 
     def _outside(self, world: World) -> Rows:
-        """Living entities farther outside than the hysteresis: ascending."""
-        x0, y0, x1, y1 = world.bounds
-        reach = self._atlas.hysteresis_units
+        """Living entities farther outside than the hysteresis, ascending; without ground all, those of no place too."""
+        ground = self._division.ground
+        if ground is None:
+            return np.flatnonzero(world.alive)
+        x0, y0, x1, y1 = ground
+        reach = self._division.atlas.hysteresis_units
         hw = world.high_water
         position: Any = world[self._game.position]  # Any: its x and y are the game's declaration
         x, y = position.x[:hw], position.y[:hw]
@@ -181,12 +188,15 @@ class Borders:
             self._waiting.append((source, rest.encode(self._game)))
 
     def _turned_back(self, travellers: Travellers) -> Travellers:
-        """The same just inside the border that they had crossed."""
-        x0, y0, x1, y1 = self._atlas[self._region].bounds
+        """The same just inside the border that they had crossed; without ground they stay where they are."""
+        ground = self._division.ground
+        if ground is None:
+            return travellers
+        x0, y0, x1, y1 = ground
         arrays = dict(travellers.arrays)
         position = self._game.position.__name__
         for name, low, high in ((f"{position}.x", x0, x1), (f"{position}.y", y0, y1)):
-            inside = min(self._atlas.hysteresis_units, (high - low) / 2)
+            inside = min(self._division.atlas.hysteresis_units, (high - low) / 2)
             arrays[name] = np.clip(arrays[name], low + inside, high - inside)
         return Travellers(travellers.tick, arrays, travellers.passengers)
 
@@ -239,7 +249,7 @@ class Borders:
     def expire(self, tick: int) -> None:
         """Forget where those went who left too long ago."""
         if self._moved.size:
-            old = self._moved["tick"] + np.uint64(self._atlas.forward_ticks) < np.uint64(tick)
+            old = self._moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
             if old.any():
                 self._moved = self._moved[~old]
 

@@ -111,6 +111,8 @@ class Frame:
     # Records of DEPARTED, by row, and of ARRIVED, in the order they came in.
     departed: Records = field(default_factory=lambda: np.zeros(0, DEPARTED))
     arrived: Records = field(default_factory=lambda: np.zeros(0, ARRIVED))
+    # The region is divided, or about to be: its parts are to be watched too.
+    divided: bool = False
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
@@ -131,6 +133,8 @@ class Frame:
                 None if self.sessions is None else self.sessions.tobytes(),
                 self.departed.tobytes(),
                 self.arrived.tobytes(),
+                # Absent where nothing is divided.
+                *([True] if self.divided else []),
             ]
         )
         return encoded
@@ -142,7 +146,7 @@ class Frame:
             region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, *rest = (
                 msgpack.unpackb(data, use_list=False)
             )
-            digest, sessions, departed, arrived = rest
+            digest, sessions, departed, arrived, *divided = rest
             frame = cls(
                 region=region,
                 tick=tick,
@@ -162,6 +166,7 @@ class Frame:
                 sessions=None if sessions is None else np.frombuffer(sessions, KNOWN),
                 departed=np.frombuffer(departed, DEPARTED),
                 arrived=np.frombuffer(arrived, ARRIVED),
+                divided=bool(divided),
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error

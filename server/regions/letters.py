@@ -3,6 +3,9 @@
 Systems send arrays; a letter holds what one call sent to one region. Mail to an entity follows it: a region that it
 has left sends the letter on to where it went, on the lane of those who go over borders, so that it never comes there
 before the entity does.
+
+Of a divided region only the region itself and its parts know (server/regions/division.py). Others send what falls on
+its ground to the region, which sends the parts their share.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from server.regions.atlas import Atlas
 from server.regions.borders import Borders
+from server.regions.division import Division
 from server.shard.errors import MailError
 from server.shard.mail import FIRST_MAIL, LETTER_BYTES_MAX, Lane, Letter, Post
 from server.sim.component import Rows
@@ -68,11 +71,11 @@ _ADDRESSES: Final[Mapping[_For, tuple[str, ...]]] = {
 
 
 class Letters:
-    """What a region does with its game's mail. No part of its state: `borders` and the post are."""
+    """What a region does with its game's mail. No part of its state: `division`, the borders and the post are."""
 
-    def __init__(self, game: Game, atlas: Atlas, region: int) -> None:
+    def __init__(self, game: Game, division: Division, region: int) -> None:
         self._game = game
-        self._atlas = atlas
+        self._division = division
         self._region = region
         self._numbers: dict[type[Mail], int] = {kind: FIRST_MAIL + i for i, kind in enumerate(game.mail)}
         self._kinds = {number: kind for kind, number in self._numbers.items()}
@@ -103,7 +106,7 @@ class Letters:
         """(region, lane, which of the messages), regions ascending."""
         lane = Lane[call.lane.upper()]
         if call.at is not None:
-            which, touched = self._atlas.touching(*call.at)
+            which, touched = self._division.atlas.touching(*call.at)
             for region in np.unique(touched).tolist():
                 if call.here or region != self._region:
                     yield region, lane, which[touched == region]
@@ -120,7 +123,7 @@ class Letters:
             regions = call.region.astype(np.int64)
         for region in np.unique(regions).tolist():
             there = regions == region
-            if region not in self._atlas:
+            if region not in self._division.atlas:
                 if call.to is None:
                     raise DeclarationError(f"{call.kind.__name__} is for region {region}, and there is none")
                 # A number that no entity of this world has, 0 for one: nobody's.
@@ -194,6 +197,9 @@ class Letters:
 
     def _deliver(self, letter: Letter, messages: _Messages, world: World, borders: Borders, post: Post) -> Mail | None:
         """What of a letter is for us; the rest is sent on to where its entities went. None: nothing is for us."""
+        division = self._division
+        if messages.whom is _For.PLACES and division.whole == self._region and messages.source not in division.family:
+            self._share(letter, messages, post)
         rows = np.full(messages.n, -1, np.int64)
         if messages.whom is _For.ENTITIES:
             rows = world.rows_by_id(messages.address[0])
@@ -209,11 +215,48 @@ class Letters:
 
     def _send_on(self, letter: Letter, messages: _Messages, borders: Borders, post: Post) -> None:
         regions = borders.whereabouts(messages.address[0])
+        whole = self._division.whole
+        if letter.source != whole != self._region:
+            # Whoever was born in this part and is not known here any more may be where it was united with.
+            regions = np.where(regions < 0, whole, regions)
         self.to_nobody += int(np.count_nonzero(regions < 0))
         for region in np.unique(regions[regions >= 0]).tolist():
             part = messages.those(np.flatnonzero(regions == region))
             if not self._post(post, region, Lane.URGENT, part):
                 post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
+
+    def _share(self, letter: Letter, messages: _Messages, post: Post) -> None:
+        """Send the parts of this region, where it is divided, the circles that touch them."""
+        which, touched = self._division.atlas.touching(*messages.address)
+        for region in np.unique(touched).tolist():
+            if region != self._region and region in self._division.family:
+                part = messages.those(which[touched == region])
+                if not self._post(post, region, Lane(letter.lane), part):
+                    post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
+
+    def send_off(self, letters: Sequence[Letter], world: World, borders: Borders, post: Post) -> None:
+        """What came for a part without ground goes after those who left it. Called after departures."""
+        for letter in letters:
+            try:
+                messages = self._decode(letter)
+            except MailError as error:
+                post.refuse(letter, str(error))
+                continue
+            if messages.whom is _For.REGION:
+                if not self._post(post, self._division.whole, Lane(letter.lane), messages):
+                    post.refuse(letter, f"the way to region {self._division.whole} is blocked")
+            elif messages.whom is _For.PLACES:
+                # The region that the part belongs to had its share; here is no place.
+                self.to_nobody += messages.n
+            else:
+                here = world.rows_by_id(messages.address[0]) >= 0
+                if not here.all():
+                    self._send_on(letter, messages.those(np.flatnonzero(~here)), borders, post)
+                if here.any():
+                    # They go with the next tick, and this after them.
+                    waiting = messages.those(np.flatnonzero(here))
+                    if not self._post(post, self._region, Lane.URGENT, waiting):
+                        post.refuse(letter._replace(payload=self._encode(waiting)), "the way out is blocked")
 
 
 def _joined(kind: type[Mail], parts: Sequence[Mail]) -> Mail:

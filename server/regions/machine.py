@@ -2,12 +2,15 @@
 
 Order within a tick, whatever the game: arrivals over borders, joins and presence, the game's systems in their
 visible order, leaves, departures over borders, mail, end of tick, frame.
+
+A part of a region that is not divided has no ground (server/regions/division.py). No system runs there, and no
+command is applied, nor counts as applied: who is still there leaves, and is obeyed where it comes.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,11 +21,13 @@ from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.atlas import Atlas
 from server.regions.borders import Arrivals, Borders
+from server.regions.division import Division
 from server.regions.frame import ARRIVED, BOUND, DEPARTED, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.letters import Letters
 from server.regions.sessions import Sessions
 from server.shard.errors import BatchError, CaptureRefused, MailError
 from server.shard.machine import (
+    DIVIDE,
     DROP_LETTER,
     JOIN,
     LEAVE,
@@ -41,8 +46,8 @@ from server.shard.machine import (
     empty_records,
     encode_batches,
 )
-from server.shard.mail import FOLLOW, HANDOFF, REFUSAL, Lane, Letter, Post, unwrap_refusal
-from server.sim.component import NO_ARCHETYPE, Rows
+from server.shard.mail import FOLLOW, GROUND, HANDOFF, REFUSAL, Lane, Letter, Post, unwrap_refusal
+from server.sim.component import Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
 from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
@@ -62,13 +67,15 @@ class _Turn(NamedTuple):
     # Records of DEPARTED and ARRIVED.
     departed: Records
     arrived: Records
+    # Records of PROCESSED: commands that were applied.
+    applied: Records
 
 
 class RegionMachine:
     """A game's region as a Machine.
 
     `seed` names the world; `digest_every_ticks`: how often frames carry a digest; `atlas`: the regions of the world,
-    this one among them, which without it is all there is.
+    this one or what it is a part of among them; without it this one is all there is.
     """
 
     def __init__(
@@ -97,10 +104,13 @@ class RegionMachine:
             "height": float(region.height),
             "entities_max": region.entities_max,
         }
-        if len(self.atlas) > 1:
+        self.division = Division(self.atlas, region.id)
+        part = self.division.whole != region.id
+        # That a world may be divided is no part of it: one that was made whole may be divided later.
+        if len(self.atlas) > 1 or part:
             self._terms = {**self._terms, "atlas": f"{self.atlas.digest():016x}"}
         # Rows of two regions have the same numbers: drawn by these alone, the regions would look the same.
-        self._place = f"@{region.id}" if len(self.atlas) > 1 else ""
+        self._place = f"@{region.id}" if len(self.atlas) > 1 or part else ""
         self._digest_every = digest_every_ticks
         self._shapes = command_shapes(game.schema)
         self._kinds = {FIRST_COMMAND + i: c for i, c in enumerate(game.commands)}
@@ -112,12 +122,13 @@ class RegionMachine:
         )
         self.sessions = Sessions()
         self.post = Post(region.id)
-        self.borders = Borders(game, self.atlas, region.id)
-        self._game_mail = Letters(game, self.atlas, region.id)
-        setup = self._tick_context({})
-        setup.system = "setup"
-        game.setup(self.world, setup)
-        self.world.end_tick()
+        self.borders = Borders(game, self.division, region.id)
+        self._game_mail = Letters(game, self.division, region.id)
+        if not part:
+            setup = self._tick_context({})
+            setup.system = "setup"
+            game.setup(self.world, setup)
+            self.world.end_tick()
         self._frames = FrameBuilder(game, self.world, region.margin)
         # Ticks were replayed: the frames' memory of what replicas have is of before.
         self._unseen = False
@@ -171,7 +182,7 @@ class RegionMachine:
         if self._unseen:
             self._frames.reset()
             self._unseen = False
-        tick, bound, refused, departed, arrived = self._advance(inputs)
+        tick, bound, refused, departed, arrived, applied = self._advance(inputs)
         # Heard by those who are owners now, before the end of tick clears the dead.
         events = [e for emitted in tick.emitted for e in self._events(emitted)]
         self.world.end_tick()
@@ -187,11 +198,12 @@ class RegionMachine:
             changes=changes,
             bound=bound,
             refused=refused,
-            acks=inputs.processed,
+            acks=applied,
             events=events,
             digest=digest,
             departed=departed,
             arrived=arrived,
+            divided=self.division.shown,
         )
         return Effects(self._tick, frame.encode(), self._receipts(tick), self.post.posted)
 
@@ -220,6 +232,7 @@ class RegionMachine:
             acks=NOTHING.processed,
             digest=self._frames.digest(),
             sessions=self.sessions.known(),
+            divided=self.division.shown,
         ).encode()
 
     def capture(self, spare: Capture | None = None) -> Capture:
@@ -228,6 +241,7 @@ class RegionMachine:
         arrays.update(self.sessions.capture())
         arrays.update(self.post.capture())
         arrays.update(self.borders.capture())
+        arrays.update(self.division.capture())
         return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
     def adopt(self, capture: Capture) -> None:
@@ -237,18 +251,22 @@ class RegionMachine:
             raise CaptureRefused(
                 f"a state of {capture.game} {capture.simulation}, and this is version {self.game.version}"
             )
-        others = ("@sessions.", "@mail.", "@borders.")
+        others = ("@sessions.", "@mail.", "@borders.", "@division.")
         own = {name: a for name, a in capture.arrays.items() if not name.startswith(others)}
         sessions, post = Sessions(), Post(self.region.id)
-        borders = Borders(self.game, self.atlas, self.region.id)
+        division = Division(self.atlas, self.region.id)
+        borders = Borders(self.game, division, self.region.id)
         post.adopt(capture.arrays)
         try:
+            division.adopt(capture.arrays)
             borders.adopt(capture.arrays)
             sessions.adopt(capture.arrays, self.world.capacity)
             self.world.adopt(own)
         except SnapshotError as error:
             raise CaptureRefused(f"not a state of {self.game.name} {self.game.version}: {error}") from error
-        self.sessions, self.post, self.borders = sessions, post, borders
+        self.sessions, self.post, self.borders, self.division = sessions, post, borders, division
+        self._game_mail = Letters(self.game, division, self.region.id)
+        self._stand()
         self._tick = capture.tick
         self._frames.reset()
         self._unseen = False
@@ -264,8 +282,8 @@ class RegionMachine:
         return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
-        """64 bits over tick, sessions, borders, mail and world."""
-        own = zlib.crc32(self.sessions.to_bytes(), self._tick)
+        """64 bits over tick, sessions, division, borders, mail and world."""
+        own = self.division.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
         return self.world.digest(seed=self.post.digest(seed=self.borders.digest(seed=own)))
 
     def _check_origin(self, capture: Capture) -> None:
@@ -286,17 +304,20 @@ class RegionMachine:
         self.world.begin_tick()
         tick = self._tick_context({})
         self.post.take(self._tick, inputs.mail, inputs.acks)
-        self._letters(inputs.batches)
-        came, followers = self._take_mail(tick, inputs.mail)
+        self._orders(inputs.batches)
+        came, followers, stranded = self._take_mail(tick, inputs.mail)
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
         self._presence(tick, _both(followers.get(PRESENCE), inputs.batches.get(PRESENCE)))
-        tick.batches = {c: self._batch(k, c, inputs.batches.get(k)) for k, c in self._kinds.items()}
+        grounded = self.division.ground is not None
+        commands = inputs.batches if grounded else {}
+        tick.batches = {c: self._batch(k, c, commands.get(k)) for k, c in self._kinds.items()}
         if self.game.far is not None:
             tick.turns = self.game.far.turns(self.world, self.game.position, self._tick, self.dt)
-        for system in self.game.systems:
+        for system in self.game.systems if grounded else ():
             tick.system = system.__name__
             system(self.world, tick)
-        self.sessions.applied(inputs.processed)
+        applied = inputs.processed if grounded else NOTHING.processed
+        self.sessions.applied(applied)
         self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
         refused += came.refused + self._removed()
         arrived, departed = _NOBODY_CAME, _NOBODY_WENT
@@ -305,26 +326,41 @@ class RegionMachine:
             bound = np.concatenate([np.array(came.bound, BOUND), bound])
         if self.borders.open:
             self._send_after(followers, inputs.batches)
+            self.division.turn(self.post, self._tick)
+            self._stand()
             departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
             self.borders.expire(self._tick)
-            arrived = arrived[self.world.archetype[arrived["row"]] != NO_ARCHETYPE]
+            # Of those who are still there: what has no place is in nobody's frame.
+            arrived = arrived[self.world.has(self.game.position)[self.world.archetype[arrived["row"]]]]
+            self._game_mail.send_off(stranded, self.world, self.borders, self.post)
         if tick.sent:
             self._game_mail.send(tick.sent, self.world, self.borders, self.post)
-        return _Turn(tick, bound, refused, departed, arrived)
+        return _Turn(tick, bound, refused, departed, arrived, applied)
 
-    def _letters(self, batches: Mapping[int, Records]) -> None:
-        """What an operator wants done with dead letters."""
+    def _stand(self) -> None:
+        """The game's systems see the ground that the region has; on a part without, none runs."""
+        self.world.bounds = self.division.ground or self.region.bounds
+
+    def _orders(self, batches: Mapping[int, Records]) -> None:
+        """What an operator wants done with dead letters, and with the region."""
+        if (orders := batches.get(DIVIDE)) is not None:
+            self.division.order(divide=bool(orders["divide"][-1]), tick=self._tick)
         for kind, act in ((REPLAY_LETTER, self.post.replay), (DROP_LETTER, self.post.drop)):
             if (records := batches.get(kind)) is not None:
                 for number in records["number"].tolist():
                     act(number)
 
-    def _take_mail(self, tick: Tick, letters: tuple[Letter, ...]) -> tuple[Arrivals, dict[int, Records]]:
-        """Who comes in over the borders, and engine commands that come after them; the game's mail is for `tick`."""
+    def _take_mail(
+        self, tick: Tick, letters: tuple[Letter, ...]
+    ) -> tuple[Arrivals, dict[int, Records], Sequence[Letter]]:
+        """Who comes in over the borders, and engine commands that come after them; the game's mail is for `tick`.
+
+        Without ground that mail is not for here: it is returned.
+        """
         came = Arrivals()
         followers: dict[int, Records] = {}
         if not (letters or self.borders.waiting):
-            return came, followers
+            return came, followers, ()
         self.borders.settle_waiting(came, self.world, self.sessions, self._tick)
         of_the_game: list[Letter] = []
         for letter in letters:
@@ -334,6 +370,8 @@ class RegionMachine:
                 self._take_refusal(came, letter)
             elif letter.kind == FOLLOW:
                 self._take_followers(followers, letter)
+            elif letter.kind == GROUND:
+                self._take_ground(letter)
             else:
                 of_the_game.append(letter)
         if came.rows:
@@ -342,8 +380,18 @@ class RegionMachine:
             for row in came.orphans:
                 self.game.leave(self.world, tick, row)
                 self.world.owner[row] = 0
+        if self.division.ground is None:
+            return came, followers, of_the_game
         tick.letters = self._game_mail.take(of_the_game, self.world, self.borders, self.post)
-        return came, followers
+        return came, followers, ()
+
+    def _take_ground(self, letter: Letter) -> None:
+        try:
+            self.division.take(letter)
+        except MailError as error:
+            self.post.refuse(letter, str(error))
+            return
+        self._stand()
 
     def _take_refusal(self, came: Arrivals, letter: Letter) -> None:
         """Who was turned away is back; other mail that was refused is dead."""
@@ -391,6 +439,9 @@ class RegionMachine:
             known = (self.sessions.find(records["session"]) >= 0) | (self.borders.followed(records["session"]) >= 0)
             for record, already in zip(records.tolist(), known.tolist(), strict=True):
                 if already:
+                    continue
+                if self.division.ground is None:
+                    refused.append((record[0], "this part of the region is not in use"))
                     continue
                 session, name = record[0], record[3].decode(UTF8, "replace")
                 try:

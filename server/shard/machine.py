@@ -28,6 +28,7 @@ PRESENCE: Final = 3
 REPLAY_LETTER: Final = 4
 DROP_LETTER: Final = 5
 CHAIN: Final = 6
+DIVIDE: Final = 7
 
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
@@ -51,6 +52,8 @@ SYSTEM_COMMANDS: Final = (
     # Of a session's first command in a batch: the number of the one before it, 0 where nothing before it is missing.
     # For the inbox, which takes no command whose predecessor it did not have; no tick is given any.
     CommandSchema(CHAIN, "chain", (Argument("before", "u32"),), latest_wins=False, reliable=False),
+    # A region is to be divided into four (1), or to be one again (0); of several in a tick the last counts.
+    CommandSchema(DIVIDE, "divide", (Argument("divide", "u8"),), latest_wins=False, reliable=False),
 )
 
 # Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.

@@ -39,6 +39,8 @@ HANDOFF: Final = 1
 REFUSAL: Final = 2
 # Engine commands of sessions whose entity went over a border after they were sent.
 FOLLOW: Final = 3
+# Which ground a part of a divided region has; see server/regions/division.py.
+GROUND: Final = 4
 # A game's kinds of mail are numbered from here.
 FIRST_MAIL: Final = 16
 

@@ -25,7 +25,12 @@ UNEVEN = Atlas(
 )
 ALONE = Atlas([RegionSpec(3, -10.0, -20.0, 40.0, 40.0, 100)])
 GRID = Atlas.grid(RegionSpec(5, -30.0, 10.0, 90.0, 40.0, 64, 4.0), columns=3, rows=2)
-ATLASES = pytest.mark.parametrize("atlas", [UNEVEN, ALONE, GRID], ids=["uneven", "alone", "grid"])
+# The same, and two of its regions divided.
+SPLIT = Atlas.grid(RegionSpec(5, -30.0, 10.0, 90.0, 40.0, 64, 4.0), columns=3, rows=2, split_depth=1)
+DIVIDED = SPLIT.divided(6).divided(10)
+ATLASES = pytest.mark.parametrize(
+    "atlas", [UNEVEN, ALONE, GRID, SPLIT, DIVIDED], ids=["uneven", "alone", "grid", "split", "divided"]
+)
 # Edges, and a float's width beside them.
 PLACES = st.one_of(
     st.floats(-60.0, 160.0),
@@ -100,6 +105,50 @@ def test_any_world_divides_into_equal_parts_that_tile_it(edge, size, columns, ro
     assert len(atlas) == columns * rows
     middles = np.array([(r.x + r.width / 2, r.y + r.height / 2) for r in atlas.regions])
     assert atlas.region_at(*middles.T).tolist() == [r.id for r in atlas.regions]
+
+
+@given(
+    edge=st.floats(-1e6, 1e6),
+    size=st.floats(40, 65_536),
+    columns=st.integers(1, 5),
+    rows=st.integers(1, 5),
+    pick=st.integers(0),
+)
+def test_any_region_divides_into_four_that_tile_it(edge, size, columns, rows, pick):
+    atlas = Atlas.grid(RegionSpec(1, edge, -edge, size, size, 64, 4.0), columns=columns, rows=rows, split_depth=1)
+    region = 1 + pick % (columns * rows)
+    divided = atlas.divided(region)
+    four = [region, *atlas.parts_of(region)]
+    assert len(divided) == len(atlas) + 3
+    assert divided.limits == atlas.limits
+    x0, y0, x1, y1 = atlas[region].bounds
+    quarters = [(x0 + (i + 0.5) * (x1 - x0) / 2, y0 + (j + 0.5) * (y1 - y0) / 2) for j in (0, 1) for i in (0, 1)]
+    assert divided.region_at(*np.array(quarters).T).tolist() == four
+    assert {atlas.whole_of(site.id) for site in atlas.sites[len(atlas) :]} == {r.id for r in atlas.regions}
+    assert sorted(site.id for site in atlas.sites) == list(range(1, 4 * len(atlas) + 1))
+
+
+def test_what_may_be_divided_is_the_same_world():
+    assert SPLIT.digest() == GRID.digest()
+    assert SPLIT.regions == GRID.regions
+    assert SPLIT.sites[:6] == GRID.sites
+    assert SPLIT[11] == RegionSpec(11, -15.0, 10.0, 15.0, 10.0, 64, 4.0)
+    assert SPLIT.ground(5) == SPLIT[5].bounds
+    assert SPLIT.ground(11) is None
+    assert DIVIDED.ground(6) == (0.0, 10.0, 15.0, 20.0)
+    assert DIVIDED[6] == SPLIT[6]
+    assert SPLIT.divided(6).ground(SPLIT.parts_of(6)[0]) == (15.0, 10.0, 30.0, 20.0)
+    assert (SPLIT.whole_of(11), SPLIT.whole_of(5), GRID.parts_of(5), SPLIT.parts_of(11)) == (5, 5, (), ())
+    with pytest.raises(KeyError):
+        SPLIT.divided(11)
+
+
+def test_a_world_of_one_region_that_may_be_divided_has_a_margin():
+    whole = RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 4.0)
+    atlas = Atlas.grid(whole, columns=1, rows=1, split_depth=1)
+    assert atlas.regions == (whole,)
+    assert atlas.open
+    assert not ALONE.open
 
 
 def test_an_undivided_world_has_no_margin():

@@ -27,7 +27,7 @@ class Country:
         self.atlas = atlas
         self.make = make
         self.chance = random.Random(seed)
-        self.machines = {r.id: make(r.id) for r in atlas.regions}
+        self.machines = {r.id: make(r.id) for r in atlas.sites}
         self.checkpoints = {n: m.capture() for n, m in self.machines.items()}
         # Since the checkpoint: inputs, encoded; and of how many of them the journal is durable.
         self.journals = {n: [] for n in self.machines}
