@@ -72,6 +72,11 @@ class Scribe:
         """Nobody."""
         return ()
 
+    @property
+    def restless(self) -> bool:
+        """Never: its letters are what it has to do."""
+        return False
+
     def find(self, _session: int, _player: bytes) -> bytes | None:
         """It knows no session."""
         return None

@@ -101,7 +101,14 @@ class Http:
                 verdict = self._health.judge()
                 good = verdict.alive if path == "/healthz" else verdict.ready
                 status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-                body = orjson.dumps({"alive": verdict.alive, "ready": verdict.ready, "reasons": verdict.reasons})
+                body = orjson.dumps(
+                    {
+                        "alive": verdict.alive,
+                        "ready": verdict.ready,
+                        "reasons": verdict.reasons,
+                        "asleep": verdict.asleep,
+                    }
+                )
                 return Reply(status, "application/json", body + b"\n", {"Cache-Control": "no-store"})
         if path in self._documents:
             headers = {**_SECURITY, "Cache-Control": "no-cache"}

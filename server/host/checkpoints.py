@@ -83,7 +83,8 @@ class Checkpoints:
         self._kept = kept
         self._retain_ticks = retain_ticks
         self._spacing_ticks = max(1, retain_ticks // retained)
-        self._last_s = clock.now_s() - age_s
+        # When the last one was taken, in seconds that the host was awake: what sleeps does not grow older.
+        self._last_s = host.slumber.awake_s() - age_s
         # Tick of the newest that is durable, once there is one.
         self.tick: int | None = None
         self._waiting: _Taken | None = None
@@ -96,7 +97,7 @@ class Checkpoints:
         host.on_digest.append(self._on_digest)
         host.after_durable.append(self._write_if_durable)
         age_seconds = metrics.checkpoint_age_seconds.labels(host.machine.shard)
-        age_seconds.set_function(lambda: self._clock.now_s() - self._last_s)
+        age_seconds.set_function(self._age_s)
 
     async def take(self, *, timeout_s: float = 30.0) -> bool:
         """One now, between ticks: before the first, or after the last of a clean shutdown. Whether it was written.
@@ -157,7 +158,10 @@ class Checkpoints:
 
     def _due(self) -> bool:
         idle = self._waiting is None and self._task is None
-        return idle and self._clock.now_s() - self._last_s >= self._every_s
+        return idle and (self._host.falls_asleep or self._age_s() >= self._every_s)
+
+    def _age_s(self) -> float:
+        return self._host.slumber.awake_s() - self._last_s
 
     def _on_digest(self, digest: int) -> None:
         if self._due():
@@ -169,9 +173,10 @@ class Checkpoints:
         began_s = self._clock.now_s()
         capture = self._host.machine.capture(self._spare)
         self._spare = None
-        self._last_s = self._clock.now_s()
-        self._metrics.checkpoint_capture_seconds.observe(self._last_s - began_s)
-        return _Taken(capture, digest, self._host.journalled_tick, proof_tick, self._last_s)
+        at_s = self._clock.now_s()
+        self._last_s = self._host.slumber.awake_s()
+        self._metrics.checkpoint_capture_seconds.observe(at_s - began_s)
+        return _Taken(capture, digest, self._host.journalled_tick, proof_tick, at_s)
 
     def _write_if_durable(self) -> None:
         taken = self._waiting

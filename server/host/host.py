@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import structlog
@@ -18,6 +18,7 @@ import structlog
 from server.host.pacer import Pacer, TickTime
 from server.host.postman import MailOptions, Postman
 from server.host.reception import Reception, ReceptionOptions
+from server.host.slumber import Slumber
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.shard.errors import BatchError
@@ -37,6 +38,9 @@ from server.shard.ports import (
 )
 
 _log = structlog.get_logger(__name__)
+
+# Seconds of ticks that a shard's load is the mean of.
+_LOAD_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -73,6 +77,9 @@ class HostOptions:
     # Records, and ticks whose effects are held, that may wait to be durable before time waits for the store.
     journal_backlog_max: int = 64
     mail: MailOptions = field(default_factory=MailOptions)
+    # Seconds in which nobody looks and nothing is to be done, after which it makes no ticks until something comes; 0:
+    # never.
+    hibernate_after_s: float = 0.0
     reception: ReceptionOptions = field(default_factory=ReceptionOptions)
 
 
@@ -96,6 +103,7 @@ class ShardHost:
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
         self.reception = Reception(machine, self.inbox, bus, clock, options.reception)
+        self.slumber = Slumber(machine.shard, bus, clock, options.hibernate_after_s, self._wanted)
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
         self._journal = journal
         self._bus = bus
@@ -110,8 +118,9 @@ class ShardHost:
         # The first record of a run tells what state it began with.
         self._digest_due = True
         self._held: deque[_Held] = deque()
-        # Part of the time that its ticks take, over the last few seconds: 1 is all there is.
+        # Part of the time that its ticks take, 1 is all there is: the mean of so many ticks.
         self.load = 0.0
+        self._load_ticks = 0
         self._keyframe_wanted = False
         self._counted_drops: dict[str, int] = {}
         self._counted_mail: dict[str, int] = {}
@@ -124,6 +133,8 @@ class ShardHost:
         self.digest_wanted: Callable[[], bool] = lambda: False
         # Called between two ticks, where a digest is due, with the digest of the state.
         self.on_digest: list[Callable[[int], None]] = []
+        # Whether the tick that begins is the last one before it sleeps.
+        self.falls_asleep = False
         # Called when a record has become durable.
         self.after_durable: list[Callable[[], None]] = []
         self._unsubscribe = [
@@ -132,6 +143,7 @@ class ShardHost:
         ]
         health.expect(shard)
         metrics.dilation.labels(shard).set(1.0)
+        metrics.asleep.labels(shard).set(0)
 
     async def run(self) -> None:
         """Tick until cancelled. Raises what a system of the game raises: the state is then not to be trusted."""
@@ -149,6 +161,51 @@ class ShardHost:
                 await self._clock.sleep_until(self._clock.now_s() + 0.001)
                 continue
             self.tick_once()
+            if self.slumber.due() and self._settled():
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        """A last tick, and then none until something comes. No time has passed in between."""
+        self._digest_due = self.falls_asleep = True
+        self.tick_once()
+        self.falls_asleep = False
+        if self._wanted():
+            return
+        shard = self.machine.shard
+        _log.info("asleep", shard=shard, tick=self.machine.tick)
+        self._rest(asleep=True)
+        self._health.sleeps(shard)
+        self._metrics.tick_rate_hz.labels(shard).set(0)
+        try:
+            await self.slumber.sleep()
+        finally:
+            self._rest(asleep=False)
+            self._health.wakes(shard)
+        # If another has taken the shard meanwhile, its journal says so at once.
+        self._digest_due = True
+        _log.info("awake", shard=shard, tick=self.machine.tick)
+
+    def _rest(self, *, asleep: bool) -> None:
+        self._metrics.asleep.labels(self.machine.shard).set(asleep)
+        self.pacer.rest(self._clock.now_s())
+        self.load, self._load_ticks = 0.0, 0
+
+    def _settled(self) -> bool:
+        """Whether nothing waits to be durable."""
+        return not self._held and self.durable_tick == self.journalled_tick
+
+    def _wanted(self) -> bool:
+        """Whether somebody looks at the shard, or something is under way in it. Mostly the first of these says so."""
+        machine, postman = self.machine, self.postman
+        return bool(
+            self.reception.heard
+            or self._keyframe_wanted
+            or self.inbox.depth
+            or postman.busy
+            or machine.attending()
+            or machine.restless
+            or machine.post.unacked()
+        )
 
     def show(self) -> None:
         """Publish the state as it is to those who asked, before the first tick: whoever comes early meets a world."""
@@ -216,6 +273,7 @@ class ShardHost:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self.postman.close()
+        self.slumber.close()
         self.reception.close()
         self._health.forget(self.machine.shard)
 
@@ -232,6 +290,11 @@ class ShardHost:
         """Tick of the last record handed to the journal; those after it had no input."""
         assert self._claim is not None, "nobody claimed the shard yet"
         return self._claim.tick
+
+    @property
+    def measured_s(self) -> float:
+        """Of how many seconds of ticks `load` is the mean: few where it has just begun, or woken."""
+        return self._load_ticks / self._options.tick_rate_hz
 
     @property
     def durable_tick(self) -> int:
@@ -300,7 +363,9 @@ class ShardHost:
 
     def _observe(self, times: TickTime) -> None:
         took_s = self._clock.now_s() - times.start_s
-        self.load += (took_s * self._options.tick_rate_hz - self.load) / 64
+        rate_hz = self._options.tick_rate_hz
+        self._load_ticks = min(self._load_ticks + 1, round(_LOAD_S * rate_hz))
+        self.load += (took_s * rate_hz - self.load) / self._load_ticks
         shard, metrics = self.machine.shard, self._metrics
         metrics.tick_seconds.labels(shard).observe(took_s)
         metrics.tick_lateness_seconds.observe(max(0.0, times.lateness_s))

@@ -56,6 +56,11 @@ class Pacer:
         self._starts.append(now_s)
         return TickTime(due_s, now_s)
 
+    def rest(self, now_s: float) -> None:
+        """Nothing was to be made until now: the next tick is due at once, and none is to be caught up with."""
+        self._origin_s = now_s - (self._made + 1) * self._period_s
+        self._starts.clear()
+
     def measured_hz(self, now_s: float) -> float:
         """Ticks per second over the last two seconds or so; the nominal rate until two were made.
 

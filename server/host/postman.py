@@ -127,6 +127,11 @@ class Postman:
         return sum(len(out.under_way) + len(out.waiting) for out in self._out.values())
 
     @property
+    def busy(self) -> bool:
+        """Whether something waits: letters for their acknowledgement, or what came for a tick."""
+        return bool(self._acks or self.waiting or self.unacked)
+
+    @property
     def waiting(self) -> int:
         """Letters that came and wait for a tick."""
         return sum(len(stream.waiting) for stream in self._in.values())

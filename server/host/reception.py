@@ -78,6 +78,11 @@ class Reception:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
+    @property
+    def heard(self) -> bool:
+        """Whether a gateway is there that looks at the shard, or speaks for one of its sessions."""
+        return bool(self._gateways)
+
     # -- batches -------------------------------------------------------------------
 
     def _on_packet(self, data: bytes) -> None:

@@ -20,6 +20,8 @@ class Verdict:
     ready: bool
     # A sentence for each thing that is wrong; empty when ready.
     reasons: tuple[str, ...]
+    # Regions that rightly don't tick, for nobody looks at them; ascending.
+    asleep: tuple[int, ...] = ()
 
 
 class Health:
@@ -39,6 +41,7 @@ class Health:
         self._regions: dict[int, tuple[int, float]] = {}
         # region -> why it does not tick, though it could.
         self._held: dict[int, str] = {}
+        self._asleep: set[int] = set()
         self._readers = 0
         # When a frame left last, or when the first reader came, whichever is later.
         self._frame_s = clock()
@@ -52,6 +55,7 @@ class Health:
         """`region` is no longer run here."""
         self._regions.pop(region, None)
         self._held.pop(region, None)
+        self._asleep.discard(region)
 
     def ticked(self, region: int, tick: int) -> None:
         """`region` finished `tick`. A number that does not rise is no sign of life."""
@@ -67,6 +71,17 @@ class Health:
         # No frame leaves either, and rightly.
         self._frame_s = self._clock()
         self._held[region] = reason
+
+    def sleeps(self, region: int) -> None:
+        """`region` does not tick until something comes for it, and is not expected to."""
+        self._asleep.add(region)
+        self._held.pop(region, None)
+
+    def wakes(self, region: int) -> None:
+        """`region` is to tick again."""
+        self._asleep.discard(region)
+        tick, _ = self._regions.get(region, (-1, 0.0))
+        self._regions[region] = (tick, self._clock())
 
     def readers(self, count: int) -> None:
         """How many clients could take a frame now.
@@ -92,6 +107,8 @@ class Health:
         dead = []
         waiting = []
         for region, (tick, since_s) in self._regions.items():
+            if region in self._asleep:
+                continue
             still_s = now_s - since_s
             if still_s > self._tick_stall_s:
                 dead.append(f"region {region} stands at tick {tick} for {still_s:.1f} s")
@@ -105,4 +122,5 @@ class Health:
             waiting.append("no region runs here")
         if self._draining:
             waiting.append("the server is stopping")
-        return Verdict(alive=not dead, ready=not dead and not waiting, reasons=(*dead, *waiting))
+        asleep = tuple(sorted(self._asleep))
+        return Verdict(alive=not dead, ready=not dead and not waiting, reasons=(*dead, *waiting), asleep=asleep)

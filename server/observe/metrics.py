@@ -53,6 +53,12 @@ class Metrics:
             ["region"],
             registry=registry,
         )
+        self.asleep = Gauge(
+            "everstep_asleep",
+            "1 while a region makes no ticks because nobody looks at it, 0 while it ticks.",
+            ["region"],
+            registry=registry,
+        )
         self.ticks_total = Counter("everstep_ticks_total", "Ticks made.", registry=registry)
         self.entities = Gauge("everstep_entities", "Entities alive.", ["region"], registry=registry)
 
@@ -112,7 +118,7 @@ class Metrics:
         )
         self.checkpoint_age_seconds = Gauge(
             "everstep_checkpoint_age_seconds",
-            "Time since the last checkpoint was taken.",
+            "Time since the last checkpoint was taken, without that in which the region was asleep.",
             ["region"],
             registry=registry,
         )

@@ -206,6 +206,10 @@ class Machine(Protocol):
     def attending(self) -> Collection[int]:
         """The sessions that are here."""
 
+    @property
+    def restless(self) -> bool:
+        """Whether something is under way that only ticks bring to an end, so that it must not be left alone."""
+
     def find(self, session: int, player: bytes) -> bytes | None:
         """What is known of this session, or else of the one that this account plays: for whoever takes it over.
 

@@ -176,7 +176,7 @@ def test_health_answers_as_json_that_nobody_keeps(http: Http, health: Health, pa
     health.ticked(1, 5)
     reply = http.get(path)
     assert reply.status is HTTPStatus.OK
-    assert json.loads(reply.body) == {"alive": True, "ready": True, "reasons": []}
+    assert json.loads(reply.body) == {"alive": True, "ready": True, "reasons": [], "asleep": []}
     assert reply.headers["Cache-Control"] == "no-store"
 
 

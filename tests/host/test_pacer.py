@@ -37,6 +37,21 @@ def test_a_million_ticks_add_up_to_their_time(rate_hz):
     assert pacer.dilated_s == 0
 
 
+def test_after_a_rest_the_next_tick_is_due_at_once_and_none_is_made_up_for():
+    simulated = Simulated(20, 5)
+    for _ in range(100):
+        simulated.tick(0.01)
+    pacer = simulated.pacer
+    simulated.now_s += 3600.0
+    pacer.rest(simulated.now_s)
+    assert pacer.due_s == pytest.approx(simulated.now_s)
+    assert pacer.measured_hz(simulated.now_s + 100.0) == 20, "nothing was measured since"
+    starts = [simulated.tick(0.01).start_s for _ in range(40)]
+    assert [b - a for a, b in itertools.pairwise(starts)] == pytest.approx([0.05] * 39)
+    assert pacer.dilated_s == 0
+    assert pacer.measured_hz(simulated.now_s) == pytest.approx(20)
+
+
 def test_the_first_tick_is_due_one_period_after_the_start():
     assert Pacer(20, 5, 7.0).due_s == 7.05
 

@@ -126,3 +126,23 @@ def test_a_world_that_waits_for_its_store_is_alive_and_takes_nobody(health: Heal
     assert health.judge().ready
     clock.now_s += 60.0
     assert not health.judge().alive
+
+
+def test_a_region_that_sleeps_is_neither_dead_nor_a_reason_to_stay_away(health: Health, clock: Clock):
+    health.expect(2)
+    health.ticked(2, 0)
+    health.sleeps(2)
+    clock.now_s += 3600.0
+    health.ticked(1, 1)
+    verdict = health.judge()
+    assert (verdict.alive, verdict.ready, verdict.reasons, verdict.asleep) == (True, True, (), (2,))
+    # Awake it has the usual time for its next tick, and no more.
+    health.wakes(2)
+    assert health.judge().alive
+    clock.now_s += 5.1
+    health.ticked(1, 2)
+    assert "region 2 stands" in health.judge().reasons[0]
+    assert health.judge().asleep == ()
+    health.sleeps(2)
+    health.forget(2)
+    assert health.judge().asleep == ()

@@ -39,6 +39,7 @@ class Gossip:
         self.taken: dict[tuple[int, int], int] = {}
 
     simulation = 1
+    restless = False
     fingerprint: ClassVar[Mapping[str, str]] = {}
     shapes: ClassVar = {c.id: c for c in (*SYSTEM_COMMANDS, NUDGE)}
 

@@ -1,0 +1,76 @@
+"""Slumber: a shard that nobody looks at, and in which nothing is under way, makes no ticks.
+
+Its host keeps it: machine in memory, lease, ears on every topic. Time stands still in it and is not made up for, which
+no game can tell from the inside. Whatever comes for it wakes it: a gateway that is there, one that wants a keyframe,
+mail, an order. The message that wakes it has been taken in by then as any other would have been; all that is done here
+is to tell the ticks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from server.shard.ports import Bus, Clock, commands_topic, keyframes_topic, mail_topic, uplink_topic
+
+
+class Slumber:
+    """One host's. `after_s`: seconds of rest before it sleeps, 0: never; `wanted`: whether there is reason to tick."""
+
+    def __init__(self, shard: int, bus: Bus, clock: Clock, after_s: float, wanted: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._after_s = after_s
+        self._wanted = wanted
+        self._wanted_s = clock.now_s()
+        self._woken = asyncio.Event()
+        # While asleep: since when.
+        self._since_s: float | None = None
+        self._slept_s = 0.0
+        # Times it fell asleep since the start.
+        self.count = 0
+        self._unsubscribe = [
+            bus.subscribe(topic(shard), self._on_message)
+            for topic in (commands_topic, uplink_topic, keyframes_topic, mail_topic)
+        ]
+
+    def close(self) -> None:
+        """Listen no more."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it makes no ticks."""
+        return self._since_s is not None
+
+    def awake_s(self) -> float:
+        """The clock's seconds without those that were slept through: a difference of two is how long it ticked."""
+        return (self._clock.now_s() if self._since_s is None else self._since_s) - self._slept_s
+
+    def due(self) -> bool:
+        """After each tick: whether it has rested for so long that it should sleep."""
+        if self._after_s <= 0:
+            return False
+        now_s = self._clock.now_s()
+        if self._wanted():
+            self._wanted_s = now_s
+        if now_s - self._wanted_s < self._after_s:
+            return False
+        # What comes from now on ends the sleep before it begins.
+        self._woken.clear()
+        return True
+
+    async def sleep(self) -> None:
+        """Return when something has come for the shard since `due`."""
+        self._since_s = self._clock.now_s()
+        self.count += 1
+        try:
+            await self._woken.wait()
+        finally:
+            now_s = self._clock.now_s()
+            self._slept_s += now_s - self._since_s
+            self._since_s = None
+            self._wanted_s = now_s
+
+    def _on_message(self, _data: bytes) -> None:
+        self._woken.set()
