@@ -23,6 +23,10 @@ class Listeners:
         """Those that somebody listens to."""
         return frozenset(self._handlers)
 
+    def hears(self, topic: str) -> bool:
+        """Whether somebody listens to it."""
+        return topic in self._handlers
+
     def add(self, topic: str, handler: Handler) -> Callable[[], None]:
         """Have `handler` called; returns what ends it (calling that twice is harmless)."""
         subscription = object()

@@ -15,3 +15,5 @@ def test_topics_are_those_that_somebody_listens_to():
     listeners.add("a", print)
     ends[1]()
     assert listeners.topics == {"a", "b"}
+    assert listeners.hears("a")
+    assert not listeners.hears("c")

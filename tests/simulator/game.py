@@ -33,9 +33,9 @@ from server.sim import (
 COINS = 100
 WANDERERS = 6
 SIDE = 64.0
-TICK_RATE_HZ = 4.0
+TICK_RATE_HZ = 3.0
 # From here on nobody gives, and then nobody walks: so that all mail arrives in the end.
-LAST_GIFT, LAST_STEP = 48, 52
+LAST_GIFT, LAST_STEP = 28, 31
 
 
 class Position(Component):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from random import Random
 
@@ -33,7 +32,7 @@ class Network:
         for watcher in self.watchers:
             watcher(source, topic, payload)
         for end in tuple(self.ends.values()):
-            if topic not in end.listeners.topics:
+            if not end.listeners.hears(topic):
                 continue
             if source is end.process:
                 # Redis brings it back too, and no sooner.
@@ -46,7 +45,7 @@ class Network:
             self.counts["repeated"] += copies - 1
             for _ in range(copies):
                 delay_s = 0.0005 + self.random.random() * self.delay_s
-                asyncio.get_running_loop().call_later(delay_s, end.deliver, topic, payload)
+                source.loop.call_later(delay_s, end.deliver, topic, payload)
 
 
 class SimBus:

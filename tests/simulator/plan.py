@@ -17,7 +17,7 @@ KINDS = {
     "sync_fails": 5,
     "loss": 10,
 }
-FAULTS_S = 11.0
+FAULTS_S = 10.0
 
 
 @dataclass(frozen=True, order=True)

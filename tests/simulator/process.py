@@ -26,6 +26,8 @@ class Process:
         self.effects = 0
         self.dies_at: tuple[int, bool] | None = None
         self.awake_s = 0.0
+        # Kept: to ask which loop runs is a system call.
+        self.loop = asyncio.get_running_loop()
         self.on_crash: list[Callable[[], None]] = []
         # In order of their beginning.
         self.tasks: dict[asyncio.Task, None] = {}
@@ -63,22 +65,22 @@ class Process:
 
     def pause(self, seconds: float) -> None:
         """Nothing of it runs for so long; what comes meanwhile waits."""
-        self.awake_s = max(self.awake_s, _now_s() + seconds)
+        self.awake_s = max(self.awake_s, self.loop.time() + seconds)
 
     def when_awake(self, do: Callable[[], None]) -> None:
         """Call it now, or when the pause is over; never if the process is dead by then."""
         if not self.alive:
             return
-        if _now_s() < self.awake_s:
-            asyncio.get_running_loop().call_at(self.awake_s, self.when_awake, do)
+        if self.loop.time() < self.awake_s:
+            self.loop.call_at(self.awake_s, self.when_awake, do)
             return
         with contextlib.suppress(Crashed):
             self._context.run(do)
 
     async def awake(self) -> None:
         """Return when it runs. Raises Crashed, in its stead waits for ever: a dead process's tasks are cancelled."""
-        while _now_s() < self.awake_s:  # noqa: ASYNC110  # the pause may be made longer meanwhile
-            await asyncio.sleep(self.awake_s - _now_s())
+        while self.loop.time() < self.awake_s:  # noqa: ASYNC110  # the pause may be made longer meanwhile
+            await asyncio.sleep(self.awake_s - self.loop.time())
         self.check()
 
     def call(self, do):
@@ -87,20 +89,16 @@ class Process:
 
     def spawn(self, coroutine) -> asyncio.Task:
         """A task of this process."""
-        return asyncio.get_running_loop().create_task(coroutine, context=self._context.copy())
+        return self.loop.create_task(coroutine, context=self._context.copy())
 
     # -- its clock (a Clock of server/shard/ports.py) ------------------------------
 
     def now_s(self) -> float:
-        return _now_s() * self.rate + self.skew_s
+        return self.loop.time() * self.rate + self.skew_s
 
     async def sleep_until(self, due_s: float) -> None:
         await asyncio.sleep(max(0.0, (due_s - self.now_s()) / self.rate))
         await self.awake()
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def track(loop, coroutine, **options):

@@ -118,13 +118,13 @@ async def _settle(cluster: Cluster, random: Random) -> None:
     """Until nothing is under way any more. The players stop first, and the world goes on."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + SETTLE_S
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(1.0)
     cluster.gateway.quiet = True
     while loop.time() < until_s:
         _restart(cluster, random)
         for player in cluster.gateway.players.values():
             cluster.gateway._again(player)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
         cluster.checker.check()
         if _still(cluster):
             return

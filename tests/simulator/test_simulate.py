@@ -29,7 +29,7 @@ def test_all_holds(seed):
     assert outcome.violation is None
     # It was a world, and it was looked at.
     assert outcome.acknowledged > 50
-    assert outcome.ticks > 100
+    assert outcome.ticks > 40
     assert outcome.checks > 20
 
 

@@ -8,6 +8,7 @@ the loop says so instead of waiting for ever (as trio's `MockClock(autojump_thre
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
 
 
@@ -16,10 +17,9 @@ class Stuck(Exception):
 
 
 class _Selector(selectors.BaseSelector):
-    """Waits for nothing but time, and that is quick."""
+    """There is nothing to wait for."""
 
     def __init__(self):
-        self.loop = None
         self._keys = {}
 
     def register(self, fileobj, events, data=None):
@@ -32,10 +32,7 @@ class _Selector(selectors.BaseSelector):
     def get_map(self):
         return self._keys
 
-    def select(self, timeout=None):
-        if timeout is None:
-            raise Stuck(f"at {self.loop.now_s:.3f} s")
-        self.loop.now_s += max(0.0, timeout)
+    def select(self, timeout=None):  # noqa: ARG002  # nobody will ever write
         return []
 
     def close(self):
@@ -46,13 +43,36 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """`loop.time()` is `now_s`, which begins at 0."""
 
     def __init__(self):
-        selector = _Selector()
         self.now_s = 0.0
-        super().__init__(selector)
-        selector.loop = self
+        # (when, number, handle): of several for one moment, the one that was asked for first.
+        self._timers = []
+        self._timer = 0
+        super().__init__(_Selector())
 
     def time(self):
         return self.now_s
+
+    def call_at(self, when, callback, *args, context=None):
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer += 1
+        heapq.heappush(self._timers, (when, self._timer, timer))
+        return timer
+
+    def _run_once(self):
+        # As asyncio's, which spends more on looking at files and clocks than most handles here take.
+        ready, timers = self._ready, self._timers
+        if not ready:
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
+            if not timers:
+                raise Stuck(f"at {self.now_s:.3f} s")
+            self.now_s = max(self.now_s, timers[0][0])
+        while timers and timers[0][0] <= self.now_s:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def run_in_executor(self, executor, func, *args):  # noqa: ARG002  # a pool of its own, or none: all the same
         future = self.create_future()
