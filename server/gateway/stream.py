@@ -28,6 +28,7 @@ from server.gateway.interest import Cells, Interest, ViewSpec
 from server.gateway.replica import NO_ARCHETYPE, Change, Replica
 from server.gateway.session import Happening, Seat, Session, SessionState
 from server.regions.frame import Frame, FrameEvent, RegionSpec
+from server.shard.envelope import unseal
 from server.shard.errors import BatchError
 from server.shard.machine import PROCESSED, Records
 from server.shard.ports import Bus, Clock, frames_topic, keyframes_topic, receipts_topic
@@ -121,9 +122,13 @@ class RegionStream:
         self._aims: Cells = np.zeros(64, np.int64)
         self._phases: NDArray[np.int64] = np.zeros(64, np.int64)
         self._unsubscribe: list[Callable[[], None]] = []
+        # The epoch of the region's owner, and the newest tick of it that was heard of; 0, -1: none yet.
+        self._epoch = 0
+        self._heard = -1
         self.awaits_key = False
-        # Frames that came since it was asked for.
+        # Frames that came since it was asked for, and when that was.
         self._unused = 0
+        self.asked_s = 0.0
         self.subscribe()
         self.ask_for_keyframe()
 
@@ -235,12 +240,26 @@ class RegionStream:
 
     def _on_frame(self, data: bytes) -> None:
         try:
-            frame = Frame.decode(data, self._schema)
+            epoch, sealed = unseal(data)
+            if epoch < self._epoch:
+                # The region is another's by now, whatever this one believes.
+                return
+            frame = Frame.decode(sealed, self._schema)
         except BatchError as error:
             self._start_over(str(error))
             return
+        other = epoch > self._epoch
+        if other:
+            self._follow(epoch, frame)
+        elif frame.tick < self._heard or (frame.tick == self._heard and not frame.key):
+            # Late, or repeated: what it says was heard since, or the keyframe that was asked for tells it.
+            self._tell_acks(frame)
+            return
+        self._heard = frame.tick
         if frame.key and not self.awaits_key and self.replica.same(frame):
-            # Another gateway asked for it.
+            # Another gateway asked for it; or another owner goes on just where the last one stopped.
+            if other and frame.sessions is not None:
+                self._listener.known(self, frame.sessions)
             return
         if self.awaits_key and not frame.key:
             # What it says of sessions still counts; what it says of entities can't be used.
@@ -272,6 +291,13 @@ class RegionStream:
                 forget_views(seat.session)
             raise
 
+    def _follow(self, epoch: int, frame: Frame) -> None:
+        """The region has another owner. What it has made of the last ticks may differ from what was seen of them."""
+        anew = self._epoch > 0 and not frame.key and not self.awaits_key
+        self._epoch = epoch
+        if anew:
+            self._start_over("another owner")
+
     def _start_over(self, reason: str) -> None:
         _log.warning("replica starts over", region=self.region.id, reason=reason)
         self.ask_for_keyframe()
@@ -285,11 +311,12 @@ class RegionStream:
         if not self.awaits_key:
             self._unused = 0
         self.awaits_key = True
+        self.asked_s = self._clock.now_s()
         self._bus.publish(keyframes_topic(self.region.id), b"")
 
     def _tell_sessions(self, frame: Frame) -> None:
         """Entities given and taken, acks, events for one."""
-        sessions, own, listener = self._sessions, self._own, self._listener
+        listener = self._listener
         if frame.sessions is not None:
             listener.known(self, frame.sessions)
         for session_id, row in frame.bound.tolist():
@@ -301,17 +328,21 @@ class RegionStream:
         for _, _, session_id, destination in frame.departed.tolist():
             if session_id:
                 listener.departed(self, session_id, destination)
+        self._tell_acks(frame)
+        for event in frame.events:
+            self._tell_event(event)
+
+    def _tell_acks(self, frame: Frame) -> None:
+        sessions, own = self._sessions, self._own
         for session_id, seq in frame.acks.tolist():
             session = sessions.get(session_id)
-            if session is not None:
+            if session is not None and seq > session.acked:
                 session.acknowledged(seq)
                 if session.state is _JOINED:
                     session.outbox.append(websocket_frame(encode_ack(seq)))
                     home = session.seats.get(self.region.id)
                     if home is not None:
                         own[home] = None
-        for event in frame.events:
-            self._tell_event(event)
 
     def _tell_event(self, event: FrameEvent) -> None:
         message = websocket_frame(event.message)

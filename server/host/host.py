@@ -21,6 +21,7 @@ from server.host.reception import Reception, ReceptionOptions
 from server.host.slumber import Slumber
 from server.observe.health import Health
 from server.observe.metrics import Metrics
+from server.shard.envelope import seal
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
 from server.shard.journal import JournalRecord
@@ -208,10 +209,12 @@ class ShardHost:
         )
 
     def show(self) -> None:
-        """Publish the state as it is to those who asked, before the first tick: whoever comes early meets a world."""
-        if self._keyframe_wanted:
-            self._keyframe_wanted = False
-            self._publish_frames([self.machine.keyframe()])
+        """Publish the state as it is, before the first tick.
+
+        Whoever comes early meets a world, and who watched its last owner goes on with this one.
+        """
+        self._keyframe_wanted = False
+        self._publish_frames([self.machine.keyframe()])
 
     def tick_once(self) -> Effects:
         """One tick, now. Raises StoreError where the journal refuses it: nothing of the tick has then left."""
@@ -347,8 +350,9 @@ class ShardHost:
         self.postman.deliver()
 
     def _publish_frames(self, frames: Sequence[bytes]) -> None:
+        epoch = self._claim.epoch if self._claim else 0
         for frame in frames:
-            self._bus.publish(frames_topic(self.machine.shard), frame)
+            self._bus.publish(frames_topic(self.machine.shard), seal(epoch, frame))
 
     # -- arrivals --------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from server.gateway.interest import Mosaic, ViewSpec
 from server.gateway.session import Happening, Seat, Session, SessionState, TokenBucket
 from server.gateway.stream import RegionStream, StreamLimits
 from server.regions.frame import BOUND, Frame, FrameEvent, RegionSpec, replicated_digest
+from server.shard.envelope import seal
 from server.shard.machine import PROCESSED, Records
 from server.shard.ports import frames_topic, keyframes_topic, receipts_topic
 
@@ -304,6 +305,8 @@ class Stage:
         self.viewers: list[Viewer] = []
         self.ended: list[tuple[Session, str]] = []
         self.keyframes_asked = 0
+        # The owner's.
+        self.epoch = 1
         self._entered = 0
         self.bus.subscribe(keyframes_topic(spec.id), self._on_asked)
         self.stream = RegionStream(
@@ -354,7 +357,7 @@ class Stage:
         self.publish(self.region.keyframe())
 
     def publish(self, frame: bytes) -> None:
-        self.bus.publish(frames_topic(self.region.spec.id), frame)
+        self.bus.publish(frames_topic(self.region.spec.id), seal(self.epoch, frame))
 
     def receipt(self, viewer: Viewer, *seqs: int) -> None:
         data = np.array([(viewer.session.id, seq) for seq in seqs], PROCESSED).tobytes()

@@ -423,3 +423,72 @@ def test_a_keyframe_that_another_gateway_asked_for_is_nobodys_fresh_view():
     stage.region.walk(50, 1, 1)
     stage.play()
     assert [type(m) for m in viewer.received] == [Delta]
+
+
+def test_what_comes_late_or_twice_is_heard_once():
+    stage, viewer = quiet_stage()
+    stage.region.events.append(FrameEvent((viewer.session.id,), None, encode_event(1, 0, [])))
+    twice = stage.region.frame(acks=[(viewer.session.id, 3)])
+    heard = 0
+    for _ in range(3):
+        stage.publish(twice)
+        viewer.read()
+        heard += sum(isinstance(m, Event) for m in viewer.others)
+    stage.play()
+    stage.publish(twice)
+    assert stage.keyframes_asked == 1
+    assert heard == 1
+    # One that was overtaken says what was applied, all the same.
+    late, next_ = stage.region.frame(acks=[(viewer.session.id, 7)]), stage.region.frame()
+    stage.publish(next_)
+    assert viewer.session.acked == 3
+    stage.publish(late)
+    assert viewer.session.acked == 7
+
+
+def test_a_keyframe_of_before_what_was_heard_is_not_what_is_waited_for():
+    stage, viewer = quiet_stage()
+    old = stage.region.keyframe()
+    stage.region.frame()
+    stage.play()
+    stage.publish(old)
+    assert stage.stream.awaits_key
+    stage.publish(stage.region.keyframe())
+    assert not stage.stream.awaits_key
+    assert stage.stream.tick == stage.region.tick
+    viewer.read()
+    assert seen(viewer) == stage.records(stage.within(viewer, 2))
+
+
+def test_what_a_former_owner_says_is_not_heard_and_a_new_one_is_asked_for_all_of_it():
+    stage, viewer = quiet_stage()
+    stage.epoch = 5
+    stage.region.walk(50, 9, 9)
+    stage.play()
+    assert stage.keyframes_asked == 2
+    stage.publish(stage.region.keyframe())
+    viewer.read()
+    stage.epoch = 4
+    for message in (stage.region.frame(acks=[(viewer.session.id, 9)]), stage.region.keyframe()):
+        stage.publish(message)
+    viewer.read()
+    assert (viewer.session.acked, viewer.received) == (0, [])
+
+
+def test_a_new_owner_that_goes_on_where_the_last_one_stopped_takes_nobodys_view_and_another_does():
+    stage, viewer = quiet_stage()
+    stage.epoch = 5
+    stage.publish(stage.region.keyframe())
+    stage.region.walk(50, 9, 9)
+    stage.play()
+    assert [type(m) for m in viewer.received] == [Delta]
+    # This one made the last tick anew, and otherwise.
+    stage.epoch = 6
+    stage.region.walk(50, 9, 9)
+    stage.region.frame()
+    stage.region.tick -= 1
+    stage.publish(stage.region.keyframe())
+    viewer.read()
+    assert [type(m) for m in viewer.received] == [Keyframe]
+    assert seen(viewer) == stage.records(stage.within(viewer, 2))
+    assert stage.keyframes_asked == 1

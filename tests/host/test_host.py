@@ -13,6 +13,7 @@ from server.host.reception import ReceptionOptions
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame
+from server.shard.envelope import unseal
 from server.shard.machine import NOTHING, PROCESSED, TickInput
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, receipts_topic
 from server.store.errors import Fenced, StoreFailed
@@ -91,10 +92,12 @@ class Rig:
         )
 
     def on_frame(self, data):
-        frame = Frame.decode(data, GAME.schema)
+        epoch, sealed = unseal(data)
+        assert epoch == self.host.epoch
+        frame = Frame.decode(sealed, GAME.schema)
         self.notes.append(("keyframe" if frame.key else "frame", frame.tick))
         if not frame.key:
-            self.replica.apply(data)
+            self.replica.apply(sealed)
 
     def on_receipts(self, data):
         self.notes.append(("receipts", np.frombuffer(data, PROCESSED).tolist()))
@@ -417,7 +420,7 @@ def test_a_strict_keyframe_shows_nothing_that_is_not_durable_and_comes_however_b
 def test_a_replica_that_starts_from_a_keyframe_follows_from_there():
     rig = Rig(hold=False)
     late, heard = PlainReplica(GAME.schema), []
-    rig.bus.subscribe(frames_topic(SHARD), heard.append)
+    rig.bus.subscribe(frames_topic(SHARD), lambda data: heard.append(unseal(data)[1]))
     for n in range(20):
         if n == 6:
             rig.bus.publish(keyframes_topic(SHARD), b"")

@@ -14,6 +14,7 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
+from server.shard.envelope import unseal
 from server.shard.ports import frames_topic
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
@@ -55,7 +56,7 @@ class Cluster:
             self.bus.subscribe(frames_topic(shard), self._note)
 
     def _note(self, data):
-        frame = Frame.decode(data, GAME.schema)
+        frame = Frame.decode(unseal(data)[1], GAME.schema)
         if not frame.key:
             self.frames[frame.region].append((self.clock.now_s(), frame.tick))
 

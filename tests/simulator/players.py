@@ -12,6 +12,7 @@ import msgpack
 import numpy as np
 
 from server.regions.frame import KNOWN, Frame
+from server.shard.envelope import unseal
 from server.shard.machine import CHAIN, JOIN, PRESENCE, PROCESSED, command_shapes, encode_batches
 from server.shard.ports import (
     SEEK_TOPIC,
@@ -156,7 +157,7 @@ class Gateway:
         player.unacked = [u for u in player.unacked if u[0] != seq]
 
     def _on_frame(self, data):
-        frame = Frame.decode(data, GAME.schema)
+        frame = Frame.decode(unseal(data)[1], GAME.schema)
         if frame.key:
             self.lacking.discard(frame.region)
             for session, _row, seq, *_ in frame.sessions.tolist():
