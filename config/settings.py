@@ -140,6 +140,13 @@ class WorldSettings(Section):
         description="Seconds for which a region remembers where those who left it went, to send on what comes for "
         "them.",
     )
+    split_depth: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="1: a region that is too much for one shard may be divided into four, by order or by the balance of "
+        "a cluster. Takes three more shards for each region, which sleep until then.",
+    )
     entities_max: int = Field(
         default=65_536,
         ge=1,
@@ -162,7 +169,7 @@ class WorldSettings(Section):
 
     @model_validator(mode="after")
     def _regions_are_regions(self) -> WorldSettings:
-        if self.region_id + self.columns * self.rows - 1 > 65_535:
+        if self.region_id + 4**self.split_depth * self.columns * self.rows - 1 > 65_535:
             raise ValueError("region_id and the regions that follow it must be numbered up to 65535")
         if self.border_margin_units < self.border_hysteresis_units:
             raise ValueError("border_margin_units must be at least border_hysteresis_units")

@@ -65,7 +65,7 @@ async def opened(settings: Settings, game: Game, worker: travel.Worker | None = 
     async with contextlib.AsyncExitStack() as stack:
         journal, checkpoints = await stack.enter_async_context(stores(settings, directory))
         recovered = {}
-        for region in world_atlas(settings).regions:
+        for region in world_atlas(settings).sites:
             make = functools.partial(region_machine, settings, game, region.id)
             found = recovered[region.id] = await recover(make, journal, checkpoints, clock)
             if not (report := found.report).fresh:
@@ -113,7 +113,7 @@ class Everstep:
         self.bus = MemoryBus()
         self.atlas = world_atlas(settings)
         journal = kept.journal if kept else journal or MemoryJournal()
-        self.regions = {spec.id: self._region(spec.id, journal, kept) for spec in self.atlas.regions}
+        self.regions = {spec.id: self._region(spec.id, journal, kept) for spec in self.atlas.sites}
         self.front = Front(
             settings,
             game,

@@ -94,6 +94,8 @@ class Kept:
         manifests = await self.checkpoints.manifests(shard)
         atlas = world_atlas(self.settings)
         divided = "atlas" in manifests[0].terms if manifests else len(atlas) > 1
+        # A world of one region may have been divided after its checkpoint.
+        divided = divided or (len(atlas) == 1 and atlas.open)
         if divided and shard in atlas:
             world = self.settings.world
             return lambda: kind(self.game, atlas[shard], seed=world.seed, tick_rate_hz=world.tick_rate_hz, atlas=atlas)

@@ -25,6 +25,7 @@ def world_atlas(settings: Settings) -> Atlas:
         rows=world.rows,
         hysteresis_units=world.border_hysteresis_units,
         forward_ticks=round(world.border_forward_s * world.tick_rate_hz),
+        split_depth=world.split_depth,
     )
 
 

@@ -71,6 +71,8 @@ def test_a_variable_is_read_as_the_type_of_its_setting(name: str, text: str, val
         ("[wrold]\nseed = 1\n", "wrold", "no such setting"),
         ("seed = 1\n", "seed", "must be a table"),
         ('[host]\ndurability = "never"\n', "host.durability", "'pipelined' or 'strict'"),
+        ("[world]\nregion_id = 65535\ncolumns = 2\n", "world", "numbered up to 65535"),
+        ("[world]\nregion_id = 65533\nsplit_depth = 1\n", "world", "numbered up to 65535"),
         ("[view]\nnear_cells = 5\n", "view", "far_cells must be at least near_cells"),
         ("[view]\nhysteresis_units = 17.0\n", "view", "at most half of cell_units"),
         ("[world]\nwidth = 65536.0\nheight = 65536.0\n", "", "more than 1048576 cells"),
