@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import bus as bus_bench
 from bench import crash_cli, durability_cli, store_cli
 from bench import crossing as crossing_bench
 from bench import crowd as crowd_bench
@@ -136,6 +137,24 @@ def mail(
     ]
     _finish(f"mail, {letters} letters per tick", figures, plots, json, report)
     raise typer.Exit(1 if any(run.failed for run in done) else 0)
+
+
+@app.command()
+def bus(
+    size: Annotated[int, typer.Option("--bytes", min=1, help="Bytes of a message.")] = 4096,
+    round_trips: Annotated[int, typer.Option(min=1, help="Messages that are answered, one after the other.")] = 5000,
+    messages: Annotated[int, typer.Option(min=1, help="Messages that go as fast as they can.")] = 50_000,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """The bus, in one process and over Redis: microseconds there and back, messages per second."""
+    done = [bus_bench.run(bus_bench.BusBenchOptions(size, round_trips, messages)) for _ in range(runs)]
+    plots = [
+        Plot(f"There and back: {name}", _named([run.round_trip_ms[name] for run in done]), distribution=True)
+        for name in ("memory", "redis")
+    ]
+    _finish(f"bus, {size} bytes", median_of([run.figures for run in done]), plots, json, report)
 
 
 @app.command()
