@@ -28,8 +28,10 @@ __all__ = [
     "HostSettings",
     "LogSettings",
     "MailSettings",
+    "NodeSettings",
     "PacerSettings",
     "Problem",
+    "RedisSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
@@ -144,8 +146,8 @@ class WorldSettings(Section):
         default=0,
         ge=0,
         le=1,
-        description="1: a region that is too much for one shard may be divided into four, by order or by the balance of "
-        "a cluster. Takes three more shards for each region, which sleep until then.",
+        description="1: a region that is too much for one shard may be divided into four, by order or by the balance "
+        "of a cluster. Takes three more shards for each region, which sleep until then.",
     )
     entities_max: int = Field(
         default=65_536,
@@ -310,12 +312,19 @@ class GatewaySettings(Section):
 
 
 class HostSettings(Section):
-    """How a shard's effects wait for its journal."""
+    """How a shard's effects wait for its journal, and when it rests."""
 
     durability: Literal["pipelined", "strict"] = Field(
         default="pipelined",
         description='When frames leave: "pipelined" at once, "strict" once the journal holds their tick. '
         "Receipts always wait for the journal.",
+    )
+    hibernate_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after which a region that nobody sees, and in which nothing is under way, stands still "
+        "until somebody or something comes. 0: never. A world of one region never does: its gateway always looks at it.",
     )
 
 
@@ -451,6 +460,97 @@ class TravelSettings(Section):
         return _secret(token)
 
 
+class RedisSettings(Section):
+    """What the processes of a cluster speak through, and where they hold leases. `everstep run` has no use for it."""
+
+    url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379"),
+        description="Address of Redis, with user and password where it has them; rediss:// for TLS.",
+    )
+    cluster: bool = Field(default=False, description="Whether it is a node of a Redis Cluster (7 or newer).")
+    prefix: str = Field(
+        default="everstep:",
+        min_length=1,
+        max_length=64,
+        description="In front of every key and channel: worlds that share a Redis have one each.",
+    )
+    timeout_s: float = Field(
+        default=2.0, ge=0.1, le=60, description="Seconds that Redis has for a connection, and for an answer."
+    )
+    silence_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=60,
+        description="Seconds of silence after which the listening connection is asked whether it lives.",
+    )
+    backoff_first_s: float = Field(
+        default=0.05, ge=0.001, le=60, description="Seconds until a lost connection is tried again, doubling each time."
+    )
+    backoff_most_s: float = Field(default=2.0, ge=0.001, le=600, description="Seconds that this grows to at the most.")
+    outgoing_bytes_max: int = Field(
+        default=67_108_864,
+        ge=1_048_576,
+        le=2**34,
+        description="Bytes that may wait to be sent to Redis; more is dropped, and said again by whoever has to.",
+    )
+
+
+class NodeSettings(Section):
+    """A node of a cluster (`everstep node`): which runs the regions that it gets leases for."""
+
+    name: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="What operators call it; each start adds some letters of its own. Empty: the name of the machine.",
+    )
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on, for health, metrics and operators."
+    )
+    port: int = Field(default=0, ge=0, le=65_535, description="Its TCP port; 0 takes any free one, and tells it.")
+    standby: bool = Field(
+        default=False,
+        description="Whether it follows regions of other nodes to take them over at once, at the cost of running each "
+        "of them a second time.",
+    )
+    lease_ttl_s: float = Field(
+        default=3.0,
+        ge=0.5,
+        le=600,
+        description="Seconds after which what a dead node ran is others' to take. The same for all nodes.",
+    )
+    turn_s: float = Field(
+        default=1.0,
+        ge=0.05,
+        le=60,
+        description="Seconds between two looks at who runs what; leases are renewed each time.",
+    )
+    follow_s: float = Field(
+        default=0.1,
+        ge=0.01,
+        le=10,
+        description="Seconds between two looks at the journal of a region that is followed.",
+    )
+    move_timeout_s: float = Field(
+        default=10.0, ge=1, le=600, description="Seconds after which moving a region to another node is given up."
+    )
+    balance: bool = Field(default=True, description="Whether it moves regions to other nodes to even out the load.")
+    drain_within_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a node that is told to stop has to give its regions to others. Those that are left "
+        "then are stopped in order, and taken by others from the store. With server.stop_within_s below what a "
+        "supervisor waits before it kills.",
+    )
+
+    @model_validator(mode="after")
+    def _leases_last(self) -> NodeSettings:
+        if self.turn_s > self.lease_ttl_s / 2:
+            raise ValueError("turn_s must be at most half of lease_ttl_s: a lease is renewed before it ends")
+        return self
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -475,6 +575,8 @@ class Settings(Section):
     store: StoreSettings = Field(default=StoreSettings())
     auth: AuthSettings = Field(default=AuthSettings())
     travel: TravelSettings = Field(default=TravelSettings())
+    redis: RedisSettings = Field(default=RedisSettings())
+    node: NodeSettings = Field(default=NodeSettings())
     log: LogSettings = Field(default=LogSettings())
 
     @model_validator(mode="after")

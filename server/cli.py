@@ -1,4 +1,7 @@
-"""The command line: `everstep run | bots | schema | replay | inspect | mail | stretch | travel | backup | restore`."""
+"""The command line: `everstep run | bots | schema | replay | inspect | mail | stretch | travel | backup | restore`.
+
+server/cluster_cli.py has the commands of a cluster, server/store_cli.py those of a database.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
-import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -19,17 +20,29 @@ import structlog
 import typer
 import uvloop
 
-from config.errors import ConfigError
-from config.settings import Settings, load
-from protocol.errors import SchemaError
+from config.settings import Settings
 from server.api.travel import Worker
 from server.app import opened as opened_world
+from server.cluster_cli import cluster_cli
 from server.commands import backup as backups
 from server.commands import mail as mails
 from server.commands import replay as replays
 from server.commands import stretch as stretches
 from server.commands import travel as travels
 from server.commands.kept import Kept, opened, told
+from server.commands.options import (
+    ConfigOption,
+    DataOption,
+    GameOption,
+    LevelOption,
+    ShardOption,
+    ToOption,
+    allow_connections,
+    load_game,
+    read_settings,
+    stop_signal,
+    worker,
+)
 from server.host.errors import RecoveryError
 from server.observe import logs
 from server.roles.world import data_directory
@@ -41,9 +54,6 @@ from server.store_cli import store_cli
 
 _log = structlog.get_logger("server.cli")
 
-# Stores, logs, the loop's own.
-_FILES_BESIDE_CONNECTIONS = 64
-
 cli = typer.Typer(
     name="everstep",
     no_args_is_help=True,
@@ -52,45 +62,7 @@ cli = typer.Typer(
 )
 
 cli.add_typer(store_cli)
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML; see config/everstep.toml.")]
-GameOption = Annotated[str, typer.Option("--game", help="Python module or file that has a GAME.", metavar="MODULE")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Directory of everything kept on disk.")]
-ShardOption = Annotated[int | None, typer.Option("--shard", help="Number of the shard; not needed where there is one.")]
-ToOption = Annotated[int | None, typer.Option("--to", min=0, help="Tick to stop at; the last one unless told.")]
-LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
-
-
-def load_game(name: str) -> Game:
-    """The GAME of a module name (`games.frontier`) or a file (`meadow.py`). Raises typer.BadParameter."""
-    if not (name.endswith(".py") or all(part.isidentifier() for part in name.split("."))):
-        raise typer.BadParameter(f"{name!r} is no module's name and no .py file", param_hint="--game")
-    try:
-        if name.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            # Dataclasses and typing look a class's module up by name.
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, "")
-            module = importlib.import_module(name)
-    except (ImportError, OSError, SyntaxError, SimError, SchemaError) as error:
-        raise typer.BadParameter(f"{name}: {error}", param_hint="--game") from error
-    game = getattr(module, "GAME", None)
-    if not isinstance(game, Game):
-        raise typer.BadParameter(f"{name} has no GAME of type server.sim.Game", param_hint="--game")
-    return game
-
-
-def _settings(config: Path | None, overrides: dict[str, Any]) -> Settings:  # Any: checked by the settings
-    try:
-        return load(config, overrides)
-    except ConfigError as error:
-        typer.echo(f"everstep: {error}", err=True)
-        raise typer.Exit(2) from None
+cli.add_typer(cluster_cli)
 
 
 @cli.command()
@@ -104,12 +76,12 @@ def run(
     log_level: LevelOption = None,
 ) -> None:
     """Run a world and serve its players. Prints the URL to open; Ctrl-C stops it."""
-    settings = _settings(
+    settings = read_settings(
         config, {"server.host": host, "server.port": port, "server.data_dir": data, "log.level": log_level}
     )
     logs.configure(settings.log.level, settings.log.format)
     loaded = load_game(game)
-    _allow_connections(settings.gateway.connections_max)
+    allow_connections(settings.gateway.connections_max)
     try:
         uvloop.run(_serve(settings, loaded, game, bots, worker(config, game, data)))
     except SimError as error:
@@ -138,38 +110,8 @@ def _kept_in(settings: Settings, game: Game) -> tuple[str, str]:
     return str(data_directory(settings, game)), "--data with another directory"
 
 
-def _allow_connections(connections_max: int) -> None:
-    """Let the process have as many files as connections are wanted, or say that it can't."""
-    wanted = connections_max + _FILES_BESIDE_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < connections_max:
-        _log.warning("fewer files than connections", files_max=allowed, connections_max=connections_max)
-
-
-def worker(config: Path | None, game: str, data: Path | None) -> Worker:
-    """This very program, as it is called to rebuild what these options name."""
-    kept = ["--game", game]
-    kept += ["--config", str(config)] if config is not None else []
-    kept += ["--data", str(data)] if data is not None else []
-    return Worker([sys.executable, "-m", "server"], kept)
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set by SIGINT and SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
 async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past: Worker) -> None:
-    stop = _stop_signal()
+    stop = stop_signal()
     async with opened_world(settings, game, past) as app:
         typer.echo(f"{game.name} is running: open {app.url}")
         entities = sum(region.machine.world.count for region in app.regions.values())
@@ -332,12 +274,12 @@ def travel(
     port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 0,
 ) -> None:
     """Watch the past of what is kept, in a browser, whether its server runs or not. Prints the address to open."""
-    settings = _settings(config, {"server.data_dir": data})
+    settings = read_settings(config, {"server.data_dir": data})
     logs.configure("warning", "console" if sys.stderr.isatty() else "json")
     load_game(game)
 
     async def until_stopped() -> None:
-        stop = _stop_signal()
+        stop = stop_signal()
         async with travels.travelling(settings, worker(config, game, data), host, port) as url:
             typer.echo(f"open {url}")
             await stop.wait()
@@ -353,7 +295,7 @@ def backup(
     data: DataOption = None,
 ) -> None:
     """Copy what is kept while the server runs, and prove the copy by replaying it."""
-    settings = _settings(config, {"server.data_dir": data})
+    settings = read_settings(config, {"server.data_dir": data})
     loaded = load_game(game)
     listed = told(backups.backup(data_directory(settings, loaded), to, loaded, settings))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
@@ -368,7 +310,7 @@ def restore(
     to: ToOption = None,
 ) -> None:
     """Make a new data directory of a backup, as of its last tick or of an earlier one, and prove it by replaying it."""
-    settings = _settings(config, {"server.data_dir": data})
+    settings = read_settings(config, {"server.data_dir": data})
     loaded = load_game(game)
     listed = told(backups.restore(source, data_directory(settings, loaded), loaded, settings, to))
     typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2))
@@ -438,7 +380,7 @@ def _act_on_mail(
     if url is not None:
         typer.echo(_asked(config, url, action, shard, numbers), nl=False)
         return
-    settings = _settings(config, {"server.data_dir": data})
+    settings = read_settings(config, {"server.data_dir": data})
     logs.configure("warning", "console" if sys.stderr.isatty() else "json")
     loaded = load_game(game)
     done = told(mails.act_on_kept(data_directory(settings, loaded), loaded, settings, shard, action, numbers))
@@ -446,7 +388,7 @@ def _act_on_mail(
 
 
 def _asked(config: Path | None, url: str, action: str, shard: int | None, numbers: list[int]) -> bytes:
-    token = _settings(config, {}).travel.token.get_secret_value()
+    token = read_settings(config, {}).travel.token.get_secret_value()
 
     async def ask() -> bytes:
         return await asyncio.to_thread(mails.ask, url, token, action, shard, numbers)
@@ -458,7 +400,7 @@ def _over_kept(
     config: Path | None, game: str, data: Path | None, work: Callable[[Kept], Coroutine[Any, Any, None]]
 ) -> None:
     """Do something with a data directory that is open for reading."""
-    settings = _settings(config, {"server.data_dir": data})
+    settings = read_settings(config, {"server.data_dir": data})
     # Standard output is for what was asked.
     logs.configure("warning", "console" if sys.stderr.isatty() else "json")
     loaded = load_game(game)

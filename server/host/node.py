@@ -148,7 +148,7 @@ class Node:
             await self._renew()
             await self._leases.announce(NodeInfo(self.name, self._info()))
             holders = await self._leases.holders(self.shards)
-            nodes = [_load(node) for node in await self._leases.nodes()]
+            nodes = [node_load(node) for node in await self._leases.nodes()]
         except LeaseStoreAway as error:
             _log.warning("leases can't be asked", node=self.name, reason=str(error))
             return
@@ -417,6 +417,7 @@ class Node:
         return info
 
 
-def _load(node: NodeInfo) -> NodeLoad:
+def node_load(node: NodeInfo) -> NodeLoad:
+    """What a node has announced."""
     told = msgpack.unpackb(node.info)
     return NodeLoad(node.name, draining=bool(told["draining"]), load=float(told["load"]))

@@ -29,10 +29,18 @@ class Health:
 
     `clock`: seconds, never going back. `tick_stall_s`: how long a region's tick may stand still.
     `frame_stall_s`: how long no frame may leave while somebody could take one. Both must exceed the longest
-    rightful pause: a tick at the lowest rate, `quiet_ticks_max` ticks without a change.
+    rightful pause: a tick at the lowest rate, `quiet_ticks_max` ticks without a change. `runs_regions`: whether a
+    process in which no region runs lacks something.
     """
 
-    def __init__(self, clock: Callable[[], float], *, tick_stall_s: float = 5.0, frame_stall_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        tick_stall_s: float = 5.0,
+        frame_stall_s: float = 10.0,
+        runs_regions: bool = True,
+    ) -> None:
         assert min(tick_stall_s, frame_stall_s) > 0, "a stall takes time"
         self._clock = clock
         self._tick_stall_s = tick_stall_s
@@ -46,6 +54,9 @@ class Health:
         # When a frame left last, or when the first reader came, whichever is later.
         self._frame_s = clock()
         self._draining = False
+        self._runs_regions = runs_regions
+        # What the process stands on and does not have now.
+        self._without: str | None = None
 
     def expect(self, region: int) -> None:
         """`region` is to tick from now on."""
@@ -83,6 +94,13 @@ class Health:
         tick, _ = self._regions.get(region, (-1, 0.0))
         self._regions[region] = (tick, self._clock())
 
+    def waits(self, reason: str | None) -> None:
+        """The whole process waits for something it stands on, and knows it, or no longer does."""
+        self._without = reason
+        if reason is not None:
+            # No frame leaves then, and rightly.
+            self._frame_s = self._clock()
+
     def readers(self, count: int) -> None:
         """How many clients could take a frame now.
 
@@ -118,7 +136,9 @@ class Health:
         silent_s = now_s - self._frame_s
         if self._readers > 0 and silent_s > self._frame_stall_s:
             dead.append(f"no frame left for {silent_s:.1f} s though {self._readers} clients could take one")
-        if not self._regions:
+        if self._without is not None:
+            waiting.append(f"waits: {self._without}")
+        if self._runs_regions and not self._regions:
             waiting.append("no region runs here")
         if self._draining:
             waiting.append("the server is stopping")

@@ -1,8 +1,8 @@
-"""Both stores of a MongoDB database, as a server opens them."""
+"""The stores of a MongoDB database, as a server opens them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pymongo.errors import PyMongoError
@@ -14,6 +14,29 @@ from server.store.mongo_layout import check
 
 
 @asynccontextmanager
+async def mongo_medium(
+    uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S, close_timeout_s: float = 30.0
+) -> AsyncIterator[Callable[[], tuple[MongoJournal, MongoCheckpoints]]]:
+    """What makes journals and checkpoint stores of this database, over one client; whoever has them made closes them.
+
+    Raises as `mongo_stores`.
+    """
+    async with connect(uri, answer_timeout_s=answer_timeout_s) as client:
+        try:
+            await check(client, database)
+        except PyMongoError as error:
+            raise failed(error) from error
+
+        def make() -> tuple[MongoJournal, MongoCheckpoints]:
+            return (
+                MongoJournal(client, database, answer_timeout_s=answer_timeout_s, close_timeout_s=close_timeout_s),
+                MongoCheckpoints(client, database, answer_timeout_s=answer_timeout_s),
+            )
+
+        yield make
+
+
+@asynccontextmanager
 async def mongo_stores(
     uri: str, database: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S, close_timeout_s: float = 30.0
 ) -> AsyncIterator[tuple[MongoJournal, MongoCheckpoints]]:
@@ -21,13 +44,8 @@ async def mongo_stores(
 
     Raises LayoutWrong where `everstep store init` has not been run, StoreFailed where the server is not to be had.
     """
-    async with connect(uri, answer_timeout_s=answer_timeout_s) as client:
-        try:
-            await check(client, database)
-        except PyMongoError as error:
-            raise failed(error) from error
-        journal = MongoJournal(client, database, answer_timeout_s=answer_timeout_s, close_timeout_s=close_timeout_s)
-        checkpoints = MongoCheckpoints(client, database, answer_timeout_s=answer_timeout_s)
+    async with mongo_medium(uri, database, answer_timeout_s=answer_timeout_s, close_timeout_s=close_timeout_s) as make:
+        journal, checkpoints = make()
         try:
             yield journal, checkpoints
         finally:

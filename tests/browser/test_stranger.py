@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from server.cli import load_game
+from server.commands.options import load_game
 from server.sim import Game, World
 from tests.browser.hand import Hand
 from tests.browser.page import live, until

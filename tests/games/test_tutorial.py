@@ -8,7 +8,7 @@ import pytest
 
 from clients.python.client import connect
 from server.app import Everstep
-from server.cli import load_game
+from server.commands.options import load_game
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine

@@ -1,0 +1,104 @@
+"""`everstep gateway`: takes players' connections; the regions run in nodes, wherever those are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from config.settings import Settings
+from server.api import travel
+from server.bus.redis import RedisBus
+from server.host.clock import LoopClock
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.roles.front import Front
+from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
+from server.roles.redis import Connected, connected
+from server.roles.world import world_atlas
+from server.sim.game import Game
+
+_SWEEP_S: Final = 1.0
+# Seconds for which commands gather before they are sent.
+_FLUSH_EVERY_S: Final = 0.005
+
+
+class GatewayProcess:
+    """Made by `gateway_process`: `run` until it is cancelled."""
+
+    def __init__(
+        self, settings: Settings, game: Game, redis: Connected, resume_key: str, worker: travel.Worker | None
+    ) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._resume_key = resume_key
+        self.metrics = Metrics()
+        self.clock = LoopClock()
+        self.bus: RedisBus = redis.bus
+        self.health = Health(
+            self.clock.now_s, tick_stall_s=TICK_STALL_S, frame_stall_s=frame_stall_s(settings), runs_regions=False
+        )
+        self.front = Front(
+            settings,
+            game,
+            world_atlas(settings),
+            redis.bus,
+            self.clock,
+            self.metrics,
+            self.health,
+            resume_key=resume_key,
+            worker=worker,
+        )
+
+    async def run(self) -> None:
+        """Hand over what players say, and look after everything else now and then. Raises what ends it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._flush(), name="flush")
+            group.create_task(self._sweep(), name="sweep")
+            group.create_task(self._redis.keep(self._resume_key), name="resume-key")
+
+    async def drain(self) -> None:
+        """Take nobody more. There is nothing to give away: its players resume at other gateways."""
+        self.health.drain()
+
+    async def close(self) -> None:
+        """Tell everyone BYE and listen no more."""
+        self.health.drain()
+        server = self._settings.server
+        await self.front.close(min(server.shutdown_grace_s, server.stop_within_s))
+        self.front.gateway.router.close()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_EVERY_S)
+            self.front.gateway.router.flush()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self.health.waits(self._without())
+            self.front.gateway.sweep()
+
+    def _without(self) -> str | None:
+        """What it stands on and does not have: then no frame leaves, and rightly."""
+        if not self.bus.connected:
+            return "Redis does not answer"
+        streams, now_s = self.front.gateway.router.streams, self.clock.now_s()
+        if streams and all(now_s - stream.frame_s > TICK_STALL_S for stream in streams.values()):
+            return "no region is heard of"
+        return None
+
+
+@contextlib.asynccontextmanager
+async def gateway_process(
+    settings: Settings, game: Game, worker: travel.Worker | None = None
+) -> AsyncIterator[GatewayProcess]:
+    """A gateway of the cluster that the settings name, listening. Raises SettingsRefuse, RedisAway, OSError."""
+    async with connected(settings) as redis, contextlib.AsyncExitStack() as stack:
+        process = GatewayProcess(settings, game, redis, await redis.resume_key(), worker)
+        stack.push_async_callback(process.close)
+        await process.front.open()
+        stack.enter_context(process.metrics.watching_gc())
+        settle_memory()
+        yield process

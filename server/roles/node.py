@@ -1,0 +1,187 @@
+"""`everstep node`: runs the regions that it gets leases for, for whatever gateways there are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from typing import Final
+
+import msgpack
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from config.settings import Settings
+from server.api.http import Files, Http
+from server.api.mailroom import Mailroom
+from server.host.clock import LoopClock
+from server.host.node import Node, NodeOptions
+from server.host.tenure import ShardParts, Surroundings
+from server.observe.health import Health
+from server.observe.metrics import Metrics
+from server.regions.machine import RegionMachine
+from server.roles.desk import Desk
+from server.roles.errors import SettingsRefuse
+from server.roles.front import shown_host
+from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
+from server.roles.redis import Connected, connected
+from server.roles.stores import Shelves, shelves
+from server.roles.world import host_options, region_machine, retain_ticks, world_atlas
+from server.shard.mail import Post
+from server.sim.game import Game
+
+_log = structlog.get_logger(__name__)
+
+# Bytes of what a start adds to a node's name.
+_NAME_BYTES: Final = 2
+# Seconds that a stop's last words have.
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+
+def orders_topic(name: str) -> str:
+    """Where a node hears from operators."""
+    return f"orders/{name}"
+
+
+DRAIN: Final[bytes] = msgpack.packb(["drain"])
+
+
+class NodeProcess:
+    """Made by `node_process`: `run` until it ends or is cancelled; `drain` beside it."""
+
+    def __init__(
+        self, settings: Settings, game: Game, redis: Connected, shelves: Shelves, leave: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._game = game
+        self._shelves = shelves
+        self._leave = leave
+        self.metrics = Metrics()
+        self.clock = LoopClock()
+        self.bus = redis.bus
+        self.health = Health(self.clock.now_s, tick_stall_s=TICK_STALL_S, frame_stall_s=frame_stall_s(settings))
+        node, store = settings.node, settings.store
+        self.name = f"{node.name or socket.gethostname()}-{secrets.token_hex(_NAME_BYTES)}"
+        self.node = Node(
+            self.name,
+            [site.id for site in world_atlas(settings).sites],
+            redis.leases,
+            self._open,
+            Surroundings(
+                redis.bus,
+                self.clock,
+                self.metrics,
+                self.health,
+                host_options(settings, game),
+                checkpoint_every_s=store.checkpoint_every_s,
+                checkpoints_kept=store.checkpoints_kept,
+                retain_ticks=retain_ticks(settings),
+                retained=store.retention_checkpoints,
+            ),
+            NodeOptions(
+                lease_ttl_s=node.lease_ttl_s,
+                turn_s=node.turn_s,
+                follow_s=node.follow_s,
+                standby=node.standby,
+                move_timeout_s=node.move_timeout_s,
+                balance=node.balance,
+            ),
+        )
+        self._desk = Desk(
+            Http(self.metrics, self.health, Files({})),
+            Mailroom(settings.travel.token.get_secret_value(), self._posts, redis.bus),
+        )
+        self._server: Server | None = None
+        self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)
+
+    async def run(self) -> None:
+        """Take, run and give away regions. Raises what ends it."""
+        await self.node.run()
+
+    async def drain(self) -> None:
+        """Give away what runs here, as far as others take it in `node.drain_within_s`. `run` goes on meanwhile."""
+        self.health.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.node.drain_within_s):
+                await self.node.drain()
+        if left := sorted(self.node.tenures):
+            _log.warning("regions that nobody took", node=self.name, regions=left)
+
+    @property
+    def url(self) -> str:
+        """Where it tells of its health."""
+        assert self._server is not None, "not started"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return f"http://{shown_host(self._settings.node.host)}:{port}/"
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        node = self._settings.node
+        self._server = await serve(
+            _nobody,
+            node.host,
+            node.port,
+            process_request=lambda _connection, request: self._desk.answer(request),
+            compression=None,
+            close_timeout=_CLOSE_TIMEOUT_S,
+            server_header=None,
+        )
+
+    async def close(self) -> None:
+        """End what runs here in order."""
+        self._unsubscribe()
+        await self.node.close()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _open(self, shard: int) -> ShardParts:
+        shelf = await self._shelves(shard)
+        make = functools.partial(region_machine, self._settings, self._game, shard)
+        return ShardParts(make, shelf.journal, shelf.checkpoints, shelf.close)
+
+    def _posts(self) -> dict[int, Post]:
+        machines = {shard: tenure.host.machine for shard, tenure in self.node.tenures.items()}
+        return {shard: machine.post for shard, machine in machines.items() if isinstance(machine, RegionMachine)}
+
+    def _on_order(self, data: bytes) -> None:
+        if data == DRAIN:
+            _log.info("told to drain", node=self.name)
+            self._leave()
+
+
+@contextlib.asynccontextmanager
+async def node_process(settings: Settings, game: Game, leave: Callable[[], None]) -> AsyncIterator[NodeProcess]:
+    """A node of the cluster that the settings name, listening; what it runs is ended in order at the end.
+
+    `leave`: called when an operator wants it drained and gone.
+
+    Raises SettingsRefuse, SimError, RedisAway, StoreError, OSError.
+    """
+    check_store(settings)
+    # One region is as large as the other: what can't be made is told now, and not at each try to run it.
+    region_machine(settings, game)
+    async with connected(settings) as redis, shelves(settings) as places, contextlib.AsyncExitStack() as stack:
+        process = NodeProcess(settings, game, redis, places, leave)
+        stack.push_async_callback(process.close)
+        await process.open()
+        stack.enter_context(process.metrics.watching_gc())
+        settle_memory()
+        yield process
+
+
+def check_store(settings: Settings) -> None:
+    """Raise SettingsRefuse where several processes can't have the store."""
+    if settings.store.kind != "mongodb":
+        raise SettingsRefuse(
+            f"store.kind = \"{settings.store.kind}\" is one process' own: nodes take each other's regions from where "
+            'they are kept, so theirs is "mongodb"'
+        )
+
+
+async def _nobody(connection: ServerConnection) -> None:
+    await connection.close(reason=HTTPStatus.NOT_FOUND.phrase)

@@ -1,0 +1,117 @@
+"""Redis, as every process of a cluster meets it: the bus, the leases, and what they all have to know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from config.settings import Settings
+from server.roles.errors import RedisAway, SettingsRefuse
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
+
+    from server.bus.redis import RedisBus
+    from server.store.leases_redis import RedisLeases
+
+_log = structlog.get_logger(__name__)
+
+_KEY_BYTES: Final = 32
+# Seconds between two looks at whether Redis has the key still.
+_KEEP_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What is reached through Redis."""
+
+    bus: RedisBus
+    leases: RedisLeases
+    client: Redis | RedisCluster
+    prefix: str
+
+    async def resume_key(self) -> str:
+        """The key that signs resume tokens, the same for all gateways of this world. Raises RedisAway."""
+        with _told(self.prefix):
+            await _awaited(self.client.set(self._resume_name, secrets.token_hex(_KEY_BYTES), nx=True))
+            kept: bytes = await _awaited(self.client.get(self._resume_name))
+            return kept.decode()
+
+    async def keep(self, resume_key: str) -> None:
+        """Until cancelled: give Redis this key again whenever it has lost it, for gateways that come later."""
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            with contextlib.suppress(*_faults()):
+                await _awaited(self.client.set(self._resume_name, resume_key, nx=True))
+
+    @property
+    def _resume_name(self) -> str:
+        return f"{self.prefix}resume-key"
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Connected]:
+    """The bus and the leases of the Redis that the settings name. Raises SettingsRefuse, RedisAway."""
+    try:
+        # A world in one process needs no driver, and may not have it.
+        from redis.asyncio import Redis, RedisCluster  # noqa: PLC0415
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        from server.bus.redis import RedisBus, RedisOptions  # noqa: PLC0415
+        from server.store.leases_redis import RedisLeases  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsRefuse("the driver of Redis is missing: pip install 'everstep[redis]'") from error
+    told = settings.redis
+    url = told.url.get_secret_value()
+    # Whoever asks asks again by himself, and soon: an answer that comes late is worth nothing.
+    timeouts: dict[str, Any] = {"socket_timeout": told.timeout_s, "socket_connect_timeout": told.timeout_s}
+    try:
+        client: Redis | RedisCluster
+        if told.cluster:
+            client = RedisCluster.from_url(url, **timeouts)
+        else:
+            client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), **timeouts)
+    except ValueError as error:
+        # Not the address itself: it may hold a password.
+        raise SettingsRefuse(f"redis.url is no address of Redis: {error}") from None
+    try:
+        with _told(shown(url)):
+            await _awaited(client.ping())
+        options = RedisOptions(**(told.model_dump() | {"url": url}))
+        async with RedisBus(options, Random()) as bus:  # noqa: S311  # jitter
+            yield Connected(bus, RedisLeases(client, settings.node.lease_ttl_s, told.prefix), client, told.prefix)
+    finally:
+        await client.aclose()
+
+
+def shown(url: str) -> str:
+    """An address without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "") + parts.path
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Any:  # Any: a generator, as contextmanager takes it
+    try:
+        yield
+    except _faults() as error:
+        raise RedisAway(f"Redis at {where} does not answer: {error}") from error
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError  # noqa: PLC0415  # as above
+
+    return RedisError, OSError, TimeoutError
+
+
+async def _awaited(answer: Any) -> Any:  # Any: the driver declares its answers for both of its clients at once
+    return await answer
