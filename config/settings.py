@@ -324,7 +324,8 @@ class HostSettings(Section):
         ge=0,
         le=86_400,
         description="Seconds after which a region that nobody sees, and in which nothing is under way, stands still "
-        "until somebody or something comes. 0: never. A world of one region never does: its gateway always looks at it.",
+        "until somebody or something comes. 0: never. A world of one region never does: its gateway always looks at "
+        "it.",
     )
 
 
