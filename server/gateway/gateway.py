@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +35,7 @@ from server.gateway.socket import GameSocket
 from server.gateway.stream import StreamLimits
 from server.observe.health import Health
 from server.observe.metrics import Metrics
-from server.regions.frame import RegionSpec
+from server.regions.atlas import Atlas
 from server.shard.machine import NAME_BYTES
 from server.shard.ports import Bus, Clock
 from server.sim.game import text
@@ -86,7 +85,7 @@ class Gateway:
     def __init__(
         self,
         schema: Schema,
-        regions: Iterable[RegionSpec],
+        atlas: Atlas,
         view: ViewSpec,
         bus: Bus,
         clock: Clock,
@@ -101,7 +100,7 @@ class Gateway:
         self.number = secrets.randbits(_NUMBER_BITS) or 1
         self.router = Router(
             self.number,
-            regions,
+            atlas,
             schema,
             view,
             bus,

@@ -158,6 +158,11 @@ class Replica:
         self.cell[moved] = after
         return moved, before, after
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is here, nor shown."""
+        return bool((self.archetype == NO_ARCHETYPE).all())
+
     def position(self, handles: Handles) -> tuple[NDArray[Any], NDArray[Any]]:
         """(n,), (n,) raw positions."""
         place = self.values[self.schema.position][handles]

@@ -3,11 +3,15 @@
 It has a link to every region, and a stream of every region that somebody sees something of. What a session says while
 its entity is on its way between two regions is kept with what was not acknowledged yet, and said to the region that
 has the entity next. What that one knows already, it drops by its number.
+
+The parts that a region may be divided into are regions like any other, but for this: while it is not divided they are
+empty and sleep, and nobody is shown them. A region's frames say that it is about to be divided some time before
+anybody goes to its parts; and a part is shown until the last one has left it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -19,6 +23,7 @@ from server.gateway.interest import Mosaic, ViewSpec
 from server.gateway.link import Link
 from server.gateway.session import Seat, Session, SessionState
 from server.gateway.stream import RegionStream, StreamLimits, mark_home
+from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.shard.errors import BatchError
 from server.shard.machine import JOIN, LEAVE, PRESENCE, Records, command_shapes
@@ -73,7 +78,7 @@ class Router:
     def __init__(
         self,
         number: int,
-        regions: Iterable[RegionSpec],
+        atlas: Atlas,
         schema: Schema,
         view: ViewSpec,
         bus: Bus,
@@ -83,7 +88,8 @@ class Router:
         options: RouterOptions,
         listener: RouterListener,
     ) -> None:
-        self._specs = {region.id: region for region in sorted(regions, key=lambda region: region.id)}
+        self._atlas = atlas
+        self._specs = {region.id: region for region in atlas.sites}
         self._ids = list(self._specs)
         self._schema = schema
         self._view = view
@@ -107,8 +113,12 @@ class Router:
         self._used_s: dict[int, float] = {}
         # What went out in streams that are watched no more.
         self._past = Sent()
+        # Parts of regions, and those of them that somebody may be in.
+        self._parts = {part for region in self._ids for part in atlas.parts_of(region)}
+        self._used_parts: set[int] = set()
         # Which region a newcomer begins in: they are spread by their number.
-        self.choose: Callable[[Session], int] = lambda session: self._ids[session.id % len(self._ids)]
+        begins = [region.id for region in atlas.regions]
+        self.choose: Callable[[Session], int] = lambda session: begins[session.id % len(begins)]
         self.streams: dict[int, RegionStream] = {}
         # All of them at first: they know the sessions of before a restart.
         for region in self._ids:
@@ -260,6 +270,8 @@ class Router:
             return
         session, region = home.session, home.stream.region.id
         around = self._mosaic.around(region, home.centre)
+        for part in self._parts - self._used_parts:
+            around.pop(part, None)
         for other, centre in around.items():
             seat = session.seats.get(other)
             if seat is None:
@@ -301,6 +313,7 @@ class Router:
             if session_id in self._left:
                 self.links[region].add(LEAVE, session_id, 0)
             return
+        self._use(region)
         came = session.handle >= 0
         session.region, session.handle, session.crossing = region, handle, 0
         if session.state in (SessionState.JOINING, SessionState.RESUMING):
@@ -338,6 +351,7 @@ class Router:
         if session is None or session.region != stream.region.id or destination not in self._specs:
             return
         session.crossing, session.crossing_s = destination, self._clock.now_s()
+        self._use(destination)
         self.watch(destination)
         seat = session.seats.get(session.region)
         if seat is not None:
@@ -355,6 +369,32 @@ class Router:
         """The session sees from another cell."""
         self._look(seat)
 
+    def divided(self, stream: RegionStream) -> None:
+        """Everyone who sees something of the region has a view of its parts before anybody is there."""
+        for part in self._atlas.parts_of(stream.region.id):
+            self._use(part)
+        self._look_again(stream)
+
+    def _use(self, region: int) -> None:
+        if region in self._parts:
+            self._used_parts.add(region)
+
+    def _look_again(self, stream: RegionStream) -> None:
+        """Who sees something of this region sees what is to be seen there now."""
+        for session in [seat.session for seat in stream.viewers]:
+            if (home := session.home) is not None:
+                self._look(home)
+
+    def _forget_parts(self) -> None:
+        """Show parts no more that are nobody's ground and empty."""
+        needed = {region for session in self._sessions.values() for region in (session.region, session.crossing)}
+        for part in self._used_parts - needed:
+            whole, stream = self.streams.get(self._atlas.whole_of(part)), self.streams.get(part)
+            if (whole is None or not whole.divided) and (stream is None or stream.replica.empty):
+                self._used_parts.discard(part)
+                if stream is not None:
+                    self._look_again(stream)
+
     # -- once a second -------------------------------------------------------------------
 
     def sweep(self) -> None:
@@ -363,6 +403,7 @@ class Router:
         self._left = {session: left for session, left in self._left.items() if now_s - left[0] < _LEFT_S}
         if len(self._ids) == 1:
             return
+        self._forget_parts()
         lost: dict[int, None] = {}
         for session in self._sessions.values():
             for region in (session.region, session.crossing, *session.seats):

@@ -72,6 +72,9 @@ class StreamListener(Protocol):
     def moved(self, seat: Seat) -> None:
         """A session's own cell at home is another one."""
 
+    def divided(self, stream: RegionStream) -> None:
+        """The region is divided, or about to be, and was not before."""
+
 
 def _nowhere(_frames: bytes) -> bool:
     return False
@@ -125,6 +128,8 @@ class RegionStream:
         # The epoch of the region's owner, and the newest tick of it that was heard of; 0, -1: none yet.
         self._epoch = 0
         self._heard = -1
+        # Whether the region is divided, or about to be, by its last frame.
+        self.divided = False
         self.awaits_key = False
         # Frames that came since it was asked for, and when that was.
         self._unused = 0
@@ -331,6 +336,10 @@ class RegionStream:
         self._tell_acks(frame)
         for event in frame.events:
             self._tell_event(event)
+        if frame.divided != self.divided:
+            self.divided = frame.divided
+            if frame.divided:
+                listener.divided(self)
 
     def _tell_acks(self, frame: Frame) -> None:
         sessions, own = self._sessions, self._own

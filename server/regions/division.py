@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from server.regions.atlas import Atlas, Rectangle
 from server.shard.errors import MailError
+from server.shard.machine import DIVIDE, SYSTEM_COMMANDS, encode_batches
 from server.shard.mail import GROUND, Lane, Letter, Post
 from server.sim.errors import SnapshotError
 
@@ -32,6 +33,12 @@ NOTICE_TICKS: Final = 20
 _YOURS: Final = b"\x01"
 _OURS: Final = b"\x00"
 _STATE: Final = "@division.state"
+_ORDER: Final = next(command for command in SYSTEM_COMMANDS if command.id == DIVIDE)
+
+
+def division_order(*, divide: bool) -> bytes:
+    """What divides a region, or unites it: a command batch for it. It has no session."""
+    return encode_batches({DIVIDE: np.array([(0, 1, int(divide))], _ORDER.dtype)})
 
 
 class Division:

@@ -56,7 +56,7 @@ class Front:
         self._metrics = metrics
         self.gateway = Gateway(
             game.schema,
-            atlas.regions,
+            atlas,
             ViewSpec(view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units),
             bus,
             clock,

@@ -190,15 +190,16 @@ class Land:
         first: RegionSpec = FIRST,
         lag: int = 0,
         bus: MemoryBus | None = None,
+        split_depth: int = 0,
         **options: Any,
     ) -> None:
         self.clock = VirtualClock()
         self.bus = bus or MemoryBus()
         self.metrics = Metrics()
         self.health = Health(self.clock.now_s)
-        self.atlas = Atlas.grid(first, columns=columns, rows=rows, hysteresis_units=2.0)
+        self.atlas = Atlas.grid(first, columns=columns, rows=rows, hysteresis_units=2.0, split_depth=split_depth)
         self.lag = lag
-        self.regions = {spec.id: self._region(game, spec) for spec in self.atlas.regions}
+        self.regions = {spec.id: self._region(game, spec) for spec in self.atlas.sites}
         self.view = view
         defaults = {
             "connections_max": 1000,
@@ -227,7 +228,7 @@ class Land:
         }
         self.gateway = Gateway(
             game.schema,
-            self.atlas.regions,
+            self.atlas,
             view,
             self.bus,
             self.clock,

@@ -348,6 +348,9 @@ class Stage:
     def moved(self, seat: Seat) -> None:
         """There is one region."""
 
+    def divided(self, stream: RegionStream) -> None:
+        """It has no parts."""
+
     def _on_asked(self, _data: bytes) -> None:
         self.keyframes_asked += 1
 

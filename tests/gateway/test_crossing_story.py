@@ -74,6 +74,37 @@ class Cast:
         if not player.wire.reading and chance.random() < 0.2:
             player.wire.read_again()
 
+    def come_to_rest(self) -> None:
+        """All are back, read again, and stand still for a while."""
+        for player in self.players:
+            if not self.here[player]:
+                player.connect(resume=player.resume)
+            player.wire.read_again()
+        for n in range(160):
+            if n % 20 == 0:
+                for player in self.players:
+                    player.say(WALK, 0.0, 0.0)
+                self.land.gateway.sweep()
+            self.land.tick()
+
+    def check(self, story: str) -> None:
+        """Everyone is in one place, sees what is there and nothing else, and has paid what it said."""
+        land = self.land
+        for player in self.players:
+            where = f"{story}, {player.session.name}"
+            assert not [m for m in player.log if isinstance(m, Error)], where
+            assert player.wire.ended is None, where
+            ((region, row),) = land.whereabouts(player.session.id)
+            assert player.entity == (region, row), where
+            assert int(land.regions[region].machine.world[Body].sum[row]) == self.sums[player], where
+            assert player.acked == player.seq, where
+            assert not player.session.due, where
+            before = player.digests
+            player.check()
+            land.ticks(8)
+            assert player.digests - before == len(player.session.seats), where
+            assert land.sees_all_there_is(player), where
+
 
 @pytest.mark.parametrize("loss", [0.0, 0.03], ids=["nothing lost", "frames lost"])
 @pytest.mark.parametrize("seed", range(3))
@@ -91,30 +122,8 @@ def test_whatever_happens_all_is_right_in_the_end(seed: int, loss: float):
         if n % 20 == 0:
             land.gateway.sweep()
     bus.loss = 0.0
-    for player in cast.players:
-        if not cast.here[player]:
-            player.connect(resume=player.resume)
-        player.wire.read_again()
-    for n in range(160):
-        if n % 20 == 0:
-            for player in cast.players:
-                player.say(WALK, 0.0, 0.0)
-            land.gateway.sweep()
-        land.tick()
+    cast.come_to_rest()
     assert bool(bus.lost) == bool(loss)
     told = sum(len(player.yous) for player in cast.players)
     assert told > 20, "hardly anybody crossed: the story is too tame"
-    for player in cast.players:
-        where = f"seed {seed}, {player.session.name}"
-        assert not [m for m in player.log if isinstance(m, Error)], where
-        assert player.wire.ended is None, where
-        ((region, row),) = land.whereabouts(player.session.id)
-        assert player.entity == (region, row), where
-        assert int(land.regions[region].machine.world[Body].sum[row]) == cast.sums[player], where
-        assert player.acked == player.seq, where
-        assert not player.session.due, where
-        before = player.digests
-        player.check()
-        land.ticks(8)
-        assert player.digests - before == len(player.session.seats), where
-        assert land.sees_all_there_is(player), where
+    cast.check(f"seed {seed}")
