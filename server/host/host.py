@@ -104,7 +104,8 @@ class ShardHost:
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
         self.reception = Reception(machine, self.inbox, bus, clock, options.reception)
-        self.slumber = Slumber(machine.shard, bus, clock, options.hibernate_after_s, self._wanted)
+        after_s = options.hibernate_after_s
+        self.slumber = Slumber(machine.shard, bus, clock, after_s, self._looked_at, self._under_way)
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
         self._journal = journal
         self._bus = bus
@@ -170,10 +171,9 @@ class ShardHost:
         self._digest_due = self.falls_asleep = True
         self.tick_once()
         self.falls_asleep = False
-        if self._wanted():
+        if self._looked_at() or self._under_way():
             return
         shard = self.machine.shard
-        _log.info("asleep", shard=shard, tick=self.machine.tick)
         self._rest(asleep=True)
         self._health.sleeps(shard)
         self._metrics.tick_rate_hz.labels(shard).set(0)
@@ -184,29 +184,23 @@ class ShardHost:
             self._health.wakes(shard)
         # If another has taken the shard meanwhile, its journal says so at once.
         self._digest_due = True
-        _log.info("awake", shard=shard, tick=self.machine.tick)
 
     def _rest(self, *, asleep: bool) -> None:
         self._metrics.asleep.labels(self.machine.shard).set(asleep)
         self.pacer.rest(self._clock.now_s())
         self.load, self._load_ticks = 0.0, 0
 
+    def _looked_at(self) -> bool:
+        """Whether a gateway or a player is there, or is about to be. Mostly the first of these says so."""
+        return bool(self.reception.heard or self._keyframe_wanted or self.inbox.depth or self.machine.attending())
+
+    def _under_way(self) -> bool:
+        """Whether something is to be brought to its end, mail most often."""
+        return bool(self.postman.busy or self.machine.restless or self.machine.post.unacked())
+
     def _settled(self) -> bool:
         """Whether nothing waits to be durable."""
-        return not self._held and self.durable_tick == self.journalled_tick
-
-    def _wanted(self) -> bool:
-        """Whether somebody looks at the shard, or something is under way in it. Mostly the first of these says so."""
-        machine, postman = self.machine, self.postman
-        return bool(
-            self.reception.heard
-            or self._keyframe_wanted
-            or self.inbox.depth
-            or postman.busy
-            or machine.attending()
-            or machine.restless
-            or machine.post.unacked()
-        )
+        return not self._held and self._durable_tick == self.journalled_tick
 
     def show(self) -> None:
         """Publish the state as it is, before the first tick.

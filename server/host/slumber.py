@@ -1,9 +1,11 @@
 """Slumber: a shard that nobody looks at, and in which nothing is under way, makes no ticks.
 
 Its host keeps it: machine in memory, lease, ears on every topic. Time stands still in it and is not made up for, which
-no game can tell from the inside. Whatever comes for it wakes it: a gateway that is there, one that wants a keyframe,
-mail, an order. The message that wakes it has been taken in by then as any other would have been; all that is done here
-is to tell the ticks.
+no game can tell from the inside. Whatever comes for it wakes it: a gateway that is there, one that wants a keyframe, an
+order, mail. The message that wakes it is taken in as any other; all that is done here is to tell the ticks.
+
+Mail alone is no reason to stay awake: once it is taken and acknowledged the shard sleeps on. Else a herd that walks
+from one empty region into the next would have a whole world tick for it.
 """
 
 from __future__ import annotations
@@ -15,13 +17,26 @@ from server.shard.ports import Bus, Clock, commands_topic, keyframes_topic, mail
 
 
 class Slumber:
-    """One host's. `after_s`: seconds of rest before it sleeps, 0: never; `wanted`: whether there is reason to tick."""
+    """One host's. `after_s`: seconds without anybody who looks, 0: it never sleeps.
 
-    def __init__(self, shard: int, bus: Bus, clock: Clock, after_s: float, wanted: Callable[[], bool]) -> None:
+    `looked_at`: whether somebody is there; `under_way`: whether something else is to be brought to its end.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        bus: Bus,
+        clock: Clock,
+        after_s: float,
+        looked_at: Callable[[], bool],
+        under_way: Callable[[], bool],
+    ) -> None:
         self._clock = clock
         self._after_s = after_s
-        self._wanted = wanted
-        self._wanted_s = clock.now_s()
+        self._looked_at = looked_at
+        self._under_way = under_way
+        # When somebody was there last.
+        self._looked_s = clock.now_s()
         self._woken = asyncio.Event()
         # While asleep: since when.
         self._since_s: float | None = None
@@ -29,8 +44,8 @@ class Slumber:
         # Times it fell asleep since the start.
         self.count = 0
         self._unsubscribe = [
-            bus.subscribe(topic(shard), self._on_message)
-            for topic in (commands_topic, uplink_topic, keyframes_topic, mail_topic)
+            bus.subscribe(mail_topic(shard), self._on_mail),
+            *(bus.subscribe(topic(shard), self._on_look) for topic in (commands_topic, uplink_topic, keyframes_topic)),
         ]
 
     def close(self) -> None:
@@ -48,13 +63,13 @@ class Slumber:
         return (self._clock.now_s() if self._since_s is None else self._since_s) - self._slept_s
 
     def due(self) -> bool:
-        """After each tick: whether it has rested for so long that it should sleep."""
+        """After each tick: whether it should make a last one and sleep."""
         if self._after_s <= 0:
             return False
         now_s = self._clock.now_s()
-        if self._wanted():
-            self._wanted_s = now_s
-        if now_s - self._wanted_s < self._after_s:
+        if self._looked_at():
+            self._looked_s = now_s
+        if now_s - self._looked_s < self._after_s or self._under_way():
             return False
         # What comes from now on ends the sleep before it begins.
         self._woken.clear()
@@ -67,10 +82,12 @@ class Slumber:
         try:
             await self._woken.wait()
         finally:
-            now_s = self._clock.now_s()
-            self._slept_s += now_s - self._since_s
+            self._slept_s += self._clock.now_s() - self._since_s
             self._since_s = None
-            self._wanted_s = now_s
 
-    def _on_message(self, _data: bytes) -> None:
+    def _on_look(self, _data: bytes) -> None:
+        self._looked_s = self._clock.now_s()
+        self._woken.set()
+
+    def _on_mail(self, _data: bytes) -> None:
         self._woken.set()

@@ -56,6 +56,7 @@ def host_options(settings: Settings, game: Game) -> HostOptions:
         journal_backlog_max=settings.store.journal_backlog_max,
         mail=MailOptions(**settings.mail.model_dump()),
         reception=ReceptionOptions(grace_s=settings.gateway.grace_s),
+        hibernate_after_s=settings.host.hibernate_after_s,
     )
 
 

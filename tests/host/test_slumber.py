@@ -14,6 +14,7 @@ from server.host.recovery import recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame
+from server.shard.envelope import unseal
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, links_topic, mail_topic, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.store.errors import Fenced
@@ -63,13 +64,15 @@ class Ward:
             self.health,
             claim=claim or self.journal.claim_now(self.shard),
         )
-        # One so seldom that none is due by itself.
+        # So seldom that none is due by itself before it sleeps.
         self.checkpoints = Checkpoints(
-            self.host, self.journal, self.store, self.clock, self.metrics, every_s=10_000.0, kept=2
+            self.host, self.journal, self.store, self.clock, self.metrics, every_s=60.0, kept=2
         )
         self.frames = []
         if machine is None:
-            self.bus.subscribe(frames_topic(self.shard), lambda d: self.frames.append(Frame.decode(d, GAME.schema)))
+            self.bus.subscribe(
+                frames_topic(self.shard), lambda d: self.frames.append(Frame.decode(unseal(d)[1], GAME.schema))
+            )
         self.task = None
 
     async def __aenter__(self):
@@ -228,7 +231,7 @@ def test_a_store_that_falls_behind_is_waited_for():
         journal = MemoryJournal(hold=True, keep_max=1000)
         async with Ward(journal=journal) as ward:
             # The first record of all is not durable.
-            await asyncio.sleep(60)
+            await asyncio.sleep(40)
             assert not ward.asleep
 
             def write(_times, _took_s):
@@ -370,12 +373,13 @@ def test_letters_wake_who_they_are_for_and_each_is_taken_once(seed):
         writer = Gossip(1, (2,), letters_max=2, stop_tick=0)
         listener = Gossip(2, (1,), stop_tick=0)
         async with (
-            Ward(writer, bus=network.end("a"), after_s=0.5) as a,
-            Ward(listener, bus=network.end("b"), after_s=0.5) as b,
+            Ward(writer, bus=network.end("a"), after_s=5.0) as a,
+            Ward(listener, bus=network.end("b"), after_s=5.0) as b,
         ):
             for _ in range(12):
                 writer.stop_tick = writer.tick + chance.randrange(1, 40)
-                network.end("c").publish(mail_topic(1), b"wake up")
+                # Somebody looks, for as long as that.
+                network.end("a").publish(keyframes_topic(1), b"")
                 for _ in range(chance.randrange(20, 900)):
                     await asyncio.sleep(0.05)
                     network.advance(a.clock.now_s())
@@ -387,6 +391,8 @@ def test_letters_wake_who_they_are_for_and_each_is_taken_once(seed):
                 network.advance(a.clock.now_s())
             assert a.asleep
             assert b.asleep
+            # It wakes for each letter, and for no longer than that takes.
+            assert listener.tick * 4 < a.clock.now_s() * RATE_HZ
             assert b.host.slumber.count > 2, "it slept in between"
             assert not writer.post.unacked()
             assert listener.taken == {(1, lane): crc for (_, lane), crc in writer.sent.items()}
