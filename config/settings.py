@@ -28,6 +28,7 @@ __all__ = [
     "HostSettings",
     "LogSettings",
     "MailSettings",
+    "OperatorSettings",
     "NodeSettings",
     "PacerSettings",
     "Problem",
@@ -45,6 +46,8 @@ ENVIRONMENT_PREFIX: Final = "EVERSTEP_"
 COMMAND_LINE: Final = "command line"
 # A secret shorter than this can be guessed offline from one token (RFC 7518, section 3.2).
 SECRET_BYTES_MIN: Final = 32
+# Names that settings once had: whoever still uses one is told.
+_RENAMED: Final = {"travel.token": "operator.token"}
 # The interest grid keeps arrays of one element per cell; more cells than this and they no longer fit a cache.
 CELLS_MAX: Final = 1_048_576
 
@@ -431,14 +434,24 @@ class AuthSettings(Section):
         return _secret(secret)
 
 
-class TravelSettings(Section):
-    """Time travel: an operator watches a past stretch of the world in the page /travel.html."""
+class OperatorSettings(Section):
+    """Who may look into a world that runs, and reach into it."""
 
     token: SecretStr = Field(
         default=SecretStr(""),
         description="What an operator has to show, at least 32 bytes. Empty: there is no time travel, and `everstep "
         "mail --url` is refused. Whoever has it sees where everybody was and what they did.",
     )
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr) -> SecretStr:
+        return _secret(token)
+
+
+class TravelSettings(Section):
+    """Time travel: an operator watches a past stretch of the world in the page /travel.html."""
+
     stretch_s_max: float = Field(
         default=120.0, gt=0, le=3600, description="Seconds of game time that one stretch may have."
     )
@@ -454,11 +467,6 @@ class TravelSettings(Section):
         le=2**40,
         description="Bytes of memory that the process that rebuilds may take.",
     )
-
-    @field_validator("token")
-    @classmethod
-    def _long_enough(cls, token: SecretStr) -> SecretStr:
-        return _secret(token)
 
 
 class RedisSettings(Section):
@@ -575,6 +583,7 @@ class Settings(Section):
     mail: MailSettings = Field(default=MailSettings())
     store: StoreSettings = Field(default=StoreSettings())
     auth: AuthSettings = Field(default=AuthSettings())
+    operator: OperatorSettings = Field(default=OperatorSettings())
     travel: TravelSettings = Field(default=TravelSettings())
     redis: RedisSettings = Field(default=RedisSettings())
     node: NodeSettings = Field(default=NodeSettings())
@@ -658,12 +667,16 @@ def _merge(tree: Tree, sources: dict[str, str], more: Tree, source: str) -> None
             sources[f"{section}.{key}"] = source
 
 
+def _no_such(key: str) -> str:
+    return f"it is called {_RENAMED[key]} now" if key in _RENAMED else "no such setting"
+
+
 def _problems(error: ValidationError, sources: dict[str, str], otherwise: str) -> list[Problem]:
     """The first fault of each key: the next ones, of a list's elements or its length, follow from it."""
     found: dict[str, Problem] = {}
     # Without input and context: they would carry the refused value, which may be a secret.
     for e in error.errors(include_url=False, include_context=False, include_input=False):
         key = ".".join(str(part) for part in e["loc"][:2])
-        reason = "no such setting" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
+        reason = _no_such(key) if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
         found.setdefault(key, Problem(sources.get(key, otherwise), key, reason))
     return list(found.values())

@@ -320,7 +320,7 @@ mail = typer.Typer(no_args_is_help=True, help="Letters between regions that nobo
 cli.add_typer(mail, name="mail")
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", help="A server that runs, asked with travel.token. Else: what is kept.")
+    str | None, typer.Option("--url", help="A server that runs, asked with operator.token. Else: what is kept.")
 ]
 NumbersArgument = Annotated[
     list[int], typer.Argument(min=1, max=999_999_999, help="The letters' numbers, as `mail list` tells them.")
@@ -388,7 +388,7 @@ def _act_on_mail(
 
 
 def _asked(config: Path | None, url: str, action: str, shard: int | None, numbers: list[int]) -> bytes:
-    token = read_settings(config, {}).travel.token.get_secret_value()
+    token = read_settings(config, {}).operator.token.get_secret_value()
 
     async def ask() -> bytes:
         return await asyncio.to_thread(mails.ask, url, token, action, shard, numbers)

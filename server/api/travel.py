@@ -113,11 +113,11 @@ class Travel:
     def _admit(self, authorization: str | None) -> Worker:
         token = self._options.token
         if not token:
-            raise _Refused(HTTPStatus.FORBIDDEN, "time travel is off here: travel.token is not set")
+            raise _Refused(HTTPStatus.FORBIDDEN, "time travel is off here: operator.token is not set")
         scheme, _, given = (authorization or "").partition(" ")
         # As bytes: text that is not ASCII can't be compared.
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-            raise _Refused(HTTPStatus.UNAUTHORIZED, "this takes the token of the settings, travel.token")
+            raise _Refused(HTTPStatus.UNAUTHORIZED, "this takes the token of the settings, operator.token")
         if self._worker is None:
             raise _Refused(HTTPStatus.CONFLICT, "this world keeps nothing: it has no past to go to")
         return self._worker

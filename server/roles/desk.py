@@ -47,7 +47,7 @@ def travel_options(settings: Settings) -> travel.TravelOptions:
     """What an operator who looks at the past may ask for."""
     limits = settings.travel
     return travel.TravelOptions(
-        token=limits.token.get_secret_value(),
+        token=settings.operator.token.get_secret_value(),
         ticks_max=max(1, int(limits.stretch_s_max * settings.world.tick_rate_hz)),
         bytes_max=limits.stretch_bytes_max,
         memory_bytes_max=limits.memory_bytes_max,

@@ -76,7 +76,7 @@ class Front:
             metrics,
             health,
         )
-        token = settings.travel.token.get_secret_value()
+        token = settings.operator.token.get_secret_value()
         self.travel = travel.Travel(worker, travel_options(settings), clock.now_s)
         self.http = Http(
             metrics,

@@ -93,7 +93,7 @@ class NodeProcess:
         )
         self._desk = Desk(
             Http(self.metrics, self.health, Files({})),
-            Mailroom(settings.travel.token.get_secret_value(), self._posts, redis.bus),
+            Mailroom(settings.operator.token.get_secret_value(), self._posts, redis.bus),
         )
         self._server: Server | None = None
         self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)

@@ -96,7 +96,7 @@ async def test_without_the_token_nothing_is_begun(make, authorization):
     reply, error = await ask(past, authorization=authorization)
     assert reply.status is HTTPStatus.UNAUTHORIZED
     assert reply.headers["WWW-Authenticate"] == "Bearer"
-    assert "travel.token" in error
+    assert "operator.token" in error
     assert past._work is None
 
 

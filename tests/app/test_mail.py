@@ -23,7 +23,7 @@ async def everstep(root: Path, *words: object, token: str = TOKEN) -> tuple[int,
         sys.executable,
         *("-m", "server", "mail", *map(str, words)),
         cwd=root,
-        env={**ENVIRONMENT, "EVERSTEP_TRAVEL__TOKEN": token},
+        env={**ENVIRONMENT, "EVERSTEP_OPERATOR__TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -55,7 +55,7 @@ async def dead(app, *numbers: int) -> None:
 
 
 async def test_an_operator_reads_replays_and_drops_dead_letters_of_a_world_that_runs(root: Path):
-    async with serving(settings(travel__token=TOKEN), GAME) as app:
+    async with serving(settings(operator__token=TOKEN), GAME) as app:
         write_to_nobody(app)
         await dead(app, 1, 2, 3)
         status, lines, _ = await everstep(root, "list", "--url", app.url)

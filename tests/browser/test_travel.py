@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
     """It has a past in which somebody walked about. All checkpoints are kept, so that all of it can be reached."""
     data = tmp_path_factory.mktemp("past")
     environment = {
-        "EVERSTEP_TRAVEL__TOKEN": TOKEN,
+        "EVERSTEP_OPERATOR__TOKEN": TOKEN,
         "EVERSTEP_TRAVEL__TIMEOUT_S": "600",
         "EVERSTEP_STORE__CHECKPOINT_EVERY_S": "1",
         "EVERSTEP_STORE__CHECKPOINTS_KEPT": "1000",

@@ -69,6 +69,7 @@ def test_a_variable_is_read_as_the_type_of_its_setting(name: str, text: str, val
         ("[world]\nwidth = inf\n", "world.width", "finite number"),
         ("[world]\nsped = 1\n", "world.sped", "no such setting"),
         ("[wrold]\nseed = 1\n", "wrold", "no such setting"),
+        ("[travel]\ntoken = ''\n", "travel.token", "it is called operator.token now"),
         ("seed = 1\n", "seed", "must be a table"),
         ('[host]\ndurability = "never"\n', "host.durability", "'pipelined' or 'strict'"),
         ("[world]\nregion_id = 65535\ncolumns = 2\n", "world", "numbered up to 65535"),
