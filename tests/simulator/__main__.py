@@ -27,7 +27,14 @@ def shrunk(plan: Plan) -> Plan:
         less = replace(kept, faults=tuple(f for f in kept.faults if f is not fault))
         if simulate(less).violation is not None:
             kept = less
-    for calmer in ({"loss": 0.0}, {"repetition": 0.0}, {"delay_s": 0.002}, {"latency_s": 0.003}, {"standby": False}):
+    for calmer in (
+        {"loss": 0.0},
+        {"repetition": 0.0},
+        {"delay_s": 0.002},
+        {"latency_s": 0.003},
+        {"drift": 0.0},
+        {"standby": False},
+    ):
         less = replace(kept, **calmer)
         if less != kept and simulate(less).violation is not None:
             kept = less
@@ -39,6 +46,7 @@ def told(plan: Plan, outcome: Outcome) -> str:
         f"seed {plan.seed}: {outcome.violation or 'all held'}",
         f"  {plan.nodes} nodes, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
         f"  loss {plan.loss}, repetition {plan.repetition}, delay {plan.delay_s} s, store {plan.latency_s} s",
+        f"  clocks' drift {plan.drift}",
         *(f"  {fault}" for fault in plan.faults),
         f"  {outcome.ticks} records, {outcome.messages} messages, {outcome.acknowledged} acknowledged",
         f"  {outcome.checks} checks, {outcome.ended_s:.1f} s, trace {outcome.trace:08x}",

@@ -9,36 +9,37 @@ import numpy as np
 from server.host.recovery import rebuild
 from server.regions.travellers import Travellers
 from server.shard.errors import MailError
-from server.shard.machine import NOTHING, PROCESSED
+from server.shard.machine import NOTHING
 from server.shard.mail import HANDOFF, REFUSAL, unwrap_refusal
 from tests.simulator import game
 from tests.simulator.disk import SimJournal
 from tests.simulator.process import Process
+from tests.simulator.promises import Promises
 
 
 class Violated(Exception):
-    """An invariant does not hold."""
+    """An invariant does not hold. `lost`, `doubled`: entities, coins or commands, where it is about those."""
+
+    def __init__(self, what: str, *, lost: int = 0, doubled: int = 0) -> None:
+        super().__init__(what)
+        self.lost, self.doubled = max(0, lost), max(0, doubled)
 
 
 class Checker:
     def __init__(self, cluster) -> None:
         self.cluster = cluster
-        # (session, seq) of every receipt that any owner sent.
-        self.acknowledged: set[tuple[int, int]] = set()
-        cluster.network.watchers.append(self._watch)
+        self.promises = Promises(cluster.epochs)
+        cluster.network.watchers.append(self.promises.left)
+        cluster.medium.watchers.append(self.promises.durable)
         self.checks = 0
-
-    def _watch(self, _source, topic, payload):
-        if topic.startswith("receipts/"):
-            for session, seq in np.frombuffer(payload, PROCESSED).tolist():
-                self.acknowledged.add((session, seq))
 
     # -- at any time -----------------------------------------------------------------
 
     def check(self) -> None:
         """Journals are one writer's, gapless; and where every shard has an owner, everyone is in exactly one place."""
-        if self.cluster.medium.broken:
-            raise Violated(self.cluster.medium.broken[0])
+        for broken in (self.cluster.medium.broken, self.promises.broken):
+            if broken:
+                raise Violated(broken[0])
         tenures = self.cluster.tenures()
         if set(tenures) == set(self.cluster.shards) and all(self._newest(t) for t in tenures.values()):
             self.checks += 1
@@ -61,11 +62,12 @@ class Checker:
                     found.update(_carried(letter))
         twice = sorted(e for e, n in found.items() if n > 1)
         if twice:
-            raise Violated(f"entities {twice} are in two places")
+            raise Violated(f"entities {twice} are in two places", doubled=len(twice))
         born = sum(1 for e in found if e)
         expected = game.WANDERERS * len(machines) + self._players(machines)
         if born != expected:
-            raise Violated(f"{born} entities where there were {expected}")
+            lost = expected - born
+            raise Violated(f"{born} entities where there were {expected}", lost=lost, doubled=-lost)
 
     def _players(self, machines) -> int:
         sessions = set()
@@ -95,7 +97,9 @@ class Checker:
         if coins != expected or dead:
             raise Violated(
                 f"{coins} coins where there were {expected}, {dead} dead letters, and "
-                f"{sum(m._game_mail.to_nobody for m in machines.values())} messages were for nobody"
+                f"{sum(m._game_mail.to_nobody for m in machines.values())} messages were for nobody",
+                lost=expected - coins,
+                doubled=coins - expected,
             )
         self._books(machines)
         await self._replays(machines)
@@ -105,10 +109,11 @@ class Checker:
             homes = [m for m in machines.values() if player.session in m.attending()]
             if not homes:
                 if player.entries:
-                    raise Violated(f"player {player.session} is nowhere, and entered {len(player.entries)}")
+                    entered = len(player.entries)
+                    raise Violated(f"player {player.session} is nowhere, and entered {entered}", lost=entered)
                 continue
             if len(homes) > 1:
-                raise Violated(f"player {player.session} is in two regions")
+                raise Violated(f"player {player.session} is in two regions", doubled=1)
             machine = homes[0]
             session = np.array([player.session], np.uint64)
             high = int(machine.high_water(session)[0])
@@ -117,10 +122,14 @@ class Checker:
             done = [seq for seq in player.entries if seq <= high]
             has = (int(book.count[row]), int(book.sum[row]))
             if has != (len(done), sum(done)):
-                raise Violated(f"player {player.session}: {has} in the book, {(len(done), sum(done))} were entered")
-            told = {seq for s, seq in self.acknowledged if s == player.session}
+                raise Violated(
+                    f"player {player.session}: {has} in the book, {(len(done), sum(done))} were entered",
+                    lost=len(done) - has[0],
+                    doubled=has[0] - len(done),
+                )
+            told = {seq for s, seq in self.promises.receipted if s == player.session}
             if lost := sorted(told - set(done)):
-                raise Violated(f"player {player.session}: acknowledged and not there: {lost}")
+                raise Violated(f"player {player.session}: acknowledged and not there: {lost}", lost=len(lost))
             if waiting := sorted(set(player.entries) - player.receipted):
                 raise Violated(f"player {player.session}: never receipted, long after the last fault: {waiting}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 
 from server.host.host import HostOptions
@@ -16,6 +17,7 @@ from tests.simulator import game
 from tests.simulator.check import Checker
 from tests.simulator.disk import Medium, SimCheckpoints, SimJournal, SimLeases
 from tests.simulator.network import Network, SimBus
+from tests.simulator.plan import Plan
 from tests.simulator.players import Gateway, Player
 from tests.simulator.process import Process
 
@@ -35,32 +37,42 @@ _METRICS = Metrics()
 
 
 class Cluster:
-    """`seed` chooses everything that is not chosen by a plan of faults."""
+    """As planned; the plan's seed chooses the rest."""
 
-    def __init__(self, seed: int, *, nodes: int = 2, columns: int = 3, rows: int = 1, standby: bool = False) -> None:
+    def __init__(self, plan: Plan) -> None:
+        seed = plan.seed
         self.random = Random(f"cluster {seed}")
-        self.atlas = game.atlas(columns, rows)
+        self.drift = plan.drift
+        self.atlas = game.atlas(plan.columns, plan.rows)
         self.shards = [region.id for region in self.atlas.regions]
         self.network = Network(Random(f"network {seed}"))
         self.medium = Medium(Random(f"disk {seed}"))
-        self.names = [f"n{i}" for i in range(nodes)]
-        self.standby = standby
+        self.names = [f"n{i}" for i in range(plan.nodes)]
+        self.standby = plan.standby
         self.leases = MemoryLeases(LEASE_TTL_S, asyncio.get_running_loop().time)
         self.nodes: dict[str, tuple[Process, Node]] = {}
+        # Of all lives.
+        self.node_of: dict[Process, Node] = {}
+        # Told of each process of a node before it begins.
+        self.on_start: list[Callable[[Process], None]] = []
         self.lives = 0
         self.checker = Checker(self)
         players = [Player(100 + i, self.shards[i % len(self.shards)]) for i in range(3)]
-        self.desk = Process("gateway")
+        self.desk = Process(
+            "gateway", self.random.uniform(-100, 100), self.random.uniform(1 - plan.drift, 1 + plan.drift)
+        )
         self.gateway = Gateway(
             7, self.shards, players, SimBus(self.network, self.desk), self.desk, Random(f"play {seed}")
         )
         self.desk.spawn(self.gateway.run())
 
-    def start(self, name: str, skew_s: float = 0.0) -> None:
-        """A node's next life."""
+    def start(self, name: str) -> None:
+        """A node's next life, with a clock that is wrong in its own way."""
         self.lives += 1
         life = self.lives
-        process = Process(name, skew_s)
+        process = Process(name, self.random.uniform(-100, 100), self.random.uniform(1 - self.drift, 1 + self.drift))
+        for told in self.on_start:
+            told(process)
         bus = SimBus(self.network, process)
         clock = process
 
@@ -82,11 +94,17 @@ class Cluster:
         leases = SimLeases(self.leases, self.network, process)
         node = process.call(lambda: Node(f"{name}.{life}", self.shards, leases, open_shard, around, options))
         self.nodes[name] = (process, node)
+        self.node_of[process] = node
         process.on_crash.append(lambda: self.nodes.pop(name, None))
         process.spawn(node.run())
 
     def running(self, name: str) -> Process | None:
         return self.nodes[name][0] if name in self.nodes else None
+
+    def epochs(self, process: Process, shard: int) -> tuple[int, int] | None:
+        """As whom it runs the shard, and the newest epoch that the journal knows. None: it does not run it."""
+        tenure = self.node_of[process].tenures.get(shard)
+        return (tenure.lease.epoch, self.medium.journal._last[shard].epoch) if tenure is not None else None
 
     def tenures(self):
         """shard -> tenure of the newest epoch that ticks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from random import Random
 
 from server.shard.journal import JournalRecord
@@ -28,6 +29,8 @@ class Medium:
         self.sync_fails = 0.0
         # Shard -> (epoch, tick) of every record that became durable, in order of time.
         self.written: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        # Told of each of them.
+        self.watchers: list[Callable[[JournalRecord], None]] = []
         self.broken: list[str] = []
 
     async def reach(self, process: Process) -> None:
@@ -51,6 +54,8 @@ class Medium:
         if record.previous != last_tick:
             self.broken.append(f"shard {record.shard}: tick {record.tick} follows {record.previous}, not {last_tick}")
         before.append((record.epoch, record.tick))
+        for watcher in self.watchers:
+            watcher(record)
 
 
 class SimJournal(MemoryJournal):
@@ -59,8 +64,11 @@ class SimJournal(MemoryJournal):
     def __init__(self, medium: Medium, process: Process) -> None:
         super().__init__(hold=True, keep_max=1_000_000)
         self._medium, self._process = medium, process
+        process.on_crash.append(self._interrupted)
         self._kept, self._last = medium.journal._kept, medium.journal._last
         self._syncing = False
+        # Records that wait to be told as durable, and are.
+        self._written = 0
 
     async def claim(self, shard, epoch=None):
         await self._medium.reach(self._process)
@@ -70,7 +78,7 @@ class SimJournal(MemoryJournal):
         return claimed
 
     def append(self, record, on_durable):
-        with self._process.effect("append"):
+        with self._process.effect("append", (record,)):
             super().append(record, on_durable)
         if not self._syncing:
             self._syncing = True
@@ -85,12 +93,13 @@ class SimJournal(MemoryJournal):
                 if self._medium.random.random() < self._medium.sync_fails:
                     self._fail_sync(n)
                     return
-                with self._process.effect("sync"):
+                with self._process.effect("sync", tuple(record for record, _ in self._waiting)[:n]):
                     self._write(n)
                 await self._process.awake()
                 for _ in range(n):
                     if self._waiting and self._failure is None:
                         _, on_durable = self._waiting.popleft()
+                        self._written -= 1
                         on_durable()
         except Fenced as fenced:
             self._failure = fenced
@@ -100,23 +109,41 @@ class SimJournal(MemoryJournal):
 
     def _write(self, n: int) -> None:
         """Into the medium; nobody is told yet. Raises Fenced where another writes by now."""
-        for record, _ in list(self._waiting)[:n]:
+        for record, _ in list(self._waiting)[self._written : n]:
             newest = self._last[record.shard].epoch
             if newest > record.epoch:
                 raise Fenced(f"shard {record.shard}: epoch {record.epoch} has ended, {newest} writes")
             self._last[record.shard] = type(self._last[record.shard])(record.epoch, record.tick)
             self.keep(record.shard, record.tick, record.encode())
+            self._written += 1
             self._medium.note(record)
 
     def _fail_sync(self, n: int) -> None:
         if self._medium.random.random() < 0.5:
             # It is on the disk all the same: nobody can tell.
             try:
-                self._write(self._medium.random.randint(0, n))
+                self._write(self._medium.random.randint(self._written, n))
             except Fenced as fenced:
                 self._failure = fenced
         self._failure = self._failure or StoreFailed("the disk says that it could not sync")
         self._waiting.clear()
+
+    def _interrupted(self) -> None:
+        """Its process is dead. What was not synced is lost, or some of it is there, the last of it torn."""
+        random = self._medium.random
+        if len(self._waiting) <= self._written or not self._medium.up or random.random() < 0.5:
+            return
+        n = random.randint(self._written, len(self._waiting))
+        try:
+            self._write(n)
+        except Fenced:
+            return
+        if n < len(self._waiting) and random.random() < 0.5:
+            record, _ = self._waiting[n]
+            if self._last[record.shard].epoch > record.epoch:
+                return
+            data = record.encode()
+            self.keep(record.shard, record.tick, data[: random.randrange(len(data))])
 
     async def read(self, shard, after_tick):
         await self._medium.reach(self._process)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from random import Random
 
 from server.bus.listeners import Listeners
@@ -21,7 +20,6 @@ class Network:
         # Groups that reach each other; nobody is cut off while there are none.
         self.groups: list[frozenset[str]] = []
         self.ends: dict[str, SimBus] = {}
-        self.counts: Counter[str] = Counter()
         # Told of each message as it is published: (process, topic, payload).
         self.watchers = []
 
@@ -39,10 +37,8 @@ class Network:
                 if not self.up:
                     continue
             elif not self.up or not self.reaches(source.name, end.process.name) or self.random.random() < self.loss:
-                self.counts["lost"] += 1
                 continue
             copies = 1 + (self.random.random() < self.repetition)
-            self.counts["repeated"] += copies - 1
             for _ in range(copies):
                 delay_s = 0.0005 + self.random.random() * self.delay_s
                 source.loop.call_later(delay_s, end.deliver, topic, payload)
@@ -58,11 +54,22 @@ class SimBus:
         process.on_crash.append(lambda: network.ends.pop(process.name, None))
 
     def publish(self, topic, payload):
-        with self.process.effect("publish"):
-            self.network.publish(self.process, topic, payload)
+        with self.process.effect("publish", (topic, payload)):
+            if self.process.paused:
+                # It is stopped in the middle of this.
+                self.process.loop.call_at(self.process.awake_s, self._go_on, topic, payload)
+            else:
+                self.network.publish(self.process, topic, payload)
+
+    def _go_on(self, topic, payload):
+        self.process.when_awake(lambda: self.network.publish(self.process, topic, payload))
 
     def subscribe(self, topic, handler):
         return self.listeners.add(topic, handler)
 
     def deliver(self, topic, payload):
-        self.process.when_awake(lambda: self.listeners.tell(topic, payload))
+        self.process.when_awake(lambda: self._receive(topic, payload))
+
+    def _receive(self, topic, payload):
+        with self.process.effect("receive", (topic, payload)):
+            self.listeners.tell(topic, payload)

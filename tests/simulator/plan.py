@@ -9,8 +9,10 @@ from random import Random
 KINDS = {
     "kill": 14,
     "die_at_effect": 26,
-    "pause": 12,
-    "partition": 12,
+    "pause": 7,
+    "pause_at_effect": 7,
+    "partition": 7,
+    "cut": 7,
     "redis_away": 8,
     "redis_forgets": 5,
     "store_away": 8,
@@ -26,13 +28,16 @@ class Fault:
     kind: str
     # Node's number, where it is about one.
     node: int
-    # Its length in seconds, or the effect at which a node dies.
+    # Its length in seconds.
     amount: float
+    # So many effects of a node later.
+    effects: int
     # Whether a node dies after the effect rather than before.
     after: bool
 
     def __str__(self) -> str:
-        return f"{self.at_s:6.2f} s  {self.kind} node={self.node} amount={self.amount:.2f} after={self.after}"
+        amount = f"amount={self.amount:.2f} effects={self.effects} after={self.after}"
+        return f"{self.at_s:6.2f} s  {self.kind} node={self.node} {amount}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Plan:
     delay_s: float
     # Of the store: up to that long for every answer.
     latency_s: float
+    # By how much of its seconds any clock may be wrong.
+    drift: float
     faults: tuple[Fault, ...]
 
 
@@ -60,6 +67,7 @@ def plan_of(seed: int) -> Plan:
             random.choices(list(KINDS), list(KINDS.values()))[0],
             random.randrange(nodes),
             round(random.expovariate(1 / 2.0), 2),
+            1 + int(random.expovariate(1 / 80)),
             random.random() < 0.5,
         )
         for _ in range(random.randint(1, 6))
@@ -74,5 +82,6 @@ def plan_of(seed: int) -> Plan:
         repetition=random.choice([0.0, 0.0, 0.05, 0.3]),
         delay_s=random.choice([0.002, 0.02, 0.3]),
         latency_s=random.choice([0.003, 0.003, 0.15]),
+        drift=random.choice([0.0, 0.02, 0.2]),
         faults=tuple(faults),
     )

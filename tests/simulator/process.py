@@ -16,7 +16,7 @@ class Crashed(BaseException):
 
 
 class Process:
-    """One incarnation. `skew_s`, `rate`: how its clock differs from the world's."""
+    """One incarnation. `skew_s`, `rate`: how its clock differs from the world's, at its beginning and from then on."""
 
     def __init__(self, name: str, skew_s: float = 0.0, rate: float = 1.0) -> None:
         self.name = name
@@ -25,6 +25,10 @@ class Process:
         # Effects so far, and the one at which it dies: (number, before or after it).
         self.effects = 0
         self.dies_at: tuple[int, bool] | None = None
+        # The effect at which it is paused, and for how many seconds: in the middle of what it was doing.
+        self.pauses_at: tuple[int, float] | None = None
+        # Told of each effect: (process, what, of what, done=whether it is done by now).
+        self.observer: Callable[..., None] | None = None
         self.awake_s = 0.0
         # Kept: to ask which loop runs is a system call.
         self.loop = asyncio.get_running_loop()
@@ -37,15 +41,24 @@ class Process:
         self.died_of = ""
 
     @contextlib.contextmanager
-    def effect(self, what: str):
-        """Around everything that others could notice."""
+    def effect(self, what: str, detail: object = None):
+        """Around everything that others could notice, or that comes from others."""
         self.check()
         self.effects += 1
+        if self.pauses_at is not None and self.effects >= self.pauses_at[0]:
+            self.pause(self.pauses_at[1])
+            self.pauses_at = None
+        if self.observer is not None:
+            self.observer(self, what, detail, done=False)
+            self.check()
         mine = self.dies_at is not None and self.effects >= self.dies_at[0]
         if mine and not self.dies_at[1]:
             self.crash(f"before {what}")
             raise Crashed
         yield
+        if self.observer is not None:
+            self.observer(self, what, detail, done=True)
+            self.check()
         if mine:
             self.crash(f"after {what}")
             raise Crashed
@@ -63,6 +76,11 @@ class Process:
             for task in tuple(self.tasks):
                 task.cancel()
 
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still. What it still does now, without a moment in between, it does when it wakes up."""
+        return self.loop.time() < self.awake_s
+
     def pause(self, seconds: float) -> None:
         """Nothing of it runs for so long; what comes meanwhile waits."""
         self.awake_s = max(self.awake_s, self.loop.time() + seconds)
@@ -71,7 +89,7 @@ class Process:
         """Call it now, or when the pause is over; never if the process is dead by then."""
         if not self.alive:
             return
-        if self.loop.time() < self.awake_s:
+        if self.paused:
             self.loop.call_at(self.awake_s, self.when_awake, do)
             return
         with contextlib.suppress(Crashed):
@@ -79,7 +97,7 @@ class Process:
 
     async def awake(self) -> None:
         """Return when it runs. Raises Crashed, in its stead waits for ever: a dead process's tasks are cancelled."""
-        while self.loop.time() < self.awake_s:  # noqa: ASYNC110  # the pause may be made longer meanwhile
+        while self.paused:  # noqa: ASYNC110  # the pause may be made longer meanwhile
             await asyncio.sleep(self.awake_s - self.loop.time())
         self.check()
 

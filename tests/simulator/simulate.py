@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -26,6 +27,9 @@ STEP_S = 0.2
 class Outcome:
     seed: int
     violation: str | None = None
+    # Entities, coins or commands, where that is what was violated.
+    lost: int = 0
+    doubled: int = 0
     # CRC over every message that was published, and when: two runs of one seed have the same.
     trace: int = 0
     messages: int = 0
@@ -33,11 +37,12 @@ class Outcome:
     ticks: int = 0
     checks: int = 0
     ended_s: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
+    # Receipts, letters and acknowledgements of mail: by an owner, or by one of before.
+    promises: dict[str, int] = field(default_factory=dict)
 
 
-def simulate(plan: Plan, *, log: bool = False) -> Outcome:
-    """`log`: have the code under test say what it says, with the virtual time."""
+def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None] | None = None) -> Outcome:
+    """`log`: have the code under test say what it says, with the virtual time. `prepare`: called before it begins."""
     outcome = Outcome(plan.seed)
     loop = VirtualLoop()
     loop.set_task_factory(track)
@@ -53,9 +58,10 @@ def simulate(plan: Plan, *, log: bool = False) -> Outcome:
         ],
     )
     try:
-        loop.run_until_complete(_run(plan, outcome))
+        loop.run_until_complete(_run(plan, outcome, prepare))
     except Violated as violated:
         outcome.violation = str(violated)
+        outcome.lost, outcome.doubled = violated.lost, violated.doubled
     except Exception as error:  # noqa: BLE001  # whatever the code under test raises is a finding
         outcome.violation = f"{type(error).__name__}: {error}"
     finally:
@@ -65,9 +71,9 @@ def simulate(plan: Plan, *, log: bool = False) -> Outcome:
     return outcome
 
 
-async def _run(plan: Plan, outcome: Outcome) -> None:
+async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] | None) -> None:
     loop = asyncio.get_running_loop()
-    cluster = Cluster(plan.seed, nodes=plan.nodes, columns=plan.columns, rows=plan.rows, standby=plan.standby)
+    cluster = Cluster(plan)
 
     def note(source, topic, payload):
         outcome.trace = zlib.crc32(
@@ -76,9 +82,11 @@ async def _run(plan: Plan, outcome: Outcome) -> None:
         outcome.messages += 1
 
     cluster.network.watchers.append(note)
+    if prepare is not None:
+        prepare(cluster)
     random = Random(f"run {plan.seed}")
     for name in cluster.names:
-        cluster.start(name, skew_s=random.uniform(-100, 100))
+        cluster.start(name)
     net = cluster.network
     net.loss, net.repetition, net.delay_s = plan.loss, plan.repetition, plan.delay_s
     cluster.medium.latency_s = plan.latency_s
@@ -100,14 +108,14 @@ async def _run(plan: Plan, outcome: Outcome) -> None:
         net.delay_s, cluster.medium.latency_s = 0.002, 0.003
         net.groups, net.up, cluster.medium.up, cluster.medium.sync_fails = [], True, True, 0.0
         for process, _ in tuple(cluster.nodes.values()):
-            process.dies_at = None
+            process.dies_at = process.pauses_at = None
         await _settle(cluster, random)
         await cluster.checker.final()
     finally:
-        outcome.acknowledged = len(cluster.checker.acknowledged)
+        outcome.acknowledged = len(cluster.checker.promises.receipted)
+        outcome.promises = dict(cluster.checker.promises.counts)
         outcome.checks = cluster.checker.checks
         outcome.ticks = sum(len(w) for w in cluster.medium.written.values())
-        outcome.counts = dict(net.counts)
         for process, _ in tuple(cluster.nodes.values()):
             process.crash()
         cluster.desk.crash()
@@ -142,7 +150,7 @@ def _still(cluster: Cluster) -> bool:
 def _restart(cluster: Cluster, random: Random) -> None:
     for name in cluster.names:
         if name not in cluster.nodes and random.random() < 0.3:
-            cluster.start(name, skew_s=random.uniform(-100, 100))
+            cluster.start(name)
 
 
 def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
@@ -150,17 +158,23 @@ def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
     name = cluster.names[fault.node]
     process = cluster.running(name)
     end_s = now_s + fault.amount
+    everyone = frozenset({*cluster.names, "gateway", "redis"})
     match fault.kind:
         case "kill" if process is not None:
             process.crash()
         case "die_at_effect" if process is not None:
-            process.dies_at = (process.effects + 1 + int(fault.amount * 20), fault.after)
+            process.dies_at = (process.effects + fault.effects, fault.after)
         case "pause" if process is not None:
             process.pause(fault.amount)
+        case "pause_at_effect" if process is not None:
+            process.pauses_at = (process.effects + fault.effects, fault.amount)
         case "partition":
-            everyone = {*cluster.names, "gateway", "redis"}
-            alone = {name}
-            net.groups = [frozenset(alone), frozenset(everyone - alone)]
+            net.groups = [frozenset({name}), everyone - {name}]
+            ends.append((end_s, lambda: setattr(net, "groups", [])))
+        case "cut":
+            # From one other: the leases' store, the gateway, or another node.
+            others = sorted(everyone - {name})
+            net.groups = [everyone - {name}, everyone - {others[fault.effects % len(others)]}]
             ends.append((end_s, lambda: setattr(net, "groups", [])))
         case "redis_away":
             net.up = False
