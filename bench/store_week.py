@@ -107,7 +107,7 @@ async def play(directory: Path, options: WeekOptions, progress: Callable[[int, i
             GAME.version,
             digest_every_ticks=20,
             # No gateway speaks for anybody.
-            reception=ReceptionOptions(grace_s=1e9),
+            reception=ReceptionOptions(gateway_silence_s=1e9, grace_s=1e9),
         ),
         Metrics(),
         Health(clock.now_s),

@@ -128,7 +128,7 @@ class Everstep:
         )
         for number, region in self.regions.items():
             # Commands of this process reach the inbox just before the tick that takes them.
-            region.host.before_tick.append(functools.partial(self.gateway.router.flush, number))
+            region.host.before_tick.append(functools.partial(self.gateway.flush, number))
         self._tasks: list[asyncio.Task[None]] = []
         self._watching = contextlib.ExitStack()
 
@@ -225,7 +225,7 @@ class Everstep:
                     await region.checkpoints.take(timeout_s=until_s - loop.time())
                 await region.checkpoints.close(timeout_s=until_s - loop.time())
             region.host.close()
-        self.gateway.router.close()
+        self.gateway.close()
         self._watching.close()
         if error is None:
             self._check_durable()

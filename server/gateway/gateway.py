@@ -5,10 +5,12 @@ Single-threaded and without `await`: everything happens in a callback of a socke
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -17,11 +19,10 @@ from protocol.codec import (
     encode_bye,
     encode_error,
     encode_pong,
-    encode_receipt,
     encode_welcome,
 )
 from protocol.commands import CommandReader
-from protocol.errors import CloseCode, ErrorCode, ProtocolError, RateExceeded
+from protocol.errors import CloseCode, ErrorCode, OutOfOrder, ProtocolError, RateExceeded
 from protocol.limits import VERSION
 from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, SessionLimits, Welcome
 from protocol.schema import Schema
@@ -30,6 +31,7 @@ from server.gateway.errors import ResumeFailed, Unauthorised
 from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
 from server.gateway.router import Router, RouterOptions, Sent
+from server.gateway.search import Found, Searches
 from server.gateway.session import Happening, Session, SessionState, TokenBucket
 from server.gateway.socket import GameSocket
 from server.gateway.stream import StreamLimits
@@ -45,6 +47,8 @@ _log = structlog.get_logger(__name__)
 # Session ids fit the integers a browser's JavaScript has; numbers of gateways are not told, and drawn alike.
 _SESSION_BITS: Final = 53
 _NUMBER_BITS: Final = 53
+# What the count of a session's connections begins with where it is taken over; it has room for as many again.
+_CONNECTION_BITS: Final = 31
 # Seconds after which one malformed message is forgotten.
 _FORGIVE_MALFORMED_SWEEPS: Final = 10
 
@@ -96,16 +100,17 @@ class Gateway:
     ) -> None:
         self.sessions: dict[int, Session] = {}
         self.sockets: set[GameSocket] = set()
-        # Which of the gateways of a world this is.
-        self.number = secrets.randbits(_NUMBER_BITS) or 1
+        # Which of the world's gateways this is: another number for each process.
+        number = secrets.randbits(_NUMBER_BITS) or 1
+        self.searches = Searches(number, [region.id for region in atlas.sites], bus, clock, self._taken)
         self.router = Router(
-            self.number,
             atlas,
             schema,
             view,
             bus,
             clock,
             self.sessions,
+            self.searches,
             StreamLimits(
                 # The protocol promises a DELTA per second.
                 min(options.quiet_ticks_max, max(1, int(options.tick_rate_hz))),
@@ -113,7 +118,7 @@ class Gateway:
                 options.receipts_max,
                 options.crossing_hold_ticks,
             ),
-            RouterOptions(options.link_max, options.inputs_unacked_max, options.watch_linger_s),
+            RouterOptions(options.link_max, options.inputs_unacked_max, options.watch_linger_s, options.grace_s),
             self,
         )
         self._schema = schema
@@ -126,6 +131,8 @@ class Gateway:
         self._reliable = frozenset(c.id for c in schema.commands if c.reliable)
         self._addresses: Counter[str] = Counter()
         self._by_player: dict[str, Session] = {}
+        # Connections whose HELLO waits for regions to say who has the session.
+        self._searching: set[GameSocket] = set()
         # Since the last sweep; handed to the metrics there.
         self._inputs = 0
         self._dropped: Counter[str] = Counter()
@@ -207,6 +214,7 @@ class Gateway:
     def lost(self, socket: GameSocket) -> None:
         """A connection broke or was closed."""
         self.sockets.discard(socket)
+        self._searching.discard(socket)
         self._addresses[socket.address] -= 1
         if not self._addresses[socket.address]:
             del self._addresses[socket.address]
@@ -239,9 +247,8 @@ class Gateway:
         if message.seq <= session.seq_in:
             # A repetition after a resume: it is, or will be, processed.
             self._dropped["duplicate"] += 1
-            if message.command in self._reliable and message.seq <= session.recovered and session.socket is not None:
-                # What a world that started again has in its state came from its journal: it is durable.
-                session.socket.write(websocket_frame(encode_receipt(message.seq)))
+            if message.command in self._reliable and message.seq <= session.recovered:
+                self._ask_again(session, message, values)
             return
         if self.router.busy(session):
             # Before its number counts as seen: the client may send it again, until it sends a higher one.
@@ -256,6 +263,12 @@ class Gateway:
         session.seq_in = message.seq
         self._inputs += 1
         self.router.say(session, message.command, message.seq, values, reliable=reliable)
+
+    def _ask_again(self, session: Session, message: Input, values: tuple[Any, ...]) -> None:
+        """Whether an input that was processed before the session came here is durable, its region says."""
+        if len(session.due) < self._options.receipts_max and message.seq not in session.due:
+            session.due[message.seq] = (message.seq, message.command, values)
+            self.router.say_again(session)
 
     def _malformed(self, socket: GameSocket, session: Session, error: ProtocolError, message: object) -> None:
         self._dropped[error.code.name.lower()] += 1
@@ -287,14 +300,15 @@ class Gateway:
         if hello.version != VERSION:
             self._end(socket, CloseCode.VERSION, f"version {VERSION} is spoken here, not {hello.version}")
             return
+        if socket in self._searching:
+            raise OutOfOrder("the HELLO before is being answered")
         try:
             if hello.resume is not None:
                 self._resume(socket, session, hello.resume, now_s)
                 return
             player = self._auth.admit(hello.token, session.id)
         except ResumeFailed as error:
-            # Not the end: the client may say HELLO again, without the token.
-            socket.write(websocket_frame(encode_error(ErrorCode.RESUME_FAILED, str(error), None)))
+            self._resume_failed(socket, str(error))
             return
         except Unauthorised as error:
             self._end(socket, CloseCode.UNAUTHORISED, str(error))
@@ -303,8 +317,54 @@ class Gateway:
         if present is not None and present.state is not SessionState.CLOSED:
             # An account is in the world once: whoever comes last with its token plays it.
             self._attach(socket, session, present, now_s)
-            return
-        self._admit(socket, session, player, hello)
+        elif hello.token is None:
+            self._admit(socket, session, player, hello)
+        else:
+            # It may be there through another gateway.
+            otherwise = functools.partial(self._admit, socket, session, player, hello)
+            self._search(socket, session, 0, player.id, otherwise)
+
+    def _search(
+        self, socket: GameSocket, newcomer: Session, session: int, player: str, otherwise: Callable[[], None]
+    ) -> None:
+        """Give a connection the session that a region has, if one has it: of this number, or this account's."""
+
+        def done(found: Found | None, *, sure: bool) -> None:  # nobody waits any longer
+            self._searching.discard(socket)
+            if socket.ending or socket not in self.sockets or newcomer.state is not SessionState.CONNECTING:
+                return
+            if found is None:
+                otherwise()
+                return
+            known = self.sessions.get(found.session)
+            if known is None:
+                if len(self.sessions) >= self._options.connections_max:
+                    self._end(socket, CloseCode.FULL, "no room: too many sessions")
+                    return
+                known = self._adopt(found, socket.address)
+            self._attach(socket, newcomer, known, self._clock.now_s())
+
+        self._searching.add(socket)
+        self.searches.begin(session, player, done)
+
+    def _adopt(self, found: Found, address: str) -> Session:
+        """A session that came into the world through another gateway, or before this one began."""
+        now_s, options = self._clock.now_s(), self._options
+        bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
+        session = self.sessions[found.session] = Session(found.session, None, bucket, now_s)
+        session.state = SessionState.RESUMING
+        session.address = address
+        session.player, session.name = text(found.player), text(found.name)
+        session.region, session.handle, session.roamed = found.region, found.handle, True
+        session.acked = session.seq_in = session.recovered = found.seq
+        session.connection = session.began = secrets.randbits(_CONNECTION_BITS)
+        self._by_player[session.player] = session
+        return session
+
+    @staticmethod
+    def _resume_failed(socket: GameSocket, reason: str) -> None:
+        # Not the end: the client may say HELLO again, without the token.
+        socket.write(websocket_frame(encode_error(ErrorCode.RESUME_FAILED, reason, None)))
 
     def _admit(self, socket: GameSocket, session: Session, player: Player, hello: Hello) -> None:
         """A new session, if there is room for one."""
@@ -329,7 +389,8 @@ class Gateway:
         session_id, nonce = self._auth.read_resume(token)
         old = self.sessions.get(session_id)
         if old is None or old.state is SessionState.CLOSED:
-            raise ResumeFailed("the session is over")
+            self._search(socket, session, session_id, "", lambda: self._resume_failed(socket, "the session is over"))
+            return
         # Of a session from before a restart any token counts, once: which was its last is not known here.
         if old.nonce and nonce not in (old.nonce, old.nonce_before):
             raise ResumeFailed("the resume token is spent")
@@ -373,15 +434,12 @@ class Gateway:
         code = CloseCode.REMOVED if joined else CloseCode.FULL
         self._finish(session, code, reason, tell_region=False)
 
-    def met(self, session: int, player: bytes, name: bytes) -> Session:
-        """A session of before a restart: it waits for its player."""
-        now_s, options = self._clock.now_s(), self._options
-        bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
-        found = self.sessions[session] = Session(session, None, bucket, now_s)
-        found.state = SessionState.RESUMING
-        found.player, found.name = text(player), text(name)
-        self._by_player[found.player] = found
-        return found
+    def _taken(self, session_id: int, word: int) -> None:
+        """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""
+        session = self.sessions.get(session_id)
+        # It may have come back here since.
+        if session is not None and session.began <= word <= session.connection:
+            self._finish(session, CloseCode.REPLACED, "resumed at another gateway", tell_region=False)
 
     def _welcome(self, session: Session, *, resumed: bool) -> None:
         socket = session.socket
@@ -432,6 +490,16 @@ class Gateway:
             self.router.leave(session)
         if session.socket is not None:
             self._end(session.socket, code, reason)
+
+    def flush(self, region: int | None = None) -> None:
+        """Send what waits for this region, or for all of them, and ask again what nobody answered."""
+        self.searches.turn()
+        self.router.flush(region)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.searches.close()
+        self.router.close()
 
     def sweep(self) -> None:
         """Once a second: time limits, and numbers for the metrics."""

@@ -11,6 +11,7 @@ anybody goes to its parts; and a part is shown until the last one has left it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -21,6 +22,7 @@ from protocol.messages import RegionInfo
 from protocol.schema import Schema
 from server.gateway.interest import Mosaic, ViewSpec
 from server.gateway.link import Link
+from server.gateway.search import Found, Searches
 from server.gateway.session import Seat, Session, SessionState
 from server.gateway.stream import RegionStream, StreamLimits, mark_home
 from server.regions.atlas import Atlas
@@ -34,8 +36,18 @@ _log = structlog.get_logger(__name__)
 
 # Seconds for which a session that left is known: its LEAVE may have missed an entity that was crossing a border.
 _LEFT_S: Final = 60.0
-# Seconds an entity may be on its way before its regions are asked who has it.
+# Seconds an entity may be on its way, or out of a newcomer's sight, before it is asked who has it.
 _CROSSING_S: Final = 2.0
+# Seconds after which one whom no region has any more is given up, at the least: its region may be on its way to another
+# node.
+_LOST_S: Final = 30.0
+# Seconds that the oldest input may be unheard of before all that is kept is said again; twice as many each time.
+_REPEAT_S: Final = 1.0
+_REPEATS_MAX: Final = 4
+# Repetitions that are in vain before it is asked who has the session.
+_VAIN_REPEATS: Final = 2
+# Seconds after which a keyframe is asked for again, where no frames come either.
+_KEYFRAME_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,8 @@ class RouterOptions:
     unacked_max: int
     # Seconds for which a region is watched after nobody sees it any more.
     linger_s: float
+    # Seconds for which the world waits for a player; one whom no region has is waited for alike.
+    grace_s: float
 
 
 class RouterListener(Protocol):
@@ -58,9 +72,6 @@ class RouterListener(Protocol):
 
     def refused(self, session: Session, reason: str) -> None:
         """It will have none, or has none any more."""
-
-    def met(self, session: int, player: bytes, name: bytes) -> Session:
-        """A region has a session that nobody here knows: from before a restart. Makes one that waits for its player."""
 
 
 @dataclass(slots=True)
@@ -73,23 +84,26 @@ class Sent:
 
 
 class Router:
-    """A StreamListener. `number`: this process's, in the eyes of regions; `sessions`: every session of it, by id."""
+    """A StreamListener. `sessions`: every session of the gateway, by id."""
 
     def __init__(
         self,
-        number: int,
         atlas: Atlas,
         schema: Schema,
         view: ViewSpec,
         bus: Bus,
         clock: Clock,
         sessions: dict[int, Session],
+        searches: Searches,
         limits: StreamLimits,
         options: RouterOptions,
         listener: RouterListener,
     ) -> None:
         self._atlas = atlas
         self._specs = {region.id: region for region in atlas.sites}
+        self._searches = searches
+        # Sessions that are looked for.
+        self._sought: set[int] = set()
         self._ids = list(self._specs)
         self._schema = schema
         self._view = view
@@ -101,14 +115,16 @@ class Router:
         self._listener = listener
         self._mosaic = Mosaic(self._specs.values(), view, schema)
         shapes = command_shapes(schema)
-        self.links = {region: Link(number, bus, clock, region, shapes, options.link_max) for region in self._ids}
+        self.links = {
+            region: Link(searches.number, bus, clock, region, shapes, options.link_max) for region in self._ids
+        }
         # What a client has to know of each region.
         self.infos = tuple(_info(region) for region in self._specs.values())
         # Sessions all of whose kept inputs are to be said again.
         self._again: dict[Session, None] = {}
         # Sessions that left -> when, in seconds, and the region they were in.
         self._left: dict[int, tuple[float, int]] = {}
-        self._unsubscribe = bus.subscribe(links_topic(number), self._on_answer)
+        self._unsubscribe = bus.subscribe(links_topic(searches.number), self._on_answer)
         # Region -> when it was last of use to somebody, in seconds.
         self._used_s: dict[int, float] = {}
         # What went out in streams that are watched no more.
@@ -120,7 +136,7 @@ class Router:
         begins = [region.id for region in atlas.regions]
         self.choose: Callable[[Session], int] = lambda session: begins[session.id % len(begins)]
         self.streams: dict[int, RegionStream] = {}
-        # All of them at first: they know the sessions of before a restart.
+        # All of them at first: whoever comes early meets a world.
         for region in self._ids:
             self.watch(region)
 
@@ -285,18 +301,16 @@ class Router:
     # -- what regions say --------------------------------------------------------------
 
     def known(self, stream: RegionStream, records: Records) -> None:
-        """Every session of the region. Those of before a restart wait for their players, as ever."""
+        """Every session of the region, those of other gateways among them."""
         region = stream.region.id
         for origin in self.streams.values():
             # Who arrived in a frame that did not come through is in the keyframe.
             for entity in [number for number, held in origin.replica.held.items() if held.destination == region]:
                 origin.release(entity)
-        for session_id, handle, seq, player, name in records.tolist():
+        here: set[int] = set()
+        for session_id, handle, seq, _, _ in records.tolist():
+            here.add(session_id)
             session = self._sessions.get(session_id)
-            if session is None and session_id not in self._left:
-                session = self._listener.met(session_id, player, name)
-                session.region, session.handle, session.recovered = region, handle, seq
-                self.presence(session)
             if session is None or (session.region, session.handle, session.crossing) != (region, handle, 0):
                 # It was bound in a frame that did not come through; or it left, and the region does not know.
                 self.bound(stream, session_id, handle)
@@ -305,6 +319,9 @@ class Router:
                 session.seq_in = max(session.seq_in, seq)
                 # The region may have begun anew, without what it was told last.
                 self.say_again(session)
+        for session in tuple(self._sessions.values()):
+            if session.region == region and session.id not in here and session.handle >= 0 and not session.crossing:
+                self._miss(session)
 
     def bound(self, stream: RegionStream, session_id: int, handle: int) -> None:
         """Its entity is there, for the first time or from another region."""
@@ -315,6 +332,7 @@ class Router:
             return
         self._use(region)
         came = session.handle >= 0
+        session.roamed |= session.region != region
         session.region, session.handle, session.crossing = region, handle, 0
         if session.state in (SessionState.JOINING, SessionState.RESUMING):
             self._listener.bound(session, resumed=came)
@@ -342,7 +360,7 @@ class Router:
     def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
         """It has no entity there, or no longer."""
         session = self._sessions.get(session_id)
-        if session is not None and session.region == stream.region.id and not session.crossing:
+        if session is not None and session.region == stream.region.id and session.crossing in (0, session.region):
             self._listener.refused(session, reason)
 
     def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
@@ -395,14 +413,67 @@ class Router:
                 if stream is not None:
                     self._look_again(stream)
 
+    # -- who is out of sight -------------------------------------------------------------
+
+    def _miss(self, session: Session) -> None:
+        """Its region does not know it: it went on unheard, or its region has forgotten its last ticks."""
+        session.crossing, session.crossing_s = session.region, self._clock.now_s()
+        seat = session.seats.get(session.region)
+        if seat is not None:
+            seat.stream.depart(seat)
+        self.seek(session)
+
+    def seek(self, session: Session) -> None:
+        """Ask who has the session."""
+        if session.id not in self._sought:
+            self._sought.add(session.id)
+            self._searches.begin(session.id, "", functools.partial(self._sought_out, session))
+
+    def _sought_out(self, session: Session, found: Found | None, *, sure: bool) -> None:
+        self._sought.discard(session.id)
+        if self._sessions.get(session.id) is not session:
+            return
+        if found is None:
+            # Whoever was nowhere else, and is not there, has never joined: the tick in which it did is gone, or never
+            # was. Where it went and is not, it is on its way, or a region has yet to say that it has it.
+            if sure and not session.roamed and (session.handle < 0 or session.crossing == session.region):
+                self._ask(session)
+            return
+        if (session.region, session.handle, session.crossing) != (found.region, found.handle, 0):
+            self.bound(self.watch(found.region), session.id, found.handle)
+        session.acknowledged(found.seq)
+        session.seq_in = max(session.seq_in, found.seq)
+        self.say_again(session)
+
+    def _look_after(self, session: Session, now_s: float) -> None:
+        """Nothing that it waits for was lost for good."""
+        if session.handle < 0:
+            if now_s - session.since_s > _CROSSING_S:
+                self.seek(session)
+        elif session.crossing:
+            if now_s - session.crossing_s > max(_LOST_S, self._options.grace_s):
+                self._listener.refused(session, "no region has it any more")
+            elif now_s - session.crossing_s > _CROSSING_S:
+                self.seek(session)
+        elif (oldest := session.waiting) != session.oldest:
+            session.oldest, session.oldest_s, session.repeats = oldest, now_s, 0
+        elif oldest and now_s - session.oldest_s >= _REPEAT_S * 2**session.repeats:
+            session.oldest_s, session.repeats = now_s, min(session.repeats + 1, _REPEATS_MAX)
+            self.say_again(session)
+            if session.repeats > _VAIN_REPEATS:
+                self.seek(session)
+
     # -- once a second -------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Watch no more what is of no use to anybody, and ask after who is on the way for too long."""
+        """Watch no more what is of no use to anybody, and ask after what has been out of sight for too long."""
         now_s = self._clock.now_s()
         self._left = {session: left for session, left in self._left.items() if now_s - left[0] < _LEFT_S}
-        if len(self._ids) == 1:
-            return
+        for session in tuple(self._sessions.values()):
+            self._look_after(session, now_s)
+        for stream in self.streams.values():
+            if stream.awaits_key and now_s - stream.asked_s > _KEYFRAME_S:
+                stream.ask_for_keyframe()
         self._forget_parts()
         lost: dict[int, None] = {}
         for session in self._sessions.values():

@@ -161,9 +161,10 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "again", "bucket", "connection", "crossing", "crossing_s", "due", "durable", "handle",
-        "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "outbox", "player", "recovered", "region",
-        "said", "seats", "seq_in", "since_s", "socket", "state", "strikes", "unacked",
+        "acked", "address", "again", "began", "bucket", "connection", "crossing", "crossing_s", "due", "durable",
+        "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s", "outbox",
+        "player", "recovered", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
+        "strikes", "unacked",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -174,8 +175,9 @@ class Session:
         # Seconds: when it was heard last, and since when it is in its state.
         self.heard_s = now_s
         self.since_s = now_s
-        # Which of its connections this is, counted: orders its PRESENCE commands.
-        self.connection = 0
+        # Which of its connections this is, counted: orders its PRESENCE commands. And what the count began with, which
+        # tells it from the same session here before, or at another gateway.
+        self.connection = self.began = 0
         # What its resume token must name; and the one before, until the client shows that it has the newer.
         self.nonce = 0
         self.nonce_before = 0
@@ -186,14 +188,16 @@ class Session:
         # Highest sequence number accepted, and highest that the world has processed.
         self.seq_in = 0
         self.acked = 0
-        # What the world had processed of it when this gateway first heard of it: all of that is durable.
+        # What the world had processed of it when this gateway first heard of it.
         self.recovered = 0
         # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
         self.region = 0
         self.handle = -1
-        # Where its entity is on its way to; 0 while it stands in `region`.
+        # Where its entity is on its way to; `region` itself where that is not known; 0 while it stands in `region`.
         self.crossing = 0
         self.crossing_s = 0.0
+        # Whether it was ever anywhere but where it joined, as far as is known here.
+        self.roamed = False
         # Region -> its place among those who see something of that region.
         self.seats: dict[int, Seat] = {}
         # Finished frames for this session alone, written before the home region's next frame.
@@ -206,6 +210,10 @@ class Session:
         self.said = 0
         # All that is kept is to be said again, from its beginning.
         self.again = False
+        # The oldest number that was kept at the last look, since when, and how often all was said again for it.
+        self.oldest = 0
+        self.oldest_s = 0.0
+        self.repeats = 0
         # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
         self.durable: deque[int] | None = None
         self.strikes = 0
@@ -222,6 +230,14 @@ class Session:
         unacked = self.unacked
         while unacked and unacked[0][0] <= seq:
             unacked.popleft()
+
+    @property
+    def waiting(self) -> int:
+        """The number of the oldest input that is kept; 0 for none."""
+        oldest = [next(iter(self.due))] if self.due else []
+        if self.unacked:
+            oldest.append(self.unacked[0][0])
+        return min(oldest, default=0)
 
     def unheard(self) -> list[Kept]:
         """Inputs to be said again, in order."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgpack
 import numpy as np
@@ -27,7 +28,9 @@ from server.shard.uplink import Incoming, Packet
 _log = structlog.get_logger(__name__)
 
 # Seconds that a claim on a session that is not here is kept: its JOIN may wait for a tick.
-_CLAIM_S = 5.0
+_CLAIM_S: Final = 5.0
+# How often a gateway is told that a session of its own is another's now.
+_TAKEN_TOLD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,25 @@ class _Claim:
     gateway: int
     # When it spoke for the session last, or the session was seen here last.
     at_s: float
+    # The number of its word that counted last.
+    word: int
+
+
+@dataclass(slots=True)
+class _Absence:
+    """Of a session that nobody speaks for."""
+
+    since_s: float
+    # Whether the world knows.
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A gateway is told that a session is another's: which word of its own counted last, and how often it is told."""
+
+    word: int
+    times: int
 
 
 class Reception:
@@ -64,7 +86,11 @@ class Reception:
         self._gateways: dict[int, _Gateway] = {}
         self._claims: dict[int, _Claim] = {}
         # Session -> since when nobody speaks for it.
-        self._away: dict[int, float] = {}
+        self._away: dict[int, _Absence] = {}
+        # (gateway, session), for those that have to hear it.
+        self._taken: dict[tuple[int, int], _Taken] = {}
+        # Orders PRESENCE of several gateways in one tick: as it came.
+        self._presences = 0
         self._swept_s = clock.now_s()
         # What happened since the start: gateways that fell silent, sessions that were left alone for too long.
         self.counts: Counter[str] = Counter()
@@ -116,28 +142,46 @@ class Reception:
                     batches[kind] = spoken_for
                 else:
                     del batches[kind]
+        if PRESENCE in batches:
+            batches[PRESENCE] = self._numbered(batches[PRESENCE])
         return self._inbox.admit(batches)
+
+    def _numbered(self, records: Records) -> Records:
+        """Each gateway counts its own: of what two say in one tick, what came last counts."""
+        numbered = records.copy()
+        numbered["seq"] = np.arange(self._presences + 1, self._presences + 1 + records.size)
+        self._presences += records.size
+        return numbered
 
     def _attend(self, gateway: int, kind: int, records: Records) -> Records:
         """Note for whom the gateway speaks; the records without those of sessions that are another's by now."""
         now_s = self._clock.now_s()
         mine = np.ones(records.size, np.bool_)
         for i, record in enumerate(records.tolist()):
-            session = record[0]
+            session, word = record[0], record[1]
             claim = self._claims.get(session)
             other = claim is not None and claim.gateway != gateway
             if kind == JOIN or (kind == PRESENCE and record[2]):
                 if claim is not None and other:
-                    self._bus.publish(sessions_topic(claim.gateway), msgpack.packb(["taken", session]))
-                self._claims[session] = _Claim(gateway, now_s)
+                    self._taken[claim.gateway, session] = _Taken(claim.word, _TAKEN_TOLD)
+                    self._tell_taken(claim.gateway, session)
+                self._taken.pop((gateway, session), None)
+                self._claims[session] = _Claim(gateway, now_s, word)
             elif other:
                 # It was resumed elsewhere; that its player is away from here says nothing.
                 mine[i] = False
             elif kind == LEAVE:
                 self._claims.pop(session, None)
             else:
-                self._claims[session] = _Claim(gateway, now_s)
+                self._claims[session] = _Claim(gateway, now_s, word)
         return records if mine.all() else records[mine]
+
+    def _tell_taken(self, gateway: int, session: int) -> None:
+        taken = self._taken[gateway, session]
+        self._bus.publish(sessions_topic(gateway), msgpack.packb(["taken", session, taken.word]))
+        taken.times -= 1
+        if not taken.times:
+            del self._taken[gateway, session]
 
     # -- who is here ---------------------------------------------------------------
 
@@ -149,8 +193,10 @@ class Reception:
         except (ValueError, TypeError) as error:
             _log.warning("search refused", shard=self._machine.shard, reason=str(error))
             return
+        answer = ["none", self._machine.shard, session, player]
         if found is not None:
-            self._bus.publish(sessions_topic(gateway), msgpack.packb(["found", self._machine.shard, found]))
+            answer = ["found", self._machine.shard, found]
+        self._bus.publish(sessions_topic(gateway), msgpack.packb(answer))
 
     def sweep(self) -> None:
         """Now and then: who has fallen silent, who has been left alone for too long."""
@@ -164,20 +210,30 @@ class Reception:
         for gateway in sorted(silent):
             del self._gateways[gateway]
             self.counts["gateway_silent"] += 1
-            _log.warning("gateway fell silent", shard=self._machine.shard, gateway=gateway)
+            _log.info("gateway fell silent", shard=self._machine.shard, gateway=gateway)
         here = self._machine.attending()
-        alone = []
+        alone: set[int] = set()
         for session, claim in tuple(self._claims.items()):
             if session in here:
                 claim.at_s = now_s
             if claim.gateway in silent:
                 del self._claims[session]
-                alone.append(session)
+                alone.add(session)
             elif now_s - claim.at_s > _CLAIM_S:
                 del self._claims[session]
-        self._order(PRESENCE, (session for session in alone if session in here))
-        self._away = {s: self._away.get(s, now_s) for s in sorted(here) if s not in self._claims}
-        over = [s for s, since_s in self._away.items() if now_s - since_s > self._options.grace_s]
+        for gateway_session in tuple(self._taken):
+            self._tell_taken(*gateway_session)
+        self._away = {s: self._away.get(s) or _Absence(now_s) for s in sorted(here) if s not in self._claims}
+        # Whom a gateway has just let go is away; of another one it may speak yet.
+        untold = [
+            s
+            for s, absence in self._away.items()
+            if not absence.told and (s in alone or now_s - absence.since_s > self._options.gateway_silence_s)
+        ]
+        for session in untold:
+            self._away[session].told = True
+        self._order(PRESENCE, untold)
+        over = [s for s, absence in self._away.items() if now_s - absence.since_s > self._options.grace_s]
         self.counts["grace_over"] += len(over)
         self._order(LEAVE, over)
 

@@ -140,7 +140,7 @@ class Frame:
         return encoded
 
     @classmethod
-    def decode(cls, data: bytes, schema: Schema) -> Frame:
+    def decode(cls, data: bytes | memoryview, schema: Schema) -> Frame:
         """Read what `encode` wrote; arrays are views of `data`. Raises BatchError."""
         try:
             region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, *rest = (

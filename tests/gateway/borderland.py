@@ -270,7 +270,7 @@ class Land:
             self.health,
             claim=claim,
         )
-        host.before_tick.append(lambda: self.gateway.router.flush(machine.shard))
+        host.before_tick.append(lambda: self.gateway.flush(machine.shard))
         return Region(machine, host, journal, deque([0] * self.lag))
 
     def join(self, name: str = "ada", region: int | None = None) -> Player:

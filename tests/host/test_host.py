@@ -34,7 +34,7 @@ OPTIONS = HostOptions(
     simulation=GAME.version,
     journal_backlog_max=4,
     # Commands come from nowhere: no gateway speaks for a session.
-    reception=ReceptionOptions(grace_s=1e9),
+    reception=ReceptionOptions(gateway_silence_s=1e9, grace_s=1e9),
 )
 
 

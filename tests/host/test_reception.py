@@ -119,14 +119,14 @@ def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     assert desk.links[1].hear(desk.answers[1][-1], desk.clock.now_s())
     desk.send(1, (PRESENCE, 7, 1, HERE))
     desk.ticks(20)
-    assert desk.given == [(PRESENCE, 7, HERE), (LEAVE, 8)]
+    assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE), (PRESENCE, 7, HERE), (LEAVE, 8)]
 
 
 def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_more():
     desk = Desk()
     desk.join(1, 7)
     desk.send(2, (PRESENCE, 7, 1, HERE))
-    assert desk.told == {1: [["taken", 7]], 2: []}
+    assert desk.told == {1: [["taken", 7, 0]], 2: []}
     desk.tick()
     # What the first still says of it is old.
     desk.send(1, (PRESENCE, 7, 9, GONE), (LEAVE, 7, 0))
@@ -146,7 +146,7 @@ def test_a_session_is_found_by_its_number_or_by_its_account(session, player, fou
     desk.join(1, 7, 8)
     desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player]))
     if found is None:
-        assert desk.told[2] == []
+        assert desk.told[2] == [["none", SHARD, session, player]]
     else:
         [[word, shard, known]] = desk.told[2]
         assert (word, shard) == ("found", SHARD)

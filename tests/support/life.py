@@ -50,7 +50,7 @@ class Life:
                 self.machine.simulation,
                 digest_every_ticks=10,
                 # Players have no gateway here.
-                reception=ReceptionOptions(grace_s=1e9),
+                reception=ReceptionOptions(gateway_silence_s=1e9, grace_s=1e9),
             ),
             self.metrics,
             Health(self.clock.now_s),

@@ -1,0 +1,135 @@
+"""Searches: which region has a session, or an account's session? All of them are asked, for a bounded time.
+
+A session outlives the gateway that its player came through, and may be anywhere, on its way between two regions too.
+So one round in which every region says that it has none proves little: there is another, a little later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+import msgpack
+import numpy as np
+import structlog
+
+from server.regions.frame import KNOWN
+from server.shard.ports import SEEK_TOPIC, Bus, Clock, sessions_topic
+
+_log = structlog.get_logger(__name__)
+
+# Seconds between two rounds, and for which a search goes on where somebody does not answer.
+_ROUND_S: Final = 0.25
+_SEARCH_S: Final = 2.0
+
+
+class Found(NamedTuple):
+    """A session in the world."""
+
+    region: int
+    session: int
+    handle: int
+    # How far its inputs are applied; not all of that need be durable.
+    seq: int
+    player: bytes
+    name: bytes
+
+
+class Done(Protocol):
+    """What is made of a search's end. Called once."""
+
+    def __call__(self, found: Found | None, *, sure: bool) -> None:
+        """`sure`: every region said that it has none; otherwise somebody did not answer."""
+
+
+@dataclass(slots=True)
+class _Search:
+    until_s: float
+    again_s: float
+    rounds: int = 0
+    # Regions that have not answered in this round.
+    silent: set[int] = field(default_factory=set)
+    done: list[Done] = field(default_factory=list)
+
+
+class Searches:
+    """A gateway's. `number`: the gateway's; `taken`: told that another gateway speaks for a session now.
+
+    `taken` is given the session and the number of this gateway's word that the region heard last.
+    """
+
+    def __init__(
+        self, number: int, regions: Collection[int], bus: Bus, clock: Clock, taken: Callable[[int, int], None]
+    ) -> None:
+        self.number = number
+        self._regions = frozenset(regions)
+        # Entities are on their way only where there is somewhere to go.
+        self._rounds = 1 if len(self._regions) == 1 else 2
+        self._bus = bus
+        self._clock = clock
+        self._taken = taken
+        # (session, account) -> search.
+        self._running: dict[tuple[int, bytes], _Search] = {}
+        self._unsubscribe = bus.subscribe(sessions_topic(number), self._on_word)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._unsubscribe()
+
+    def begin(self, session: int, player: str, done: Done) -> None:
+        """Look for a session, or for the one that this account plays (`player`; "": nobody's). May be done at once."""
+        what = (session, player.encode())
+        search = self._running.get(what)
+        if search is None:
+            now_s = self._clock.now_s()
+            search = self._running[what] = _Search(now_s + _SEARCH_S, now_s)
+        search.done.append(done)
+        if search.rounds == 0:
+            self._ask(what, search)
+
+    def turn(self) -> None:
+        """Now and then: ask again, and give up."""
+        now_s = self._clock.now_s()
+        for what, search in tuple(self._running.items()):
+            if now_s >= search.until_s:
+                self._end(what, None, sure=False)
+            elif now_s >= search.again_s:
+                self._ask(what, search)
+
+    def _ask(self, what: tuple[int, bytes], search: _Search) -> None:
+        search.rounds += 1
+        search.again_s = self._clock.now_s() + _ROUND_S
+        search.silent = set(self._regions)
+        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what]))
+
+    def _end(self, what: tuple[int, bytes], found: Found | None, *, sure: bool) -> None:
+        search = self._running.pop(what, None)
+        for done in search.done if search is not None else ():
+            done(found, sure=sure)
+
+    def _on_word(self, data: bytes) -> None:
+        try:
+            match msgpack.unpackb(data):
+                case ["found", int(region), bytes(record)] if region in self._regions:
+                    session, handle, seq, player, name = np.frombuffer(record, KNOWN)[0].tolist()
+                    self._found(Found(region, session, handle, seq, player, name))
+                case ["none", int(region), int(session), bytes(player)]:
+                    self._none(region, (session, player))
+                case ["taken", int(session), int(word)]:
+                    self._taken(session, word)
+                case other:
+                    raise ValueError(str(other)[:100])
+        except (ValueError, TypeError) as error:
+            _log.warning("word of a session refused", reason=str(error))
+
+    def _found(self, found: Found) -> None:
+        for what in [w for w in self._running if w[0] == found.session or (w[1] and w[1] == found.player)]:
+            self._end(what, found, sure=True)
+
+    def _none(self, region: int, what: tuple[int, bytes]) -> None:
+        search = self._running.get(what)
+        if search is not None:
+            search.silent.discard(region)
+            if not search.silent and search.rounds >= self._rounds:
+                self._end(what, None, sure=True)
