@@ -183,12 +183,16 @@ def handoffs(
 def crossing(
     clients: Annotated[int, typer.Option(min=1, help="Players, each walking to and fro over a border.")] = 60,
     seconds: Seconds = 30.0,
+    divide_every: Annotated[
+        float, typer.Option(min=0, help="Have one region divided into the four, and united, so many seconds apart.")
+    ] = 0.0,
     runs: Runs = 1,
     json: Json = None,
     report: Report = None,
 ) -> None:
     """Players walk over the borders between four regions: how long they wait there, and whether they see anything."""
-    done = [crossing_bench.run(crossing_bench.CrossingOptions(clients, seconds)) for _ in range(runs)]
+    options = crossing_bench.CrossingOptions(clients, seconds, divide_every_s=divide_every)
+    done = [crossing_bench.run(options) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     for key in ("missing", "inputs_lost", "mismatches", "reconnects", "faults"):
         figures[key] = sum(run.figures[key] for run in done)

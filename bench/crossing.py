@@ -1,4 +1,7 @@
-"""`bench crossing`: players walk over the borders between four regions, over real sockets, and look out for a seam."""
+"""`bench crossing`: players walk over the borders between four regions, over real sockets, and look out for a seam.
+
+Or in a world of one region that is divided into four, and united again, while they walk.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ class CrossingOptions:
     clients: int
     seconds: float
     hz: int = 20
+    # Seconds between a division and a union; 0: four regions for good.
+    divide_every_s: float = 0.0
     warm_up_s: float = WARM_UP_S
 
 
@@ -44,7 +49,11 @@ def run(options: CrossingOptions) -> CrossingRun:
     """One run. Keys: see bench/README.md."""
     with (
         tempfile.TemporaryDirectory(prefix="bench") as directory,
-        Worker("bench.crossing_server", {"hz": options.hz, "directory": directory}, SERVER_CORE) as server,
+        Worker(
+            "bench.crossing_server",
+            {"hz": options.hz, "directory": directory, "divide_every_s": options.divide_every_s},
+            SERVER_CORE,
+        ) as server,
     ):
         told = {"port": server.expect("listening")["port"], "clients": options.clients, "hz": options.hz}
         with Worker("bench.crossing_walkers", told, SWARM_CORE) as walkers:
@@ -69,6 +78,7 @@ def _figures(options: CrossingOptions, cpu_s: float, ticks: Line, seen: Line) ->
     return {
         "clients": options.clients,
         "hz": ticks["hz"],
+        "divisions": ticks["divisions"],
         "crossings": len(crossing),
         "crossings_per_s": len(crossing) / options.seconds,
         "crossing_pause_ticks_p50": percentile(crossing, 50) if crossing else 0.0,

@@ -1,4 +1,7 @@
-"""The world under measure: four regions in one process, journalled in SQLite, with the crowd for a game."""
+"""The world under measure: four regions in one process, journalled in SQLite, with the crowd for a game.
+
+Or one that is divided into four and united again, every so many seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,27 @@ from bench.crowd_game import CELL_UNITS, GAME, NEAR_CELLS
 from bench.processes import Line, arguments, failures_told, listen, tell
 from bench.ticks import TickLog
 from config.settings import Settings, load
-from server.app import opened
+from server.app import Everstep, opened
 from server.observe.logs import configure
+from server.regions.division import division_order
+from server.shard.ports import commands_topic
 
 # The least that has a border in every view: five cells by five.
 WORLD_UNITS = 5 * CELL_UNITS
 
 
-def settings_for(hz: int, directory: str) -> Settings:
-    """A world of two by two regions."""
+def settings_for(hz: int, directory: str, *, divided: bool = False) -> Settings:
+    """A world of two by two regions; or of one that may be divided into as many."""
+    cuts = 1 if divided else 2
     return load(
         overrides={
             "server.port": 0,
             "server.data_dir": directory,
             "world.width": WORLD_UNITS,
             "world.height": WORLD_UNITS,
-            "world.columns": 2,
-            "world.rows": 2,
+            "world.columns": cuts,
+            "world.rows": cuts,
+            "world.split_depth": int(divided),
             "world.entities_max": 4096,
             "world.tick_rate_hz": hz,
             "view.cell_units": CELL_UNITS,
@@ -38,27 +45,50 @@ def settings_for(hz: int, directory: str) -> Settings:
     )
 
 
+class Orders:
+    """Divides the first region, and unites it, and so on, `every_s` seconds apart; never for 0."""
+
+    def __init__(self, app: Everstep, every_s: float) -> None:
+        self.given = 0
+        self._app = app
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._every_s:
+            await asyncio.Event().wait()
+        divide = True
+        while True:
+            await asyncio.sleep(self._every_s)
+            self._app.bus.publish(commands_topic(self._app.settings.world.region_id), division_order(divide=divide))
+            self.given += 1
+            divide = not divide
+
+
 async def serve(told: Line) -> None:
     """Run until the parent goes."""
     ended = asyncio.Event()
-    settings = settings_for(told["hz"], told["directory"])
+    every_s = told["divide_every_s"]
+    settings = settings_for(told["hz"], told["directory"], divided=bool(every_s))
     configure(settings.log.level, settings.log.format)
     async with opened(settings, GAME) as app:
-        log = TickLog()
+        log, orders = TickLog(), Orders(app, every_s)
         app.host.after_tick.append(lambda times, took_s: log.note(times.due_s, times.start_s, took_s))
 
         def hear(word: str) -> None:
             if word == "start":
                 log.start()
+                orders.given = 0
             elif word == "stop":
-                tell("ticks", **log.stop())
+                tell("ticks", **log.stop(), divisions=orders.given)
             elif word == "end":
                 ended.set()
 
         listen(hear)
         tell("listening", port=app.port)
         failed = asyncio.create_task(app.run())
-        await asyncio.wait([failed, asyncio.create_task(ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+        tasks = [failed, asyncio.create_task(ended.wait()), asyncio.create_task(orders.run())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
 

@@ -28,9 +28,22 @@ def test_a_small_run_is_right_and_one_that_is_wrong_says_so():
         figures[key] = kept
 
 
+def test_a_region_that_is_divided_and_united_has_no_seam_either():
+    options = ("--clients", "6", "--seconds", "6", "--divide-every", "2")
+    command = [sys.executable, "-m", "bench", "crossing", *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    assert [figures[key] for key in FAULTS] == [0] * len(FAULTS)
+    assert figures["divisions"] > 1
+    assert figures["crossings"] > 0
+
+
 def test_the_world_has_a_border_in_every_view(tmp_path):
     settings = settings_for(20, str(tmp_path))
     assert (settings.world.columns, settings.world.rows) == (2, 2)
+    divided = settings_for(20, str(tmp_path), divided=True)
+    assert (divided.world.columns, divided.world.rows, divided.world.split_depth) == (1, 1, 1)
     reach = settings.view.cell_units * settings.view.far_cells
     assert reach >= WORLD_UNITS / 4
     # Or nobody ever came across.
