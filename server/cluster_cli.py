@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import structlog
 import typer
@@ -35,6 +35,9 @@ from server.sim.game import Game
 from server.store.errors import StoreError
 
 _log = structlog.get_logger("server.cli")
+
+# Seconds after which something that was cancelled and goes on is cancelled again.
+_AGAIN_S: Final = 1.0
 
 cluster_cli = typer.Typer()
 
@@ -162,8 +165,11 @@ async def _until(process: _Process, stop: asyncio.Event) -> None:
         stopping.result()
     finally:
         stopping.cancel()
-        running.cancel()
-        await asyncio.wait({running, stopping})
+        while not running.done():
+            # Once may not be enough: before Python 3.12 a driver's `wait_for` takes a cancellation for itself where
+            # what it waits for is done in the same turn of the loop.
+            running.cancel()
+            await asyncio.wait({running}, timeout=_AGAIN_S)
 
 
 def _run(serving: Coroutine[Any, Any, None], game: str, host: str, port: int) -> None:

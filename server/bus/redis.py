@@ -222,6 +222,10 @@ class RedisBus:
                             group.create_task(ears[place].run(), name=f"bus-ear-{place}")
                     for channel in sorted(places.keys() - wanted):
                         await ears[places.pop(channel)].unsubscribe(channel)
+                    if self._closing:
+                        # The driver's `wait_for` may have taken our cancellation for itself: before Python 3.12 it does
+                        # where what it waits for is done in the same turn of the loop.
+                        raise asyncio.CancelledError
                     await self._changed.wait()
         finally:
             for ear in ears.values():

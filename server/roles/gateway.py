@@ -53,10 +53,7 @@ class GatewayProcess:
 
     async def run(self) -> None:
         """Hand over what players say, and look after everything else now and then. Raises what ends it."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._flush(), name="flush")
-            group.create_task(self._sweep(), name="sweep")
-            group.create_task(self._redis.keep(self._resume_key), name="resume-key")
+        await asyncio.gather(self._flush(), self._sweep(), self._redis.keep(self._resume_key))
 
     async def drain(self) -> None:
         """Take nobody more. There is nothing to give away: its players resume at other gateways."""
