@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import bus as bus_bench
-from bench import crash_cli, durability_cli, store_cli
+from bench import cluster_cli, crash_cli, durability_cli, store_cli
 from bench import crossing as crossing_bench
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
@@ -20,6 +20,7 @@ from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
 from bench.processes import Line, WorkerError
 from bench.progress import console, show
+from bench.redis_server import RedisUnavailable
 from bench.report import Plot, write
 from bench.stores import Store
 from bench.table import Sheet
@@ -245,6 +246,7 @@ app.command()(durability_cli.replay)
 app.command()(durability_cli.durability)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
+app.command()(cluster_cli.restarts)
 app.command()(store_cli.damage)
 app.command()(store_cli.week)
 
@@ -264,6 +266,6 @@ def main() -> None:
     """The way in. A worker that fails ends the command with its reason, not with a traceback."""
     try:
         app()
-    except (MongoUnavailable, WorkerError) as error:
+    except (MongoUnavailable, RedisUnavailable, WorkerError) as error:
         console.print(f"[red]{error}")
         raise SystemExit(1) from None

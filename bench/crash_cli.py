@@ -47,9 +47,9 @@ def crash(
     """Kill the server again and again under load, and look for what was acknowledged."""
     if store is Store.MEMORY:
         raise typer.BadParameter("memory does not outlive a kill", param_hint="--store")
-    seed = _told(seed)
+    seed = seed_of(seed)
     options = crash_bench.CrashOptions(kills, store, tellers, rate_per_s, seed, check_every, plant, data)
-    with _progress("crash") as glance:
+    with progress_of("crash") as glance:
         figures = uvloop.run(crash_bench.run(options, glance))
     _finish(f"{kills} kills, {store}", figures, json)
 
@@ -70,14 +70,14 @@ def outages(
 
     if store is not Store.MONGODB:
         raise typer.BadParameter("only a database can be taken away from a server that lives on", param_hint="--store")
-    options = outages_bench.OutageOptions(outages, tellers, rate_per_s, _told(seed), plant, data)
-    with _progress("outages") as glance:
+    options = outages_bench.OutageOptions(outages, tellers, rate_per_s, seed_of(seed), plant, data)
+    with progress_of("outages") as glance:
         figures = uvloop.run(outages_bench.run(options, glance))
     _finish(f"{outages} outages, {store}", figures, json)
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[str], None]]:
+def progress_of(title: str) -> Iterator[Callable[[str], None]]:
     """A spinner for a person; for a file, a line now and then."""
     if console.is_terminal:
         with steps(title) as glance:
@@ -92,7 +92,8 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
     yield line
 
 
-def _told(seed: int | None) -> int:
+def seed_of(seed: int | None) -> int:
+    """The seed that was told, or one of chance; it is said either way."""
     seed = secrets.randbits(32) if seed is None else seed
     console.print(f"seed {seed}")
     return seed

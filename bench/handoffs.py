@@ -11,6 +11,7 @@ import asyncio
 import gc
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -103,7 +104,7 @@ async def _phase(directory: Path, options: HandoffsOptions, *, fast: bool) -> _P
     journal, clock, bus, metrics = await SqliteJournal.open(directory), LoopClock(), MemoryBus(), Metrics()
     health = Health(clock.now_s)
     shuttles = [Shuttle(number, options.entities, options.ticks) for number in REGIONS]
-    before = _carried(shuttles)
+    before = carried([s.machine for s in shuttles])
     host_options = HostOptions(options.hz, 5, 1000, 8, "pipelined", shuttles[0].machine.simulation)
     hosts = [
         ShardHost(
@@ -126,13 +127,13 @@ async def _phase(directory: Path, options: HandoffsOptions, *, fast: bool) -> _P
     await journal.spans()
     again = [await _replayed(s, journal, clock) for s in shuttles]
     await journal.close()
-    after = _carried(shuttles)
+    after = carried([s.machine for s in shuttles])
     digests = [s.machine.digest() for s in shuttles]
     return _Phase(
         handoffs=len(shuttles[0].pauses) + len(shuttles[1].pauses),
         seconds=seconds,
         lost=len(before.keys() - after.keys()),
-        doubled=sum(len(carried) - 1 for carried in after.values()),
+        doubled=sum(len(found) - 1 for found in after.values()),
         changed=len([number for number in before if before[number] != after.get(number, before[number])]),
         diverged=len([1 for a, b in zip(digests, again, strict=True) if a != b]),
         journal_bytes=bytes_in(directory),
@@ -142,11 +143,11 @@ async def _phase(directory: Path, options: HandoffsOptions, *, fast: bool) -> _P
     )
 
 
-def _carried(shuttles: list[Shuttle]) -> dict[int, list[int]]:
+def carried(machines: Iterable[RegionMachine]) -> dict[int, list[int]]:
     """What each entity carries, by its number: once for every region that has it."""
     found: dict[int, list[int]] = {}
-    for shuttle in shuttles:
-        world = shuttle.machine.world
+    for machine in machines:
+        world = machine.world
         rows = world.rows_of(AVATAR)
         for number, wood in zip(world.id_of(rows).tolist(), world[Bag].wood[rows].tolist(), strict=True):
             found.setdefault(number, []).append(wood)
