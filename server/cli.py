@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -25,6 +22,7 @@ from server.api.travel import Worker
 from server.app import opened as opened_world
 from server.cluster_cli import cluster_cli
 from server.commands import backup as backups
+from server.commands import bots as crowds
 from server.commands import mail as mails
 from server.commands import replay as replays
 from server.commands import stretch as stretches
@@ -116,7 +114,7 @@ async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past
         typer.echo(f"{game.name} is running: open {app.url}")
         entities = sum(region.machine.world.count for region in app.regions.values())
         _log.info("started", game=game.name, url=app.url, regions=len(app.regions), entities=entities, bots=bots)
-        crowd = _start_bots(app.ws_url, game_name, bots) if bots else None
+        crowd = crowds.start(app.ws_url, game_name, bots) if bots else None
         world, stopped = asyncio.create_task(app.run()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({world, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,14 +124,8 @@ async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past
             stopped.cancel()
             world.cancel()
             if crowd is not None:
-                crowd.terminate()
-                crowd.wait()
+                crowds.stop(crowd)
     _log.info("stopped", tick=app.machine.tick)
-
-
-def _start_bots(url: str, game: str, count: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "server", "bots", "--url", url, "--game", game, "--count", str(count)]
-    return subprocess.Popen([*command, "--log-level", "warning"])  # noqa: S603  # our own program, no shell
 
 
 @cli.command()
@@ -143,14 +135,12 @@ def bots(
     count: Annotated[int, typer.Option(min=1, max=5000, help="How many.")] = 100,
     seed: Annotated[int, typer.Option(help="Names and decides their whims.")] = 1,
     log_level: LevelOption = None,
+    *,
+    until_eof: Annotated[bool, typer.Option("--until-eof", help="Stop when standard input ends, too.")] = False,
 ) -> None:
     """Have bots play a world that runs. Ctrl-C stops them."""
-    from clients.python.bots import play  # noqa: PLC0415  # `everstep run` has no use for a client
-
     logs.configure(log_level or "info", "console" if sys.stderr.isatty() else "json")
-    brains = importlib.util.find_spec(f"{game}.bots") if not game.endswith(".py") else None
-    brain = importlib.import_module(f"{game}.bots").Brain if brains else None
-    uvloop.run(play(url, count, seed, brain))
+    uvloop.run(crowds.play(url, game, count, seed, until_eof=until_eof))
 
 
 @cli.command()
