@@ -136,8 +136,8 @@ class Router:
         begins = [region.id for region in atlas.regions]
         self.choose: Callable[[Session], int] = lambda session: begins[session.id % len(begins)]
         self.streams: dict[int, RegionStream] = {}
-        # All of them at first: whoever comes early meets a world.
-        for region in self._ids:
+        # All of them at first: whoever comes early meets a world. But parts that nobody is in are let sleep.
+        for region in begins:
             self.watch(region)
 
     def close(self) -> None:

@@ -73,6 +73,11 @@ class Division:
         return self._wanted
 
     @property
+    def pending(self) -> bool:
+        """Whether parts are still to be told what was ordered."""
+        return self._told != [self._wanted] * len(self._parts)
+
+    @property
     def family(self) -> frozenset[int]:
         """The regions that know of this division: the whole one and its parts."""
         return frozenset((self.whole, *self._whole_atlas.parts_of(self.whole)))

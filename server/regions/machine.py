@@ -170,8 +170,12 @@ class RegionMachine:
 
     @property
     def restless(self) -> bool:
-        """Whether somebody who came over a border waits for room."""
-        return self.borders.waiting > 0
+        """Whether somebody who came over a border waits for room, the region is on its way to be divided or united.
+
+        Or it is a part without ground, and somebody is still there.
+        """
+        stranded = self.division.ground is None and self.world.count > 0
+        return self.borders.waiting > 0 or self.division.pending or stranded
 
     def find(self, session: int, player: bytes) -> bytes | None:
         """A record of KNOWN, as bytes: of this session, or else of the one that this account plays."""

@@ -265,6 +265,32 @@ def test_a_command_that_came_too_late_for_a_part_counts_where_its_player_goes():
     assert on.machines[WEST].high_water(np.array([7], np.uint64)).tolist() == [6]
 
 
+def test_a_division_under_way_lets_nobody_sleep():
+    on = country()
+    everywhere(on)
+
+    def restless():
+        return {number for number, machine in on.machines.items() if machine.restless}
+
+    assert not restless()
+    on.tick(WEST, ("divide", 0, 1, 1))
+    for _ in range(NOTICE_TICKS):
+        assert restless() == {WEST}
+        on.tick(WEST)
+    assert not restless()
+    on.settle()
+    assert not restless()
+    on.tick(WEST, ("divide", 0, 1, 0))
+    on.carry()
+    on.machines[SE].world.spawn(SHEEP)
+    on.tick(SE)
+    assert not restless(), "all left in the tick in which the ground went"
+    on.machines[SE].world.spawn(SHEEP)
+    assert restless() == {SE}
+    on.tick(SE)
+    assert not restless()
+
+
 # -- mail --------------------------------------------------------------------------------
 
 
