@@ -9,7 +9,7 @@ from games.frontier.borders import arrive, fall_from_afar
 from games.frontier.combat import fall, shoot, strike
 from games.frontier.commands import COMMANDS, EVENTS
 from games.frontier.components import ARCHETYPES, HISTORY, Position
-from games.frontier.creatures import breed, walk_creatures
+from games.frontier.creatures import FAR, breed, walk_creatures
 from games.frontier.harvest import build, harvest, heal, regrow
 from games.frontier.herds import think_herds
 from games.frontier.mail import MAIL
@@ -20,18 +20,22 @@ from server.sim.migrate import Migration, Saved
 
 
 def as_it_is(saved: Saved) -> None:
-    """From version 2 on all of a kind think at the same tick: other behaviour, the same state."""
+    """Versions 2 and 3 think at other ticks, and 3 less often where no player is: other behaviour, the same state."""
 
 
 GAME = Game(
     name="frontier",
-    version=2,
+    version=3,
     position=Position,
     archetypes=ARCHETYPES,
     commands=COMMANDS,
     events=EVENTS,
     setup=setup,
-    migrations=(Migration(old=1, new=2, forward=as_it_is, back=as_it_is),),
+    far=FAR,
+    migrations=(
+        Migration(old=1, new=2, forward=as_it_is, back=as_it_is),
+        Migration(old=2, new=3, forward=as_it_is, back=as_it_is),
+    ),
     join=join,
     away=away,
     back=back,

@@ -11,28 +11,37 @@ from numpy.typing import NDArray
 from games.frontier.avatar import coarse_angle
 from games.frontier.components import (
     AVATAR,
-    BEAR,
     CAMPFIRE,
     CREATURES,
-    DEER,
-    SHEEP,
-    WOLF,
     Heading,
     Health,
+    Mind,
+    Mood,
     Motion,
     Position,
     State,
 )
 from games.frontier.constants import ticks
 from games.frontier.world import PLACINGS, Placing, around, clamped, put, spawn_if_room, target_count
-from server.sim import F32, Archetype, Bool, Random, Rows, Tick, World
-from server.sim.dmath import normalise
+from server.sim import F32, Bool, Far, Random, Rows, Tick, World
 from server.sim.grid import Grid
 
-# A creature thinks every so many ticks, all of a kind at the same one: what they look each other up in is made once,
-# and each pair of them is compared once. The kinds take turns, so that no tick has much to do.
+# A creature thinks every so many ticks: predators at one of them, herd animals at the others, those of one strip of the
+# region together. So who thinks together is near together: what they look each other up in holds few besides them, and
+# each pair is compared once.
 THINK_EVERY_TICKS: Final = 5
-TURN: Final = {DEER: 0, SHEEP: 2, WOLF: 4, BEAR: 4}
+PREDATORS_TURN: Final = THINK_EVERY_TICKS - 1
+# Strips, and from how many herd animals on there are more: then every tick has as much to do. With fewer it is the
+# number of batches that costs, not that of animals: four cost half as much again as two.
+STRIPS: Final = 2
+STRIPS_OF_MANY: Final = THINK_EVERY_TICKS - 1
+MANY: Final = 8192
+# Calm creatures farther than this from every player walk once in so many ticks: outside of what is shown at every tick,
+# where no more is shown of them than that.
+FAR_UNITS: Final = 104.0
+FAR_EVERY_TICKS: Final = 4
+# Herd animals among them think at every second of their turns: at every fourth a third of their frights did not happen.
+FAR_EVERY_THOUGHTS: Final = 2
 # A creature's heading takes one of 16 values.
 HEADING_STEPS: Final = 16
 # All of a kind that are in one square of this side are drawn the same way, for so long.
@@ -57,9 +66,9 @@ def walk_creatures(world: World, tick: Tick) -> None:
     """Everything that moves on its own does."""
     who, n = world.mask_of(*CREATURES), world.high_water
     motion, position = world[Motion], world[Position]
-    dt = np.float32(tick.dt)
+    step_s = tick.steps_s(world)
     # All rows in place, for most of them are creatures; the others are left as they are.
-    x, y = clamped(world, position.x[:n] + motion.vx[:n] * dt, position.y[:n] + motion.vy[:n] * dt)
+    x, y = clamped(world, position.x[:n] + motion.vx[:n] * step_s, position.y[:n] + motion.vy[:n] * step_s)
     np.copyto(position.x[:n], x, where=who)
     np.copyto(position.y[:n], y, where=who)
 
@@ -78,9 +87,25 @@ def breed(world: World, tick: Tick) -> None:
 # -- leaves --------------------------------------------------------------------
 
 
-def their_turn(kind: Archetype, tick: Tick) -> bool:
-    """Whether this kind of creature thinks at this tick."""
-    return tick.number % THINK_EVERY_TICKS == TURN[kind]
+def strip(world: World, number: int, strips: int) -> tuple[np.float32, np.float32]:
+    """From which y up to which y the region's strip of this number reaches, of so many from its top to its bottom."""
+    _, top, _, bottom = world.bounds
+    height = (bottom - top) / strips
+    # Who is just past the region's border is still its own.
+    low = top + height * number if number else -np.inf
+    high = top + height * (number + 1) if number < strips - 1 else np.inf
+    return np.float32(low), np.float32(high)
+
+
+def calm(world: World) -> Bool:
+    """(high_water,) bool: creatures that hunt nobody and fear nobody. A chase is as exact where no one sees it."""
+    mind, n = world[Mind], world.high_water
+    mood = mind.mood[:n]
+    result: Bool = world.mask_of(*CREATURES) & (mind.alarm[:n] == 0) & (mood != Mood.STALK) & (mood != Mood.CHASE)
+    return result
+
+
+FAR: Final = Far(FAR_EVERY_TICKS, FAR_UNITS, calm)
 
 
 def places(world: World, rows: Rows) -> tuple[F32, F32]:
@@ -105,7 +130,8 @@ def wind(world: World, tick: Tick, rows: Rows) -> tuple[F32, F32, F32]:
         ((bits >> np.uint64(shift)) & np.uint64(0x1FFFFF)).astype(np.float32) * np.float32(2.0**-21)
         for shift in (0, 21, 42)
     )
-    return *normalise(dx - np.float32(0.5), dy - np.float32(0.5)), strength
+    dx, dy = unit(np.stack((dx, dy)) - np.float32(0.5))
+    return dx, dy, strength
 
 
 def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
@@ -116,6 +142,14 @@ def inward(world: World, x: F32, y: F32) -> tuple[F32, F32]:
     push_x = np.maximum(zero, np.float32(x0) + shy - x) - np.maximum(zero, x - (np.float32(x1) - shy))
     push_y = np.maximum(zero, np.float32(y0) + shy - y) - np.maximum(zero, y - (np.float32(y1) - shy))
     return push_x / shy, push_y / shy
+
+
+def unit(vectors: F32) -> F32:
+    """(2, n) vectors at length 1, (0, 0) for none; `normalise` takes three times as long, and any length."""
+    x, y = vectors
+    length: F32 = np.sqrt(x * x + y * y)
+    divisor: F32 = np.maximum(length, np.float32(1e-12))
+    return vectors / divisor
 
 
 def pushed(dx: F32, dy: F32, distance2: F32, other_is_later: Bool, apart_units: float) -> tuple[F32, F32]:

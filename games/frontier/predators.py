@@ -28,7 +28,19 @@ from games.frontier.components import (
     State,
 )
 from games.frontier.constants import BITE_EVERY_S, BITE_REACH_UNITS, FIRE_FEAR_UNITS, is_night, ticks
-from games.frontier.creatures import Going, grid_of, inward, living, nearest_of, places, pushed, steer, their_turn, wind
+from games.frontier.creatures import (
+    PREDATORS_TURN,
+    THINK_EVERY_TICKS,
+    Going,
+    grid_of,
+    inward,
+    living,
+    nearest_of,
+    places,
+    pushed,
+    steer,
+    wind,
+)
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
 from server.sim.dmath import normalise, segment_sum
 
@@ -64,8 +76,10 @@ WARY_OF_FIRE_S: Final = 8.0
 
 def think_predators(world: World, tick: Tick) -> None:
     """Decide the mood, the prey and the velocity of the predators, when it is their turn."""
+    if tick.number % THINK_EVERY_TICKS != PREDATORS_TURN:
+        return
     rows = world.rows_of(*PREDATORS)
-    if not (their_turn(WOLF, tick) and rows.size):
+    if not rows.size:
         return
     kind = kind_of(world, rows)
     away_x, away_y, burnt = from_fire(world, rows)
@@ -242,19 +256,19 @@ def from_fire(world: World, rows: Rows) -> tuple[F32, F32, Bool]:
     return *normalise(x - fx, y - fy), near
 
 
-def pack_mates(world: World, pack: Rows) -> tuple[F32, F32, F32, F32, U64]:
-    """Separation and cohesion among one's kind (x and y, float32), and the prey a mate hunts, 0 for none."""
-    n = pack.size
-    one, two, distance2 = grid_of(world, pack, PACK_UNITS).pairs(PACK_UNITS)
-    kin = world.archetype[pack[one]] == world.archetype[pack[two]]
-    one, two, distance2 = one[kin], two[kin], distance2[kin]
-    me, other = np.concatenate([one, two]), np.concatenate([two, one])
-    x, y = places(world, pack)
-    dx, dy = x[other] - x[me], y[other] - y[me]
-    push_x, push_y = pushed(dx, dy, np.concatenate([distance2, distance2]), other > me, APART_UNITS)
+def pack_mates(world: World, rows: Rows) -> tuple[F32, F32, F32, F32, U64]:
+    """Separation and cohesion among one's kind (x and y, float32), and the prey a mate hunts, 0 for none: (n,) each."""
+    n, pack = rows.size, world.rows_of(*PREDATORS)
+    near = grid_of(world, pack, PACK_UNITS).radius(*places(world, rows), PACK_UNITS)
+    other, own = pack[near.index], rows[near.query]
+    kin = np.flatnonzero((world.archetype[other] == world.archetype[own]) & (other != own))
+    me, other, own = near.query[kin], other[kin], own[kin]
+    (x, y), (other_x, other_y) = places(world, own), places(world, other)
+    dx, dy = other_x - x, other_y - y
+    push_x, push_y = pushed(dx, dy, near.distance2[kin], other > own, APART_UNITS)
     some = np.maximum(np.bincount(me, minlength=n), 1)
     shared = np.zeros(n, np.uint64)
-    np.maximum.at(shared, me, world[Mind].prey[pack[other]])
+    np.maximum.at(shared, me, world[Mind].prey[other])
     return (
         segment_sum(push_x, me, n).astype(np.float32),
         segment_sum(push_y, me, n).astype(np.float32),

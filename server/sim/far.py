@@ -37,12 +37,17 @@ class Turns:
 
     far: Bool
     due: Bool
-    # Seconds of game time from one turn to the next: (2,) float32, near and far.
-    steps_s: F32
+    # Float32 seconds from one turn to the next: of the near, and of the far.
+    near_s: np.float32
+    far_s: np.float32
 
     def step_s(self, rows: Rows) -> F32:
-        """(n,) seconds that rows go on by at their turn."""
-        return self.steps_s[self.far[rows].view(np.uint8)]
+        """(n,) seconds that rows which have a turn go on by."""
+        return np.where(self.far[rows], self.far_s, self.near_s)
+
+    def steps_s(self, n: int) -> F32:
+        """(n,) seconds that each of the first `n` rows goes on by at this tick, 0 without a turn."""
+        return np.where(self.far[:n], self.far_s, self.near_s) * self.due[:n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,6 @@ class Far:
     def turns(self, world: World, position: type[Component], number: int, dt: float) -> Turns:
         """Who has a turn at tick `number` of `dt` seconds. `position`: the game's."""
         n = world.high_water
-        steps_s = np.array([dt, dt * self.every_ticks], np.float32)
         far, due = np.zeros(world.capacity, np.bool_), np.ones(world.capacity, np.bool_)
         far[:n] = world.mask(position)
         if self.who is not None:
@@ -82,7 +86,7 @@ class Far:
         np.logical_not(far[:n], out=due[:n])
         # Rows that a spawn filled together have their turns at different ticks.
         due[-number % self.every_ticks : n : self.every_ticks] = True
-        return Turns(far, due, steps_s)
+        return Turns(far, due, np.float32(dt), np.float32(dt * self.every_ticks))
 
     def _away(self, world: World, x: F32, y: F32) -> Bool:
         """(n,) bool: no player and no other region is near."""

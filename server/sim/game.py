@@ -31,7 +31,7 @@ from protocol.schema import (
     EventSchema,
     Schema,
 )
-from server.sim.component import F32, I64, U32, U64, Archetype, Component, Rows
+from server.sim.component import F32, I64, U32, U64, Archetype, Bool, Component, Rows
 from server.sim.errors import DeclarationError
 from server.sim.far import Far, Turns
 from server.sim.messages import Command, Emitted, Event, Lane, Mail, Sent, arg
@@ -111,6 +111,18 @@ class Tick:
     def step_s(self, rows: Rows) -> F32:
         """(n,) float32 seconds of game time that rows which have a turn go on by: `dt`, and more for the far."""
         return np.full(len(rows), self.dt, np.float32) if self.turns is None else self.turns.step_s(rows)
+
+    def steps_s(self, world: World) -> F32:
+        """(high_water,) float32 seconds that each row goes on by at this tick, 0 without a turn: for work in place.
+
+        place.x[:n] += going.vx[:n] * tick.steps_s(world)
+        """
+        n = world.high_water
+        return np.full(n, self.dt, np.float32) if self.turns is None else self.turns.steps_s(n)
+
+    def is_far(self, rows: Rows) -> Bool:
+        """(n,) bool: those that have fewer turns, for a game that arranges more by it."""
+        return np.zeros(len(rows), np.bool_) if self.turns is None else self.turns.far[rows]
 
     def emit(
         self,

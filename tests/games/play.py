@@ -15,7 +15,7 @@ from protocol.codec import decode_server
 from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.machine import JOIN, LEAVE, PRESENCE, PROCESSED, TickInput
-from server.sim import Archetype, Component, Game, Rows, Tick, World
+from server.sim import Archetype, Component, Far, Game, Rows, Tick, World
 from server.sim.game import FIRST_COMMAND, System
 
 RATE_HZ = 20.0
@@ -25,10 +25,13 @@ def nothing(world: World, tick: Tick) -> None:
     """An empty world."""
 
 
-def still_world(*, without: Sequence[System] = ()) -> Game:
-    """The frontier with nothing in it, where nothing is born: tests put there what they are about."""
+def still_world(*, without: Sequence[System] = (), far: Far | None = None) -> Game:
+    """The frontier with nothing in it, where nothing is born: tests put there what they are about.
+
+    They look at what no player is near as if one were, but where they ask for `far`.
+    """
     systems = tuple(s for s in GAME.systems if s is not breed and s not in without)
-    return replace(GAME, setup=nothing, systems=systems)
+    return replace(GAME, setup=nothing, systems=systems, far=far)
 
 
 class Play:

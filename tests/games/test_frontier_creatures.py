@@ -3,14 +3,30 @@
 import numpy as np
 import pytest
 
+from config.settings import Settings
 from games.frontier import GAME
-from games.frontier.components import AVATAR, CREATURES, DEER, SHEEP, WOLF, Heading, Motion, Pose, Position, State
+from games.frontier.components import (
+    AVATAR,
+    DEER,
+    SHEEP,
+    TREE,
+    WOLF,
+    Heading,
+    Mind,
+    Mood,
+    Motion,
+    Pose,
+    Position,
+    State,
+)
 from games.frontier.constants import CREATURES_PER_MILLION
 from games.frontier.creatures import (
     BIRTH_AWAY_UNITS,
     BIRTHS_MAX,
+    FAR,
+    FAR_EVERY_TICKS,
+    FAR_UNITS,
     STANDSTILL_UNITS_PER_S,
-    THINK_EVERY_TICKS,
     WIND_CELL_UNITS,
     WIND_HOLDS_S,
     Going,
@@ -21,12 +37,15 @@ from games.frontier.creatures import (
     nearest_of,
     pushed,
     steer,
-    their_turn,
+    strip,
+    unit,
     wind,
 )
+from games.frontier.herds import think_herds
+from games.frontier.predators import think_predators
 from games.frontier.world import PLACINGS
 from server.sim import Random, Tick
-from tests.games.play import RATE_HZ, Play
+from tests.games.play import RATE_HZ, Play, still_world
 
 DEER_PLACING = next(p for p in PLACINGS if p.archetype is DEER)
 
@@ -39,15 +58,59 @@ def f32(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-@pytest.mark.parametrize("kind", CREATURES)
-def test_each_kind_has_one_turn_in_so_many_ticks(kind):
-    turns = [their_turn(kind, at(n)) for n in range(11, 11 + THINK_EVERY_TICKS)]
-    assert turns.count(True) == 1
-    assert [their_turn(kind, at(n + THINK_EVERY_TICKS)) for n in range(11, 11 + THINK_EVERY_TICKS)] == turns
+@pytest.mark.parametrize("strips", [1, 2, 4, 16])
+def test_strips_are_the_region_without_gap_or_overlap(strips):
+    play = Play(size=100, x=200)
+    edges = [strip(play.world, number, strips) for number in range(strips)]
+    assert (edges[0][0], edges[-1][1]) == (-np.inf, np.inf)
+    assert [high for _, high in edges[:-1]] == [low for low, _ in edges[1:]]
+    assert [high for _, high in edges[:-1]] == pytest.approx([100 * n / strips for n in range(1, strips)])
 
 
-def test_the_two_herds_do_not_think_at_the_same_tick():
-    assert not any(their_turn(DEER, at(n)) and their_turn(SHEEP, at(n)) for n in range(THINK_EVERY_TICKS))
+def far_and_near(*, ticks, speed=2.0):
+    """How far deer that go their way come, none of them thinking: near a player, and far from all."""
+    play = Play(still_world(without=(think_herds, think_predators), far=FAR), size=1000)
+    (ann,) = play.join("Ann")
+    play.move([ann], (500, 100))
+    near = play.put(DEER, *[(450 + n, 150) for n in range(20)])
+    far = play.put(DEER, *[(450 + n, 900) for n in range(20)])
+    rows = np.concatenate([near, far])
+    play.world[Motion].vx[rows] = speed
+    before = play.world[Position].x[rows].copy()
+    steps = []
+    for _ in range(ticks):
+        at = play.world[Position].x[rows].copy()
+        play.tick()
+        steps.append(play.world[Position].x[rows] - at)
+    return (play.world[Position].x[rows] - before).reshape(2, 20), np.array(steps).reshape(ticks, 2, 20)
+
+
+def test_far_creatures_come_as_far_in_fewer_steps():
+    (near, far), steps = far_and_near(ticks=10 * FAR_EVERY_TICKS)
+    assert near == pytest.approx(2.0 * 10 * FAR_EVERY_TICKS / RATE_HZ, rel=1e-4)
+    assert far == pytest.approx(near, rel=1e-4)
+    assert (steps[:, 0] > 0).all()
+    assert ((steps[:, 1] > 0).sum(axis=0) == 10).all()
+    # As many in every tick.
+    assert set((steps[:, 1] > 0).sum(axis=1).tolist()) == {20 // FAR_EVERY_TICKS}
+
+
+def test_those_who_hunt_or_fear_are_never_far():
+    play = Play(still_world(far=FAR), size=1000)
+    rows = play.put(DEER, (900, 900), (910, 900))
+    wolves = play.put(WOLF, *[(500 + 10 * n, 500) for n in range(5)], Mind_mood=list(range(5)))
+    tree = play.put(TREE, (700, 700))
+    play.world[Mind].alarm[rows[1]] = 1
+    found = FAR.turns(play.world, Position, 1, 1 / RATE_HZ).far
+    assert found[rows].tolist() == [True, False]
+    assert found[wolves].tolist() == [mood not in (Mood.STALK, Mood.CHASE) for mood in range(5)]
+    assert not found[tree].any()
+
+
+def test_what_is_far_is_outside_of_what_players_are_shown_at_every_tick():
+    view = Settings().view
+    assert view.cell_units * (view.near_cells + 1) + view.hysteresis_units < FAR_UNITS
+    assert view.far_every_ticks == FAR_EVERY_TICKS, "and farther off no more of it is shown"
 
 
 def test_all_of_a_kind_in_one_square_feel_the_same_wind():
@@ -94,6 +157,11 @@ def test_neighbours_push_apart_even_from_the_same_place():
     x, y = pushed(dx, dy, d2, np.array([True, False, True, True]), 3.0)
     assert x.tolist() == [-3, 3, -2, 0]
     assert y.tolist() == [0, 0, 0, 0]
+
+
+def test_unit_vectors():
+    vectors = np.array([[3, 0, 0, -1e-4], [4, 0, -2, 0]], np.float32)
+    assert unit(vectors).T.ravel() == pytest.approx([0.6, 0.8, 0, 0, 0, -1, -1, 0], rel=1e-6)
 
 
 def test_nearest_of_agrees_with_looking_at_each():

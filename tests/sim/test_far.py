@@ -229,6 +229,17 @@ def test_steps_make_up_for_the_turns_that_are_left_out():
     assert turns_at(world, 1).step_s(rows).tolist() == [np.float32(DT * EVERY), np.float32(DT), np.float32(DT * EVERY)]
 
 
+def test_what_is_done_in_place_gets_its_steps_in_place():
+    world = flock((5, 5), *[(900, 900)] * 8, owners=[0])
+    tick = Tick(4, DT, 1, {}, turns=turns_at(world, 4))
+    steps, rows = tick.steps_s(world), np.arange(world.high_water)
+    assert steps.size == world.high_water
+    due = tick.due(rows)
+    assert np.flatnonzero(steps).tolist() == due.tolist() == [0, 4, 8]
+    assert steps[due].tolist() == tick.step_s(due).tolist()
+    assert tick.is_far(rows).tolist() == [False] + [True] * 8
+
+
 def test_who_begins_during_the_tick_is_near():
     world = flock((900, 900))
     turns = turns_at(world, 1)
@@ -241,6 +252,8 @@ def test_a_game_that_declares_nothing_has_everyone_s_turn_at_every_tick():
     tick, rows = Tick(3, DT, 1, {}), np.array([4, 9])
     assert tick.due(rows) is rows
     assert tick.step_s(rows).tolist() == [np.float32(DT)] * 2
+    assert tick.is_far(rows).tolist() == [False] * 2
+    assert set(tick.steps_s(flock((1, 1), (9, 9))).tolist()) == {np.float32(DT)}
     machine = region(replace(GAME, far=None))
     for _ in range(6):
         machine.step(NOTHING)
