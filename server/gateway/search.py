@@ -120,7 +120,7 @@ class Searches:
                     self._taken(session, word)
                 case other:
                     raise ValueError(str(other)[:100])
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             _log.warning("word of a session refused", reason=str(error))
 
     def _found(self, found: Found) -> None:

@@ -64,12 +64,12 @@ class GatewayProcess:
         self.health.drain()
         server = self._settings.server
         await self.front.close(min(server.shutdown_grace_s, server.stop_within_s))
-        self.front.gateway.router.close()
+        self.front.gateway.close()
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_EVERY_S)
-            self.front.gateway.router.flush()
+            self.front.gateway.flush()
 
     async def _sweep(self) -> None:
         while True:

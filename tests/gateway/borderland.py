@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
-from server.shard.ports import Claim
+from server.shard.ports import Bus, Claim
 from server.sim.game import Game
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
@@ -36,6 +37,8 @@ from tests.gateway.meadow import Pipe, messages
 from tests.support.clock import VirtualClock
 
 TICK_S = 0.05
+# Signs accounts' tokens.
+SECRET = "a secret of the borderland, long enough"
 VIEW = ViewSpec(16.0, 1, 3, 4, 2.0)
 WHOLE = ViewSpec(16.0, 2, 2, 4, 2.0)
 # 64 by 64 units each, unless asked otherwise.
@@ -68,7 +71,9 @@ Key = tuple[int, int]
 class Player:
     """A client: what it says, and what it makes of what it hears, message by message."""
 
-    def __init__(self, land: Land, name: str, resume: str | None = None) -> None:
+    def __init__(
+        self, land: Land, name: str, *, resume: str | None = None, gateway: int = 0, token: str | None = None
+    ) -> None:
         self.land = land
         self.seq = 0
         self.acked = 0
@@ -86,16 +91,19 @@ class Player:
         self.crossed: dict[Key, Key] = {}
         # Called after every single message.
         self.watches: list[Callable[[], None]] = []
-        self.connect(name, resume)
+        self.connect(name, resume, gateway=gateway, token=token)
 
-    def connect(self, name: str | None = None, resume: str | None = None) -> None:
+    def connect(
+        self, name: str | None = None, resume: str | None = None, *, gateway: int = 0, token: str | None = None
+    ) -> None:
         self.wire = Wire()
         self.hellos += 1
-        self.land.gateway.opened(self.wire)
-        self.land.gateway.received(self.wire, encode_hello(name=name, resume=resume))
+        self.gateway = self.land.gateways[gateway]
+        self.gateway.opened(self.wire)
+        self.gateway.received(self.wire, encode_hello(name=name, resume=resume, token=token))
 
     def hang_up(self) -> None:
-        self.land.gateway.lost(self.wire)
+        self.gateway.lost(self.wire)
 
     @property
     def session(self) -> Session:
@@ -109,11 +117,11 @@ class Player:
 
     def say(self, command: int, *args: Any) -> int:
         self.seq += 1
-        self.land.gateway.received(self.wire, encode_input(self.seq, command, args))
+        self.gateway.received(self.wire, encode_input(self.seq, command, args))
         return self.seq
 
     def check(self) -> None:
-        self.land.gateway.received(self.wire, encode_check())
+        self.gateway.received(self.wire, encode_check())
 
     def read(self) -> None:
         data, self.wire.taken = self.wire.taken, b""
@@ -175,7 +183,7 @@ class Region:
 
 
 class Land:
-    """Regions of one world in a grid, and one gateway.
+    """Regions of one world in a grid, and its gateways.
 
     `lag`: how many ticks after its own a tick's record becomes durable.
     """
@@ -191,6 +199,7 @@ class Land:
         lag: int = 0,
         bus: MemoryBus | None = None,
         split_depth: int = 0,
+        gateways: int = 1,
         **options: Any,
     ) -> None:
         self.clock = VirtualClock()
@@ -226,20 +235,31 @@ class Land:
             "tick_rate_hz": 1 / TICK_S,
             "link_max": 10_000,
         }
-        self.gateway = Gateway(
-            game.schema,
-            self.atlas,
-            view,
-            self.bus,
-            self.clock,
-            Authenticator(guests=True, jwt_secret="", jwt_algorithms=("HS256",), resume_secret=""),
-            GatewayOptions(**{**defaults, **options}),
-            self.metrics,
-            self.health,
-        )
+        self.options = GatewayOptions(**{**defaults, **options})
+        self.auth = Authenticator(guests=True, jwt_secret=SECRET, jwt_algorithms=("HS256",), resume_secret="")
+        self.gateways = [self.another_gateway(self.bus_of(f"gateway {n}")) for n in range(gateways)]
+        self.gateway = self.gateways[0]
         self.players: list[Player] = []
         for region in self.regions.values():
             region.host.show()
+
+    def another_gateway(self, bus: Bus) -> Gateway:
+        """One that is told nothing by anybody but over this bus."""
+        return Gateway(
+            self.game.schema,
+            self.atlas,
+            self.view,
+            bus,
+            self.clock,
+            self.auth,
+            self.options,
+            self.metrics,
+            self.health,
+        )
+
+    def bus_of(self, name: str) -> Bus:  # noqa: ARG002  # for worlds whose processes have one each
+        """The bus as this process has it."""
+        return self.bus
 
     def restart(self, number: int) -> None:
         """A region dies with all that is not durable, and comes back from its journal."""
@@ -263,22 +283,29 @@ class Land:
         host = ShardHost(
             machine,
             journal,
-            self.bus,
+            self.bus_of(f"region {machine.shard}"),
             self.clock,
             HostOptions(1 / TICK_S, 5, 10_000, 8, "pipelined", self.game.version, digest_every_ticks=7),
             self.metrics,
             self.health,
             claim=claim,
         )
-        host.before_tick.append(lambda: self.gateway.flush(machine.shard))
+        host.before_tick.append(functools.partial(self.gather, machine.shard))
         return Region(machine, host, journal, deque([0] * self.lag))
 
-    def join(self, name: str = "ada", region: int | None = None) -> Player:
+    def gather(self, number: int) -> None:
+        """A region is about to tick: gateways of its process send what they hold."""
+        for gateway in self.gateways:
+            gateway.flush(number)
+
+    def join(
+        self, name: str = "ada", region: int | None = None, *, gateway: int = 0, token: str | None = None
+    ) -> Player:
         """A player whose entity begins in `region`, or wherever the router spreads it to."""
-        router = self.gateway.router
+        router = self.gateways[gateway].router
         spread = router.choose
         router.choose = lambda session: region or spread(session)
-        player = Player(self, name)
+        player = Player(self, name, gateway=gateway, token=token)
         router.choose = spread
         self.players.append(player)
         while player.views is None:
@@ -289,15 +316,19 @@ class Land:
         """One tick of every region, in this order; or of some of them."""
         self.clock.work(TICK_S)
         for number in self.regions if order is None else order:
-            region = self.regions[number]
-            region.host.tick_once()
-            # Records of the last `lag` ticks wait.
-            region.appended.append(region.synced + region.journal.backlog)
-            due = region.appended.popleft() - region.synced
-            region.journal.sync(due)
-            region.synced += due
+            self.run(number)
         for player in self.players:
             player.read()
+
+    def run(self, number: int) -> None:
+        """One tick of this region."""
+        region = self.regions[number]
+        region.host.tick_once()
+        # Records of the last `lag` ticks wait.
+        region.appended.append(region.synced + region.journal.backlog)
+        due = region.appended.popleft() - region.synced
+        region.journal.sync(due)
+        region.synced += due
 
     def ticks(self, n: int) -> None:
         for _ in range(n):
@@ -345,7 +376,7 @@ class Land:
         """Whether a player sees those in its square, of whichever region, and nobody else but who is on the way."""
         on_the_way = {
             (region, held.handle)
-            for region, stream in self.gateway.router.streams.items()
+            for region, stream in player.gateway.router.streams.items()
             for held in stream.replica.held.values()
         }
         return set(player.seen()) - on_the_way == self.around(player, self.view.far)

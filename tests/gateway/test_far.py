@@ -1,0 +1,226 @@
+"""Gateways and regions over a bus that loses, repeats and reorders: nobody is lost or doubled, and no promise is."""
+
+from __future__ import annotations
+
+import jwt
+import pytest
+
+from protocol.codec import encode_hello, encode_leave
+from protocol.errors import CloseCode, ErrorCode
+from protocol.messages import Error
+from server.shard.ports import frames_topic, keyframes_topic
+from tests.gateway.borderland import SECRET
+from tests.gateway.farland import FarLand, Patron, patron
+from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
+
+
+def body(land: FarLand, player: Patron, column: str) -> int:
+    """Of its entity, which is in one place."""
+    ((region, row),) = land.whereabouts(player.session.id)
+    return int(getattr(land.regions[region].machine.world[Body], column)[row])
+
+
+def account(name: str) -> str:
+    return jwt.encode({"sub": name, "exp": 10**11}, SECRET, algorithm="HS256")
+
+
+def whims(land: FarLand, player: Patron, whim: float) -> None:
+    """What a player does in a tick."""
+    chance = land.random
+    if player.wire.ended is not None:
+        if whim < 0.1:
+            player.connect(resume=player.resume, gateway=chance.randrange(2))
+    elif whim < 0.01:
+        player.go()
+    elif not player.here:
+        return
+    elif whim < 0.1:
+        player.say(WALK, chance.uniform(-1, 1), chance.uniform(-1, 1))
+    elif whim < 0.13:
+        x0, y0, x1, y1 = land.atlas.limits
+        player.say(JUMP, chance.uniform(x0, x1 - 1), chance.uniform(y0, y1 - 1))
+    elif whim < 0.3 and len(player.owed) < 50:
+        player.pay(PAY, chance.randrange(1, 9))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_lost_nobody_is_and_every_payment_counts_once(seed: int):
+    land = FarLand(seed, 2, 2, gateways=2, game=glade(6), lag=seed % 3)
+    chance = land.random
+    players = [patron(land, f"p{n}", gateway=n % 2) for n in range(6)]
+    ends = [f"gateway {n}" for n in range(2)] + [f"region {n}" for n in land.regions]
+    for n in range(320):
+        if n % 100 == 20:
+            land.network.loss, land.network.repetition = chance.uniform(0, 0.3), chance.uniform(0, 0.3)
+            land.network.delay_s = (0.0, chance.uniform(0, 0.15))
+        if n % 100 == 60:
+            cut = chance.sample(ends, 2)
+            land.network.partition(*([one] for one in cut), [end for end in ends if end not in cut])
+        if n % 100 == 80:
+            land.network.heal()
+        if n % 80 == 70:
+            land.restart(chance.choice(list(land.regions)))
+        for player in players:
+            whims(land, player, chance.random())
+        land.tick()
+    land.settle(8.0)
+    for player in players:
+        if not player.here:
+            player.connect(resume=player.resume)
+    for _ in range(12):
+        for player in players:
+            player.say(WALK, 0.0, 0.0)
+        land.seconds(1)
+    assert land.network.lost
+    for player in players:
+        where = f"seed {seed}, {player.session.name}"
+        ((region, row),) = land.whereabouts(player.session.id)
+        assert (player.session.region, player.session.handle, player.session.crossing) == (region, row, 0), where
+        assert player.entity == (region, row), where
+        assert body(land, player, "sum") == player.promised, where
+        assert player.owed == {}, where
+        assert not player.session.due, where
+        before = player.digests
+        player.check()
+        land.ticks(8)
+        assert player.digests - before == len(player.session.seats), where
+        assert land.sees_all_there_is(player), where
+
+
+def test_one_resumes_at_another_gateway_with_what_she_is_and_the_first_lets_her_go():
+    land = FarLand()
+    ada = patron(land, "ada", gateway=0)
+    ada.pay(PAY, 5)
+    land.seconds(1)
+    first, wire, session = land.gateways[0], ada.wire, ada.session.id
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(1)
+    assert ada.welcomes == 2
+    assert ada.session.id == session
+    assert wire.ended is not None
+    assert wire.ended[0] == CloseCode.REPLACED
+    assert session not in first.sessions
+    ada.pay(PAY, 7)
+    land.seconds(1)
+    assert body(land, ada, "sum") == 12
+    assert ada.owed == {}
+    # And back, though the first one is told once more that she is another's.
+    ada.connect(resume=ada.resume, gateway=0)
+    land.seconds(5)
+    assert (ada.welcomes, ada.session.id, ada.wire.ended) == (3, session, None)
+    assert body(land, ada, "away") == 0
+
+
+def test_an_account_plays_one_session_over_all_gateways():
+    land = FarLand()
+    ada = patron(land, "ada", gateway=0, token=account("ada"))
+    ada.pay(PAY, 5)
+    land.seconds(1)
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    land.seconds(1)
+    assert again.session.id != ada.session.id or ada.wire.ended is not None
+    assert ada.wire.ended is not None
+    assert len(land.whereabouts(again.session.id)) == 1
+    assert body(land, again, "sum") == 5
+    other = patron(land, "bob", gateway=1, token=account("bob"))
+    assert other.session.id != again.session.id
+
+
+def test_a_token_of_a_session_that_is_over_fails_and_the_wire_may_begin_anew():
+    land = FarLand()
+    ada = land.join("ada")
+    land.kill(0)
+    land.seconds(40)
+    assert land.whereabouts(ada.session.id) == []
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(3)
+    assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED]
+    ada.gateway.received(ada.wire, encode_hello(name="ada"))
+    land.seconds(1)
+    assert (ada.welcomes, len(land.whereabouts(ada.session.id))) == (2, 1)
+
+
+def test_a_gateway_that_dies_leaves_its_players_away_and_those_who_return_elsewhere_go_on():
+    land = FarLand()
+    ada, eve = patron(land, "ada", gateway=0), patron(land, "eve", gateway=0)
+    land.kill(0)
+    land.seconds(4)
+    assert body(land, ada, "away") == body(land, eve, "away") == 1
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(40)
+    assert land.whereabouts(eve.session.id) == []
+    assert body(land, ada, "away") == 0
+    ada.pay(PAY, 3)
+    land.seconds(1)
+    assert body(land, ada, "sum") == 3
+
+
+def test_one_whose_joining_was_never_durable_joins_again_and_notices_nothing():
+    land = FarLand(lag=40)
+    (number, other) = land.regions
+    ada = patron(land, "ada")
+    number = ada.session.region
+    assert ada.session.region == number
+    ada.pay(PAY, 9)
+    land.ticks(3)
+    session = ada.session.id
+    land.restart(number)
+    assert land.whereabouts(session) == []
+    land.seconds(8)
+    assert len(land.whereabouts(session)) == 1
+    assert ada.wire.ended is None
+    assert ada.entity == land.whereabouts(session)[0]
+    assert body(land, ada, "sum") == 9
+    assert ada.owed == {}
+    assert land.whereabouts(session)[0][0] in (number, other)
+
+
+def test_a_region_out_of_reach_for_a_while_is_told_all_that_was_said_meanwhile():
+    land = FarLand()
+    ada = patron(land, "ada", gateway=0)
+    reached = [f"region {n}" for n in land.regions]
+    land.network.partition(["gateway 0"], [*reached, "gateway 1"])
+    for _ in range(20):
+        ada.say(ADD, 1)
+        ada.pay(PAY, 2)
+        land.tick()
+    assert body(land, ada, "sum") == 0
+    land.seconds(4)
+    # The region has heard nothing of her gateway.
+    assert body(land, ada, "away") == 1
+    land.network.heal()
+    land.seconds(6)
+    assert body(land, ada, "sum") == 60
+    assert body(land, ada, "away") == 0
+    assert ada.owed == {}
+
+
+def test_one_who_leaves_while_her_region_is_out_of_reach_is_gone_once_it_is_not():
+    land = FarLand()
+    ada = patron(land, "ada", gateway=0)
+    session = ada.session.id
+    land.network.partition(["gateway 0"], [*(f"region {n}" for n in land.regions), "gateway 1"])
+    ada.gateway.received(ada.wire, encode_leave())
+    land.seconds(1)
+    assert len(land.whereabouts(session)) == 1
+    land.network.heal()
+    land.seconds(3)
+    assert land.whereabouts(session) == []
+
+
+def test_a_keyframe_is_asked_for_until_it_comes_though_no_frame_does():
+    land = FarLand(gateways=1)
+    ada = patron(land, "ada", gateway=0)
+    number = ada.session.region
+    asked: list[bytes] = []
+    land.network.end(f"region {number}").subscribe(keyframes_topic(number), asked.append)
+    stream = land.gateway.router.streams[number]
+    land.network.end("gateway 0").publish(frames_topic(number), b"")
+    land.network.partition(["gateway 0"])
+    land.seconds(0.1)
+    assert stream.awaits_key
+    land.seconds(3)
+    land.network.heal()
+    land.seconds(2)
+    assert asked
+    assert not stream.awaits_key

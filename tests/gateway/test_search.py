@@ -1,0 +1,134 @@
+"""Who has a session: all regions are asked, more than once where it may be on its way, and not for ever."""
+
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+
+from server.bus.memory import MemoryBus
+from server.gateway.search import Found, Searches
+from server.regions.frame import KNOWN
+from server.shard.ports import SEEK_TOPIC, sessions_topic
+from tests.support.clock import VirtualClock
+
+GATEWAY = 9
+ADA = (70, 3, 12, b"ada", b"Ada L.")
+
+
+class World:
+    """Regions that answer at once or not at all, and a gateway's searches."""
+
+    def __init__(self, *regions: int) -> None:
+        self.bus, self.clock = MemoryBus(), VirtualClock()
+        self.taken: list[tuple[int, int]] = []
+        self.searches = Searches(
+            GATEWAY, regions, self.bus, self.clock, lambda session, word: self.taken.append((session, word))
+        )
+        self.regions = regions
+        self.deaf: set[int] = set()
+        # Region -> a record of KNOWN that it has.
+        self.has: dict[int, tuple[object, ...]] = {}
+        self.asked = 0
+        self.ends: list[tuple[Found | None, bool]] = []
+        self.bus.subscribe(SEEK_TOPIC, self._on_seek)
+
+    def _on_seek(self, data: bytes) -> None:
+        gateway, session, player = msgpack.unpackb(data)
+        self.asked += 1
+        for region in self.regions:
+            record = self.has.get(region)
+            if region in self.deaf:
+                continue
+            if record is not None and (record[0] == session or (player and record[3] == player)):
+                self.say("found", region, np.array([record], KNOWN).tobytes(), gateway=gateway)
+            else:
+                self.say("none", region, session, player, gateway=gateway)
+
+    def say(self, *word: object, gateway: int = GATEWAY) -> None:
+        self.bus.publish(sessions_topic(gateway), msgpack.packb(word))
+
+    def done(self, found: Found | None, *, sure: bool) -> None:
+        self.ends.append((found, sure))
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds * 20)):
+            self.clock.work(0.05)
+            self.searches.turn()
+
+
+@pytest.mark.parametrize(("session", "player"), [(70, ""), (0, "ada")])
+def test_one_who_is_there_is_found_at_once(session: int, player: str):
+    world = World(1, 2, 3)
+    world.has[2] = ADA
+    world.searches.begin(session, player, world.done)
+    assert world.ends == [(Found(2, *ADA), True)]
+    world.wait(5)
+    assert (world.asked, len(world.ends)) == (1, 1)
+
+
+def test_in_a_world_of_one_region_its_word_is_enough():
+    world = World(1)
+    world.searches.begin(70, "", world.done)
+    assert world.ends == [(None, True)]
+
+
+def test_one_on_the_way_between_two_regions_is_found_in_the_next_round():
+    world = World(1, 2)
+    world.searches.begin(70, "", world.done)
+    assert world.ends == []
+    world.has[2] = ADA
+    world.wait(1)
+    assert world.ends == [(Found(2, *ADA), True)]
+    world.searches.begin(71, "", world.done)
+    world.wait(1)
+    assert world.ends[1:] == [(None, True)]
+
+
+def test_where_a_region_does_not_answer_it_is_asked_again_and_given_up_unsure():
+    world = World(1, 2)
+    world.deaf = {2}
+    world.searches.begin(70, "", world.done)
+    world.wait(1)
+    assert world.ends == []
+    assert world.asked > 2
+    world.wait(2)
+    assert world.ends == [(None, False)]
+    asked = world.asked
+    world.wait(5)
+    assert world.asked == asked
+
+
+def test_two_who_look_for_the_same_are_both_answered_and_others_hear_nothing():
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    for session, player in ((70, ""), (70, ""), (0, "ada"), (71, ""), (0, "bob")):
+        world.searches.begin(session, player, world.done)
+    world.say("found", 2, np.array([ADA], KNOWN).tobytes())
+    assert world.ends == [(Found(2, *ADA), True)] * 3
+
+
+def test_a_session_that_another_gateway_took_is_told_on():
+    world = World(1)
+    world.say("taken", 70, 4)
+    assert world.taken == [(70, 4)]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [(), ("found",), ("found", 1, b"short"), ("found", 99, b""), ("found", 1, b""), ("what", 1), ("taken", "x", 1)],
+)
+def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    world.searches.begin(70, "", world.done)
+    world.say(*word)
+    world.bus.publish(sessions_topic(GATEWAY), b"\xc1")
+    assert (world.ends, world.taken) == ([], [])
+
+
+def test_once_closed_it_hears_nothing():
+    world = World(1)
+    world.searches.close()
+    world.say("taken", 70, 4)
+    assert world.taken == []
