@@ -90,13 +90,20 @@ class Kept:
         """What makes a fresh machine of this shard: under the terms of its checkpoints, else of the settings.
 
         How a world of several regions is divided the settings alone know; a checkpoint only tells whether it was so.
+        Raises StoreError where these are not the settings that it runs with.
         """
         manifests = await self.checkpoints.manifests(shard)
         atlas = world_atlas(self.settings)
         divided = "atlas" in manifests[0].terms if manifests else len(atlas) > 1
         # A world of one region may have been divided after its checkpoint.
         divided = divided or (len(atlas) == 1 and atlas.open)
-        if divided and shard in atlas:
+        made_under = manifests[0].terms.get("atlas") if manifests else None
+        if divided and (shard not in atlas or made_under not in (None, f"{atlas.digest():016x}")):
+            raise StoreError(
+                f"shard {shard} is a region of a world that is divided otherwise than these settings say: "
+                "name those that the world runs with"
+            )
+        if divided:
             world = self.settings.world
             return lambda: kind(self.game, atlas[shard], seed=world.seed, tick_rate_hz=world.tick_rate_hz, atlas=atlas)
         terms = manifests[0].terms if manifests else self._terms(shard)

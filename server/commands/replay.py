@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,26 +133,44 @@ async def inspect_entity(kept: Kept, shard: int | None, to_tick: int | None, han
 
 
 async def inspect_inputs(kept: Kept, shard: int | None, player: str | None, session: int | None) -> None:
-    """Every input of a player's sessions, or of one session, that the journal still holds; a line each."""
-    number = await kept.only_shard(shard)
-    shapes = command_shapes(kept.game.schema)
+    """Every input of a player's sessions, or of one session, that the journals still hold; a line each.
+
+    Of one shard, or of all, one after the other: who went over a border goes on in the next one's journal.
+    """
+    numbers = await kept.shards() if shard is None else [await kept.only_shard(shard)]
     wanted = set() if session is None else {session}
     if player is not None:
+        wanted |= await _sessions_of(kept, player)
+    shapes = command_shapes(kept.game.schema)
+    for number in numbers:
+        async for tick, inputs in _inputs(kept, number):
+            for kind, batch in inputs.items():
+                for line in _lines(tick, shapes[kind].name, batch, wanted):
+                    typer.echo(orjson.dumps({"shard": number, **line}))
+
+
+async def _sessions_of(kept: Kept, player: str) -> set[int]:
+    """Of an account, wherever it joined."""
+    found: set[int] = set()
+    account = player.encode()
+    for number in await kept.shards():
         # Those who joined before the journal begins stand in the checkpoints.
         for manifest in await kept.checkpoints.manifests(number):
             arrays = decode(manifest, await kept.chunks(manifest)).arrays
-            wanted |= set(arrays["@sessions.session"][arrays["@sessions.player"] == player.encode()].tolist())
-    span = (await kept.journal.spans()).get(number)
-    async for record in kept.journal.read(number, span.after_tick if span else 0):
-        if not record.payload:
-            continue
-        inputs = TickInput.decode(record.payload, shapes).batches
-        joined = inputs.get(JOIN)
-        if joined is not None and player is not None:
-            wanted |= set(joined["session"][joined["player"] == player.encode()].tolist())
-        for kind, batch in inputs.items():
-            for line in _lines(record.tick, shapes[kind].name, batch, wanted):
-                typer.echo(orjson.dumps(line))
+            found |= set(arrays["@sessions.session"][arrays["@sessions.player"] == account].tolist())
+        async for _, inputs in _inputs(kept, number):
+            if (joined := inputs.get(JOIN)) is not None:
+                found |= set(joined["session"][joined["player"] == account].tolist())
+    return found
+
+
+async def _inputs(kept: Kept, shard: int) -> AsyncIterator[tuple[int, Mapping[int, Records]]]:
+    """(tick, its batches) of every tick of a shard that had commands."""
+    shapes = command_shapes(kept.game.schema)
+    span = (await kept.journal.spans()).get(shard)
+    async for record in kept.journal.read(shard, span.after_tick if span else 0):
+        if record.payload:
+            yield record.tick, TickInput.decode(record.payload, shapes).batches
 
 
 def entity(world: World, row: int) -> dict[str, Any]:  # Any: JSON
