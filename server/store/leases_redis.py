@@ -33,7 +33,12 @@ class RedisLeases:
 
     async def renew(self, leases: Sequence[Lease]) -> list[bool]:
         """See LeaseStore."""
-        return [bool(await self._run("renew", lease.shard, lease.owner, lease.epoch)) for lease in leases]
+        # All in one journey: a node holds many, and looks often.
+        pipeline = self._client.pipeline(transaction=False)
+        for lease in leases:
+            self._call(pipeline, "renew", lease.shard, lease.owner, lease.epoch)
+        with _away():
+            return [bool(answer) for answer in await _awaited(pipeline.execute())]
 
     async def release(self, lease: Lease) -> None:
         """See LeaseStore."""
@@ -46,13 +51,17 @@ class RedisLeases:
 
     async def holders(self, shards: Iterable[int]) -> Mapping[int, Lease]:
         """See LeaseStore."""
-        found: dict[int, Lease] = {}
+        asked = list(shards)
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in asked:
+            pipeline.get(self._keys(shard)[0])
         with _away():
-            for shard in shards:
-                held = await _awaited(self._client.get(self._keys(shard)[0]))
-                if held is not None:
-                    epoch, _, owner = held.decode().partition(" ")
-                    found[shard] = Lease(shard, owner, int(epoch))
+            answers = await _awaited(pipeline.execute())
+        found: dict[int, Lease] = {}
+        for shard, held in zip(asked, answers, strict=True):
+            if held is not None:
+                epoch, _, owner = held.decode().partition(" ")
+                found[shard] = Lease(shard, owner, int(epoch))
         return found
 
     async def announce(self, node: NodeInfo) -> None:
@@ -82,11 +91,11 @@ class RedisLeases:
 
     async def _run(self, call: str, shard: int, owner: str, *arguments: int | str) -> int:
         with _away():
-            lease, counter = self._keys(shard)
-            answer = await _awaited(
-                self._client.eval(_SCRIPT, 2, lease, counter, call, owner, str(self._ttl_ms), *map(str, arguments))
-            )
-            return int(answer)
+            return int(await _awaited(self._call(self._client, call, shard, owner, *arguments)))
+
+    def _call(self, client: Any, call: str, shard: int, owner: str, *arguments: int | str) -> Any:  # Any: see _awaited
+        lease, counter = self._keys(shard)
+        return client.eval(_SCRIPT, 2, lease, counter, call, owner, str(self._ttl_ms), *map(str, arguments))
 
     def _keys(self, shard: int) -> tuple[str, str]:
         return f"{self._prefix}lease:{{{shard}}}", f"{self._prefix}epoch:{{{shard}}}"
