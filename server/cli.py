@@ -1,4 +1,4 @@
-"""The command line: `everstep run | bots | schema | replay | inspect | mail | stretch | travel | backup | restore`.
+"""The command line: `everstep run | bots | schema | replay | inspect | mail | divide | unite | stretch | travel | ...`.
 
 server/cluster_cli.py has the commands of a cluster, server/store_cli.py those of a database.
 """
@@ -18,6 +18,8 @@ import typer
 import uvloop
 
 from config.settings import Settings
+from server.api.ground import target as ground_target
+from server.api.mailroom import target as letters_target
 from server.api.travel import Worker
 from server.app import opened as opened_world
 from server.cluster_cli import cluster_cli
@@ -329,7 +331,7 @@ def mail_list(
     if url is None:
         _over_kept(config, game, data, lambda kept: mails.list_kept(kept, shard))
         return
-    typer.echo(_asked(config, url, "list", shard, []), nl=False)
+    typer.echo(_asked(config, url, letters_target("list", shard, [])), nl=False)
 
 
 @mail.command("replay")
@@ -368,7 +370,7 @@ def _act_on_mail(
     url: str | None,
 ) -> None:
     if url is not None:
-        typer.echo(_asked(config, url, action, shard, numbers), nl=False)
+        typer.echo(_asked(config, url, letters_target(action, shard, numbers)), nl=False)
         return
     settings = read_settings(config, {"server.data_dir": data})
     logs.configure("warning", "console" if sys.stderr.isatty() else "json")
@@ -377,11 +379,27 @@ def _act_on_mail(
     typer.echo(orjson.dumps(done))
 
 
-def _asked(config: Path | None, url: str, action: str, shard: int | None, numbers: list[int]) -> bytes:
+RegionArgument = Annotated[int, typer.Argument(min=1, max=65_535, help="The region's number.")]
+RunningOption = Annotated[str, typer.Option("--url", help="A server that runs, asked with operator.token.")]
+
+
+@cli.command()
+def divide(region: RegionArgument, url: RunningOption, config: ConfigOption = None) -> None:
+    """Have a region be four for a while, each a shard of its own. The world has to have world.split_depth = 1."""
+    typer.echo(_asked(config, url, ground_target("divide", region)), nl=False)
+
+
+@cli.command()
+def unite(region: RegionArgument, url: RunningOption, config: ConfigOption = None) -> None:
+    """Have a region that was divided be one again."""
+    typer.echo(_asked(config, url, ground_target("unite", region)), nl=False)
+
+
+def _asked(config: Path | None, url: str, target: str) -> bytes:
     token = read_settings(config, {}).operator.token.get_secret_value()
 
     async def ask() -> bytes:
-        return await asyncio.to_thread(mails.ask, url, token, action, shard, numbers)
+        return await asyncio.to_thread(mails.ask, url, token, target)
 
     return told(ask())
 

@@ -4,25 +4,22 @@
     GET /mail/replay?shard=1&number=3    have them sent again: several numbers may be named
     GET /mail/drop?shard=1&number=3      have them forgotten
 
-    400  the question makes no sense     401  no token, or another one
-    404  no such shard here              403  no token is set: nobody is an operator
-
-The last two are input of the shard's next tick, journalled like a player's; asked twice they are done once. That
-they are GET is the port's way: it speaks no other. No page of a stranger can ask, for it has no token to show.
+The last two are input of the shard's next tick, journalled like a player's; asked twice they are done once. The rest
+is as in server/api/operators.py.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 import numpy as np
 import orjson
 
 from server.api.http import Reply
+from server.api.operators import Options, Refused, answered, numbers, reply
 from server.shard.machine import DROP_LETTER, REPLAY_LETTER, SYSTEM_COMMANDS, encode_batches
 from server.shard.mail import Lane, Post
 from server.shard.ports import Bus, commands_topic
@@ -32,16 +29,6 @@ PREFIX: Final = "/mail/"
 ACTIONS: Final = {"replay": REPLAY_LETTER, "drop": DROP_LETTER}
 NUMBERS_MAX: Final = 1024
 _SHAPES: Final = {command.id: command for command in SYSTEM_COMMANDS}
-# Of a number, which has 32 bits.
-_DIGITS_MAX: Final = 9
-
-
-class _Refused(Exception):
-    """An answer that is none."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class Mailroom:
@@ -54,46 +41,34 @@ class Mailroom:
 
     def get(self, asked: str, authorization: str | None) -> Reply:
         """Answer a request target; `authorization`: the header of that name, "Bearer" and the token."""
-        try:
-            self._admit(authorization)
-            path, _, query = asked.partition("?")
-            action, options = path.removeprefix(PREFIX), parse_qs(query)
-            posts = self._chosen(options)
-            if action == "list":
-                lines = [orjson.dumps(line) + b"\n" for post in posts for line in described(post)]
-                return _reply(HTTPStatus.OK, b"".join(lines))
-            return self._act(action, posts, options)
-        except _Refused as refused:
-            headers = {"WWW-Authenticate": "Bearer"} if refused.status is HTTPStatus.UNAUTHORIZED else {}
-            return _reply(refused.status, orjson.dumps({"error": str(refused)}) + b"\n", headers)
+        return answered(self._token, PREFIX, asked, authorization, self._answer)
 
-    def _admit(self, authorization: str | None) -> None:
-        if not self._token:
-            raise _Refused(HTTPStatus.FORBIDDEN, "no token is set: nobody is an operator here")
-        scheme, _, given = (authorization or "").partition(" ")
-        # As bytes: text that is not ASCII can't be compared.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
-            raise _Refused(HTTPStatus.UNAUTHORIZED, "this takes the operator's token")
+    def _answer(self, action: str, options: Options) -> Reply:
+        posts = self._chosen(options)
+        if action == "list":
+            lines = [orjson.dumps(line) + b"\n" for post in posts for line in described(post)]
+            return reply(HTTPStatus.OK, b"".join(lines))
+        return self._act(action, posts, options)
 
-    def _chosen(self, options: Mapping[str, Sequence[str]]) -> list[Post]:
+    def _chosen(self, options: Options) -> list[Post]:
         posts = self._posts()
         if "shard" not in options:
             return [posts[shard] for shard in sorted(posts)]
-        (shard,) = _numbers(options["shard"][-1:], "shard")
+        (shard,) = numbers(options["shard"][-1:], "shard")
         if shard not in posts:
-            raise _Refused(HTTPStatus.NOT_FOUND, f"shard {shard} does not run here")
+            raise Refused(HTTPStatus.NOT_FOUND, f"shard {shard} does not run here")
         return [posts[shard]]
 
-    def _act(self, action: str, posts: list[Post], options: Mapping[str, Sequence[str]]) -> Reply:
+    def _act(self, action: str, posts: list[Post], options: Options) -> Reply:
         if action not in ACTIONS:
-            raise _Refused(HTTPStatus.NOT_FOUND, "there is list, replay and drop")
+            raise Refused(HTTPStatus.NOT_FOUND, "there is list, replay and drop")
         if len(posts) != 1:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "choose a shard")
-        numbers = _numbers(options.get("number", ()), "number")
-        if not 1 <= len(numbers) <= NUMBERS_MAX:
-            raise _Refused(HTTPStatus.BAD_REQUEST, f"1 to {NUMBERS_MAX} numbers")
-        self._bus.publish(commands_topic(posts[0].shard), order(action, numbers))
-        return _reply(HTTPStatus.ACCEPTED, orjson.dumps({"shard": posts[0].shard, action: numbers}) + b"\n")
+            raise Refused(HTTPStatus.BAD_REQUEST, "choose a shard")
+        letters = numbers(options.get("number", ()), "number")
+        if not 1 <= len(letters) <= NUMBERS_MAX:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"1 to {NUMBERS_MAX} numbers")
+        self._bus.publish(commands_topic(posts[0].shard), order(action, letters))
+        return reply(HTTPStatus.ACCEPTED, orjson.dumps({"shard": posts[0].shard, action: letters}) + b"\n")
 
 
 def order(action: str, numbers: Sequence[int]) -> bytes:
@@ -126,14 +101,3 @@ def target(action: str, shard: int | None, numbers: Sequence[int]) -> str:
     """The request target that asks for this."""
     query = [("shard", shard)] if shard is not None else []
     return f"{PREFIX}{action}?{urlencode([*query, *(('number', n) for n in numbers)])}"
-
-
-def _numbers(texts: Sequence[str], name: str) -> list[int]:
-    """Each once, ascending. Raises _Refused."""
-    if not all(text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX for text in texts):
-        raise _Refused(HTTPStatus.BAD_REQUEST, f"{name} is a number from 0 on")
-    return sorted({int(text) for text in texts})
-
-
-def _reply(status: HTTPStatus, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
-    return Reply(status, "application/json", body, {"Cache-Control": "no-store", **(headers or {})})

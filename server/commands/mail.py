@@ -16,7 +16,7 @@ import orjson
 import typer
 
 from config.settings import Settings
-from server.api.mailroom import described, order, target
+from server.api.mailroom import described, order
 from server.commands.kept import Kept, WallClock
 from server.host.recovery import recover
 from server.regions.machine import RegionMachine
@@ -75,10 +75,10 @@ async def act_on_kept(
     return {"shard": number, "tick": tick, "done": sorted(before - after), "left": sorted(after & set(numbers))}
 
 
-def ask(url: str, token: str, action: str, shard: int | None, numbers: Sequence[int]) -> bytes:
-    """The answer of a server that runs. Raises StoreError with its reason where it refuses."""
+def ask(url: str, token: str, asked: str) -> bytes:
+    """The answer of a server that runs to a request target. Raises StoreError with its reason where it refuses."""
     request = urllib.request.Request(  # noqa: S310  # an operator's own server
-        url.rstrip("/") + target(action, shard, numbers), headers={"Authorization": f"Bearer {token}"}
+        url.rstrip("/") + asked, headers={"Authorization": f"Bearer {token}"}
     )
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # the same

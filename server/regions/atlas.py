@@ -140,6 +140,11 @@ class Atlas:
         """Whether there may be anything beside any region."""
         return len(self.sites) > 1
 
+    @property
+    def divisible(self) -> frozenset[int]:
+        """Numbers of the regions that may be divided."""
+        return frozenset(self._parts)
+
     def parts_of(self, region: int) -> tuple[int, ...]:
         """Numbers of the three parts that this region may be divided into, beside itself; none of a part."""
         return tuple(part.id for part in self._parts.get(region, ()))

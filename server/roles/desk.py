@@ -14,7 +14,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from config.settings import Settings
-from server.api import mailroom, travel
+from server.api import ground, mailroom, travel
 from server.api.http import Files, Http, Reply
 
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -26,6 +26,7 @@ class Desk:
 
     http: Http
     mailroom: mailroom.Mailroom
+    ground: ground.Ground
     # None: nobody looks at the past here.
     travel: travel.Travel | None = None
 
@@ -35,6 +36,8 @@ class Desk:
             return travelled(self.travel, request)
         if request.path.startswith(mailroom.PREFIX):
             return http_response(self.mailroom.get(request.path, authorization(request)))
+        if request.path.startswith(ground.PREFIX):
+            return http_response(self.ground.get(request.path, authorization(request)))
         return http_response(self.http.get(request.path))
 
 

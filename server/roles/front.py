@@ -15,6 +15,7 @@ from websockets.http11 import Request, Response
 
 from config.settings import Settings
 from server.api import mailroom, travel
+from server.api.ground import Ground
 from server.api.http import Http
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
@@ -85,7 +86,9 @@ class Front:
             # A page may ask what game this is before it joins.
             {"/schema.json": orjson.dumps(game.schema.to_wire())},
         )
-        self._desk = Desk(self.http, mailroom.Mailroom(token, posts, bus), self.travel)
+        self._desk = Desk(
+            self.http, mailroom.Mailroom(token, posts, bus), Ground(token, atlas.divisible, bus), self.travel
+        )
         self._server: Server | None = None
 
     async def open(self) -> None:

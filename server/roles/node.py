@@ -16,6 +16,7 @@ import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from config.settings import Settings
+from server.api.ground import Ground
 from server.api.http import Files, Http
 from server.api.mailroom import Mailroom
 from server.host.clock import LoopClock
@@ -91,9 +92,11 @@ class NodeProcess:
                 balance=node.balance,
             ),
         )
+        token = settings.operator.token.get_secret_value()
         self._desk = Desk(
             Http(self.metrics, self.health, Files({})),
-            Mailroom(settings.operator.token.get_secret_value(), self._posts, redis.bus),
+            Mailroom(token, self._posts, redis.bus),
+            Ground(token, world_atlas(settings).divisible, redis.bus),
         )
         self._server: Server | None = None
         self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)

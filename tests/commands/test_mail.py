@@ -119,4 +119,4 @@ async def test_only_what_is_sure_to_stand_still_is_told_this_way(data, tmp_path,
 
 def test_a_server_that_is_not_there_is_told_in_one_line():
     with pytest.raises(StoreError, match="can't be asked"):
-        ask("http://127.0.0.1:9", "token", "list", None, [])
+        ask("http://127.0.0.1:9", "token", "/mail/list")
