@@ -12,6 +12,7 @@ from bench import cluster_cli, crash_cli, durability_cli, store_cli
 from bench import crossing as crossing_bench
 from bench import crowd as crowd_bench
 from bench import entities as entities_bench
+from bench import far as far_bench
 from bench import floor as floor_bench
 from bench import handoffs as handoffs_bench
 from bench import mail as mail_bench
@@ -111,6 +112,24 @@ def entities(
     if len(digests) > 1:
         console.print(f"[red]the same ticks gave different worlds: {sorted(digests)}")
     raise typer.Exit(1 if len(digests) > 1 else 0)
+
+
+@app.command()
+def far(
+    players: Annotated[int, typer.Option(min=1, help="Players, each at one of the sixteen hamlets.")] = 4,
+    ticks: Annotated[int, typer.Option(min=1, help="Ticks to measure.")] = 1000,
+    runs: Runs = 1,
+    json: Json = None,
+    report: Report = None,
+) -> None:
+    """The sample game with creatures far from every player in fewer steps, beside itself with all of them near."""
+    done = [far_bench.run(players, ticks) for _ in range(runs)]
+    figures = median_of([run.figures for run in done])
+    plots = [
+        Plot("Step and frame", _named([run.far.step_ms for run in done])),
+        Plot("Step and frame, all near", _named([run.near.step_ms for run in done])),
+    ]
+    _finish(f"far from {players} players", figures, plots, json, report)
 
 
 @app.command()
@@ -247,6 +266,7 @@ app.command()(durability_cli.durability)
 app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
 app.command()(cluster_cli.restarts)
+app.command()(cluster_cli.chaos)
 app.command()(store_cli.damage)
 app.command()(store_cli.week)
 
