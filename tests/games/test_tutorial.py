@@ -12,7 +12,7 @@ from server.commands.options import load_game
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
-from server.sim import Game
+from server.sim import Game, Tick
 from tests.games.play import RATE_HZ, Play
 from tests.support.country import Country
 from tests.tidy.bans import findings
@@ -43,13 +43,45 @@ def column(play: Play, component: str, name: str):
 @pytest.fixture
 def of_regions(text: str, root: Path, tmp_path: Path) -> Game:
     """The same game with what its last pages add for several regions."""
-    page = (root / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    (more,) = re.findall(r"^```python more\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    more = of_page(root, "more")
     imports = "from dataclasses import replace\nfrom server.sim import U64, Mail"
     file = tmp_path / "hares_over_borders.py"
     file.write_text(f"{text}\n\n{imports}\n\n{more}", encoding="utf-8")
     assert findings(more) == []
     return load_game(str(file))
+
+
+def of_page(root: Path, kind: str) -> str:
+    """A block of the page that is not part of the first game."""
+    page = (root / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"^```python {kind}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return str(block)
+
+
+def test_hares_that_nobody_sees_go_in_fewer_steps(text, root, tmp_path):
+    further = of_page(root, "further")
+    assert findings(further) == []
+    file = tmp_path / "hares_that_nobody_sees.py"
+    imports = "from dataclasses import replace\nfrom server.sim import Far"
+    file.write_text(f"{text}\n\n{imports}\n\n{further}", encoding="utf-8")
+    play = Play(load_game(str(file)), size=512)
+    (ann,) = play.join("Ann")
+    x, y, dx = (column(play, *name) for name in (("Position", "x"), ("Position", "y"), ("Going", "dx")))
+    hares = play.world.rows_of(play.game.archetypes[1])
+    # On their way, and so spread that none of them flees from Ann.
+    x[hares], y[hares], x[ann], y[ann] = 300, 400, 50, 50
+    x[hares[:40]], y[hares[:40]] = 100, 80
+    assert play.game.far is not None
+    assert (
+        play.game.far.turns(play.world, play.game.position, 0, 0.05).far[hares].tolist() == [False] * 40 + [True] * 360
+    )
+    walk_on = next(s for s in play.game.systems if s.__name__ == "walk_on")
+    for number in range(8):
+        dx[hares] = 1
+        turns = play.game.far.turns(play.world, play.game.position, number, 0.05)
+        walk_on(play.world, Tick(number, 0.05, 1, {}, turns=turns))
+    assert x[hares[:40]] == pytest.approx(100 + 12 * 0.4, abs=0.01)
+    assert x[hares[40:]] == pytest.approx(300 + 12 * 0.4, abs=0.01)
 
 
 def test_it_is_as_short_as_promised(text):
