@@ -119,6 +119,8 @@ class ShardHost:
         self._durable_tick = claim.tick if claim else 0
         # The first record of a run tells what state it began with.
         self._digest_due = True
+        # Whether this is the last tick.
+        self._ends = False
         self._held: deque[_Held] = deque()
         # Part of the time that its ticks take, 1 is all there is: the mean of so many ticks.
         self.load = 0.0
@@ -254,9 +256,9 @@ class ShardHost:
     def finish(self) -> Effects:
         """The last tick of an orderly end: its record carries the state's digest, so whoever follows has every tick.
 
-        The journal has to be durable up to here. Raises as `tick_once`.
+        Raises as `tick_once`.
         """
-        self._digest_due = True
+        self._digest_due = self._ends = True
         return self.tick_once()
 
     def _take(self) -> TickInput:
@@ -302,7 +304,7 @@ class ShardHost:
         """The state's digest, where one is due before the next tick. `quiet`: which has no input."""
         if not (self._digest_due or self.digest_wanted()) and self.machine.tick % self._options.digest_every_ticks:
             return None
-        if quiet and self._durable_tick < self.journalled_tick:
+        if quiet and not self._ends and self._durable_tick < self.journalled_tick:
             # However long its store is away, a quiet world does not fill its queue with nothing.
             return None
         self._digest_due = False

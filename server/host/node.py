@@ -353,19 +353,19 @@ class Node:
             lease = None
         else:
             if lease is not None:
-                self._say(target, "yours", shard)
+                self._say(target, "yours", shard, lease.epoch)
                 _log.info("shard handed over", node=self.name, shard=shard, target=target, tick=tick)
         # Whether it was handed over or not, its last tick is made: nothing goes on from there but a recovery.
         await self._end(shard, orderly=False)
 
     # -- messages ----------------------------------------------------------------------
 
-    def _say(self, target: str, word: str, shard: int) -> None:
-        self._bus.publish(node_topic(target), msgpack.packb([word, shard, self.name]))
+    def _say(self, target: str, word: str, shard: int, *more: int) -> None:
+        self._bus.publish(node_topic(target), msgpack.packb([word, shard, self.name, *more]))
 
     def _on_message(self, data: bytes) -> None:
         try:
-            word, shard, sender = msgpack.unpackb(data)
+            word, shard, sender, *more = msgpack.unpackb(data)
         except ValueError as error:
             _log.warning("not a message between nodes", node=self.name, reason=str(error))
             return
@@ -380,6 +380,9 @@ class Node:
                 moving = self._moving.get(shard)
                 if moving is not None and moving.target == sender and shard in self.tenures and shard not in self._busy:
                     self._spawn(shard, self._hand_over(shard, sender))
+            case "yours" if more and not self.draining and shard in self._following:
+                # At once, and not at the next turn: players wait. The journal would say if it were not so.
+                self._begin(Lease(shard, self.name, more[0]))
             case "yours":
                 self._awake.set()
 

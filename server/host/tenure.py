@@ -127,7 +127,6 @@ class Tenure:
         """
         await self._halt()
         async with asyncio.timeout(self._around.end_timeout_s):
-            await self._durable()
             self.host.finish()
             await self._durable()
         return self.host.machine.tick
