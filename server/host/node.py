@@ -3,7 +3,7 @@
 Every turn (some times per time to live of a lease):
 
     renew      leases that another took meanwhile: those shards end here, at once
-    announce   name, load, whether it drains
+    announce   name, whether it drains, and of each shard its load and who is there
     claim      shards that nobody holds and that are this node's to take (server/regions/balance.py): recovered, or
                taken over by the standby that this node is for them
     follow     with `standby`: the shards whose standby this node is
@@ -14,6 +14,8 @@ Every turn (some times per time to live of a lease):
         a last tick, durable  ◀─── "ready"   is at its end
         lease handed over
         "yours" ───────────────────────────▶ claims the journal, replays the last tick, goes on
+
+    divide     regions of this node that are too much for one shard, or have little to do in four: by an order to them
 
 Messages between nodes only hurry things: whoever misses one finds in the lease what is so. A store of leases that is
 away stops nothing: nobody else can take a shard then either, and the journal's fence holds whatever is believed here.
@@ -31,10 +33,11 @@ import structlog
 
 from server.host.follower import Follower
 from server.host.tenure import ShardParts, Surroundings, Tenure
-from server.regions.balance import NodeLoad, claims, moves, standby
+from server.regions.balance import NodeLoad, Patience, Policy, ShardLoad, claims, divisions, moves, standby
+from server.regions.division import division_order
 from server.shard.lease import Lease, LeaseStore, NodeInfo
 from server.shard.machine import Machine
-from server.shard.ports import Bus, Clock
+from server.shard.ports import Bus, Clock, commands_topic
 from server.store.errors import Fenced, LeaseStoreAway
 
 _log = structlog.get_logger(__name__)
@@ -61,8 +64,14 @@ class NodeOptions:
     standby: bool = False
     # Seconds until a move that does not come about is given up.
     move_timeout_s: float = 10.0
-    # Whether shards are moved to even out the nodes.
+    # Whether shards are moved, divided and united as their loads are, and by which measure.
     balance: bool = True
+    policy: Policy = field(default_factory=Policy)
+    # Seconds of ticks after which a shard's load counts as measured: until then its node neither gives nor takes.
+    rest_s: float = 5.0
+    # By region, those it may be divided into; and for how long that has to be wanted.
+    parts: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    divide_after_s: float = 30.0
 
 
 @dataclass(slots=True)
@@ -131,6 +140,7 @@ class Node:
         self._free_turns: dict[int, int] = {}
         # Shard -> turns for which it is not to be claimed.
         self._shunned: dict[int, int] = {}
+        self._patience = Patience(options.divide_after_s)
         self._awake = asyncio.Event()
         self._unsubscribe = self._bus.subscribe(node_topic(name), self._on_message)
 
@@ -160,6 +170,7 @@ class Node:
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
         self._move(holders, nodes)
+        self._divide(holders, nodes)
 
     async def drain(self) -> None:
         """Give every shard to other nodes, if there are any; return when none is left here or nobody takes them."""
@@ -336,9 +347,10 @@ class Node:
         if not self.draining and len(holders) < len(self.shards):
             return
         held = {shard: lease.owner for shard, lease in holders.items()}
-        for planned in moves(self.shards, held, nodes, moves_max=len(self.shards)):
+        for planned in moves(self.shards, held, nodes, self._options.policy, moves_max=len(self.shards)):
             if planned.source == self.name:
-                _log.info("shard is to move", node=self.name, shard=planned.shard, target=planned.target)
+                reason = planned.reason
+                _log.info("shard is to move", node=self.name, shard=planned.shard, target=planned.target, reason=reason)
                 self.move(planned.shard, planned.target)
                 return
 
@@ -357,6 +369,17 @@ class Node:
                 _log.info("shard handed over", node=self.name, shard=shard, target=target, tick=tick)
         # Whether it was handed over or not, its last tick is made: nothing goes on from there but a recovery.
         await self._end(shard, orderly=False)
+
+    def _divide(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
+        """Order what was wanted of regions here for long enough: each turn, until their state says that it is so."""
+        if not self._options.balance:
+            return
+        held = {shard: lease.owner for shard, lease in holders.items()}
+        wanted = divisions(held, nodes, self._options.policy, self._options.parts)
+        for one in self._patience.ripe(wanted, self._clock.now_s()):
+            if one.shard in self.tenures and one.shard not in self._busy:
+                _log.info("region is to be divided", region=one.shard, divide=one.divide, reason=one.reason)
+                self._bus.publish(commands_topic(one.shard), division_order(divide=one.divide))
 
     # -- messages ----------------------------------------------------------------------
 
@@ -415,12 +438,20 @@ class Node:
         task.add_done_callback(done)
 
     def _info(self) -> bytes:
-        ticks = [tenure.host.load for tenure in self.tenures.values()]
-        info: bytes = msgpack.packb({"draining": self.draining, "load": sum(ticks)})
+        shards = [self._told(shard, tenure) for shard, tenure in sorted(self.tenures.items())]
+        info: bytes = msgpack.packb({"draining": self.draining, "shards": shards})
         return info
+
+    def _told(self, shard: int, tenure: Tenure) -> tuple[object, ...]:
+        """The fields of a ShardLoad."""
+        host, gauges = tenure.host, tenure.host.machine.gauges()
+        asleep = host.slumber.asleep
+        load = host.load if asleep or host.measured_s >= self._options.rest_s else None
+        players, entities = int(gauges.get("sessions", 0)), int(gauges.get("entities", 0))
+        return shard, load, players, entities, asleep, bool(gauges.get("divided", 0))
 
 
 def node_load(node: NodeInfo) -> NodeLoad:
     """What a node has announced."""
     told = msgpack.unpackb(node.info)
-    return NodeLoad(node.name, draining=bool(told["draining"]), load=float(told["load"]))
+    return NodeLoad(node.name, bool(told["draining"]), tuple(ShardLoad(*fields) for fields in told["shards"]))

@@ -297,8 +297,8 @@ class RegionMachine:
             raise CaptureRefused(f"the world was made under other settings: {'; '.join(found)}")
 
     def gauges(self) -> Mapping[str, float]:
-        """Entities and sessions."""
-        return {"entities": self.world.count, "sessions": len(self.sessions)}
+        """Entities, sessions, and 1 where the region is divided or is about to be."""
+        return {"entities": self.world.count, "sessions": len(self.sessions), "divided": float(self.division.shown)}
 
     # -- the parts of a tick --------------------------------------------------
 

@@ -41,6 +41,10 @@ def machine(shard):
 class Cluster:
     """Nodes in one process, on virtual time, with one bus, one medium and one store of leases."""
 
+    shards = SHARDS
+    host_options = OPTIONS
+    make = staticmethod(machine)
+
     def __init__(self, **options):
         self.clock = LoopTime()
         self.bus = MemoryBus()
@@ -51,8 +55,8 @@ class Cluster:
         self.nodes = {}
         self.tasks = {}
         # Shard -> (when, tick) of each frame.
-        self.frames = {shard: [] for shard in SHARDS}
-        for shard in SHARDS:
+        self.frames = {shard: [] for shard in self.shards}
+        for shard in self.shards:
             self.bus.subscribe(frames_topic(shard), self._note)
 
     def _note(self, data):
@@ -75,18 +79,18 @@ class Cluster:
                 # As a process that ends: what it has not written is lost, and nothing is written later.
                 pass
 
-            return ShardParts(lambda: machine(shard), journal, self.checkpoints, close)
+            return ShardParts(lambda: self.make(shard), journal, self.checkpoints, close)
 
         around = Surroundings(
             self.bus,
             self.clock,
             Metrics(),
             Health(self.clock.now_s),
-            OPTIONS,
+            self.host_options,
             checkpoint_every_s=10.0,
             checkpoints_kept=2,
         )
-        node = self.nodes[name] = Node(name, SHARDS, self.leases, open_shard, around, self.options)
+        node = self.nodes[name] = Node(name, self.shards, self.leases, open_shard, around, self.options)
         self.tasks[name] = asyncio.create_task(node.run())
         return node
 
@@ -130,7 +134,7 @@ class Cluster:
             await asyncio.sleep(0.01)
 
     async def all_run(self):
-        await self.until(lambda: set(self.owners()) == set(SHARDS))
+        await self.until(lambda: set(self.owners()) == set(self.shards))
 
     def gap_s(self, shard, since_s):
         """The longest time without a frame."""
