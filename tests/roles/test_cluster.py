@@ -1,0 +1,95 @@
+"""A world on several nodes and gateways, as real processes: nobody is lost whatever ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from bench.mongo_server import MongoServer, MongoUnavailable
+from bench.redis_server import RedisServer, RedisUnavailable
+from tests.roles.processes import PATIENCE_S, Cluster, Player
+
+
+@pytest.fixture
+async def cluster(root: Path, tmp_path: Path):
+    (tmp_path / "redis").mkdir()
+    try:
+        with RedisServer(tmp_path / "redis") as redis, MongoServer(tmp_path / "database") as mongo:
+            async with Cluster(root, tmp_path, redis, mongo) as made:
+                yield made
+    except (RedisUnavailable, MongoUnavailable) as why:
+        pytest.skip(str(why))
+
+
+async def test_players_of_two_gateways_meet_and_outlive_a_node_that_is_killed(cluster: Cluster):
+    ada, bob = await cluster.node("--name", "ada", "--standby"), await cluster.node("--name", "bob", "--standby")
+    here, there = await cluster.gateway(), await cluster.gateway()
+    eve, kim = await Player.join(here, "eve"), await Player.join(there, "kim")
+    async with eve.client, kim.client:
+        await eve.until_sees("kim")
+        await kim.until_sees("eve")
+        for player in (eve, kim):
+            player.pay(20)
+        await ada.end(signal.SIGKILL)
+        for player in (eve, kim):
+            player.pay(20)
+            await player.settle()
+        said = await cluster.ask("nodes")
+        assert "ada" not in said
+        assert "nobody" not in said
+        # And the other way round: what comes takes its part, and what was taken over is given back.
+        eva = await cluster.node("--name", "eva", "--standby")
+        await bob.end(signal.SIGTERM)
+        assert bob.process.returncode == 0
+        for player in (eve, kim):
+            player.pay(20)
+            await player.settle()
+        assert (await cluster.ask("nodes")).startswith(eva.name)
+        await eve.until_sees("kim")
+
+
+async def test_a_node_that_is_drained_goes_and_nobody_notices(cluster: Cluster):
+    ada = await cluster.node("--name", "ada")
+    gateway = await cluster.gateway()
+    eve = await Player.join(gateway, "eve")
+    async with eve.client:
+        bob = await cluster.node("--name", "bob")
+        eve.pay(20)
+        token = eve.client.resume_token
+        assert "ada" in await cluster.ask("drain", "ada")
+        assert await asyncio.wait_for(ada.process.wait(), PATIENCE_S) == 0
+        eve.pay(20)
+        await eve.settle()
+        # One connection all the time: each brings a token of its own.
+        assert eve.client.resume_token == token
+        said = await cluster.ask("nodes")
+        assert said.startswith(bob.name)
+        assert "regions 3-4" in said
+
+
+async def test_who_loses_the_gateway_goes_on_at_another(cluster: Cluster):
+    await cluster.node()
+    here, there = await cluster.gateway(), await cluster.gateway()
+    eve = await Player.join(here, "eve")
+    eve.pay(10)
+    await eve.settle()
+    token, session = eve.client.resume_token, eve.client.session
+    await here.end(signal.SIGKILL)
+    await eve.client.close()
+    again = await Player.join(there, "eve", resume=token)
+    async with again.client:
+        assert again.client.session == session
+        again.paid = 10
+        await again.settle()
+
+
+async def test_what_nobody_can_name_is_refused_with_what_there_is(cluster: Cluster):
+    ada = await cluster.node("--name", "ada")
+    with pytest.raises(AssertionError, match=f"no node is called 'bob'; there are: {ada.name}"):
+        await cluster.ask("drain", "bob")
+    assert await ada.end(signal.SIGTERM) == 0
+    with pytest.raises(AssertionError, match="there are: none"):
+        await cluster.ask("drain", "ada")
