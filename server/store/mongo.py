@@ -108,6 +108,7 @@ class MongoJournal:
             write_concern=durable(answer_timeout_s), read_concern=ReadConcern("majority")
         )
         self._sure = collection.with_options(read_concern=ReadConcern("linearizable"))
+        self._answer_timeout_s = answer_timeout_s
         self._answer_timeout_ms = round(answer_timeout_s * 800)
         self._close_timeout_s = close_timeout_s
         self._admission = Writers()
@@ -304,6 +305,7 @@ class MongoJournal:
         """See JournalStore. A document is written whole or not at all: a torn record is damage wherever it lies."""
         key, tail, known = shard_key(shard), Tail(shard, after_tick), after_tick
         pauses, whole = Pauses(), False
+        loop, until_s = asyncio.get_running_loop(), 0.0
         while not whole:
             try:
                 async for document in self._slots.find({"shard": key, "tick": {"$gt": known}}).sort(
@@ -319,15 +321,18 @@ class MongoJournal:
                     if record is not None:
                         known = tick
                         yield record
-                whole = True
+                sealed = self._writers[shard].sealed_tick if shard in self._writers else known
+                whole = known >= sealed
+                # A primary elected since the claim may show all of it a moment later.
+                until_s = until_s or loop.time() + self._answer_timeout_s
+                if loop.time() >= until_s:
+                    _reaches(shard, known, sealed)
             except PyMongoError as error:
                 if not passes(error):
                     raise failed(error) from error
+            if not whole:
                 self._check()
                 await pauses.wait()
-        if shard in self._writers:
-            # A primary elected since the claim might not have it all yet.
-            _reaches(shard, known, self._writers[shard].sealed_tick)
 
     async def spans(self) -> dict[int, Span]:
         """See JournalStore."""

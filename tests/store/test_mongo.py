@@ -111,6 +111,35 @@ async def test_a_missing_end_is_missed(medium):
             await read(journal)
 
 
+async def test_an_end_that_a_new_primary_does_not_show_yet_is_waited_for(medium):
+    async with opened(medium) as journal:
+        await journal.claim(1)
+        await durable(journal, chain([1, 2, 3]))
+    async with opened(medium) as journal:
+        await journal.claim(1)
+        after = {"shard": SHARD, "slot": {"$gt": 3}}
+        late = await medium.journal.find(after).to_list()
+        assert [d["tick"] for d in late] == [3, 3]
+        await medium.journal.delete_many(after)
+        records = journal.read(1, 0)
+        # All that it shows has been read with the first: what it lacks comes after.
+        ticks = [(await anext(records)).tick]
+        await medium.journal.insert_many(late)
+        ticks += [r.tick async for r in records]
+        assert ticks == [1, 2, 3]
+
+
+async def test_an_end_that_never_comes_is_missed(medium):
+    async with opened(medium) as journal:
+        await journal.claim(1)
+        await durable(journal, chain([1, 2, 3]))
+    async with opened(medium) as journal:
+        await journal.claim(1)
+        await medium.journal.delete_many({"shard": SHARD, "slot": {"$gt": 3}})
+        with pytest.raises(JournalDamaged, match="a gap: a writer began after tick 3"):
+            await read(journal)
+
+
 # -- unknown outcomes ----------------------------------------------------------
 
 
