@@ -1,4 +1,4 @@
-"""The commands over what a world of many processes stands on: `restarts`."""
+"""The commands over a world of many processes: `restarts`, `chaos`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
+from rich.markup import escape
 
 from bench import restarts as restarts_bench
 from bench.crash_cli import progress_of, seed_of
 from bench.figures import hand_over
-from bench.progress import show
+from bench.progress import console, show
 from server.observe import logs
 
 Seed = Annotated[int | None, typer.Option(help="What happens when; random unless told, and told in the end.")]
@@ -37,3 +39,36 @@ def restarts(
     show(f"{figures['handoffs']:,} handoffs, {redis_restarts} restarts of Redis", figures)
     hand_over(figures, json)
     raise typer.Exit(1 if restarts_bench.failed(figures) else 0)
+
+
+def chaos(  # noqa: PLR0913  # one parameter for each option
+    *,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of faults.")] = 5.0,
+    nodes: Annotated[int, typer.Option(min=2, help="Nodes.")] = 3,
+    gateways: Annotated[int, typer.Option(min=1, help="Gateways.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, help="Regions beside each other along x.")] = 2,
+    rows: Annotated[int, typer.Option(min=1, help="Regions beside each other along y.")] = 2,
+    tellers: Annotated[int, typer.Option(min=1, help="Clients.")] = 24,
+    rate_per_s: Annotated[
+        float, typer.Option("--rate", min=1, help="Orders per second they all give together.")
+    ] = 200.0,
+    seed: Seed = None,
+    only: Annotated[list[str] | None, typer.Option(help="Faults of this kind alone; may be said again.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="An empty directory to keep data in; a temporary one unless told.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Take away nodes, gateways, Redis and the store of a cluster under load, and look for what was acknowledged."""
+    from bench import chaos as chaos_bench  # noqa: PLC0415  # needs drivers, which the others do without
+
+    options = chaos_bench.ChaosOptions(
+        minutes, nodes, gateways, columns, rows, tellers, rate_per_s, seed_of(seed), only=tuple(only or ()), data=data
+    )
+    with progress_of("chaos") as glance:
+        figures = uvloop.run(chaos_bench.run(options, glance))
+    show(f"{figures['faults']} faults in {figures['minutes']:.1f} minutes", figures)
+    for reason in figures["reasons"]:
+        console.print(f"[red]{escape(reason)}", markup=True)
+    hand_over(figures, json)
+    raise typer.Exit(1 if chaos_bench.failed(figures) else 0)

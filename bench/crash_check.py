@@ -96,13 +96,14 @@ async def check(told: Line) -> Line:
                 continue
             checked += report.digests_checked
             digests[str(manifest.tick)] = f"{machine.tick} {machine.digest():016x}"
-            books = _books(machine)
+            books = books_of(machine)
     if len(set(digests.values())) > 1:
         mismatches.append(f"replays from different checkpoints differ: {digests}")
     return {"books": books, "digests": digests, "digests_checked": checked, "mismatches": mismatches}
 
 
-def _books(machine: RegionMachine) -> dict[str, list[int]]:
+def books_of(machine: RegionMachine) -> dict[str, list[int]]:
+    """By session (in hex) what its avatar counts."""
     ledger = machine.world[Ledger]
     return {
         f"{session:x}": [int(column[row]) for column in (ledger.count, ledger.again, ledger.last, ledger.mix)]

@@ -81,12 +81,23 @@ class _Sums:
 
 
 class Load:
-    """`async with Load(...)`: so many tellers give `rate_per_s` orders together whenever they can."""
+    """`async with Load(...)`: so many tellers give `rate_per_s` orders together whenever they can.
 
-    def __init__(self, tellers: int, rate_per_s: float, *, renumber: bool = False) -> None:
-        self.address = Address()
+    `address`: where they find the server; `kind`: what they are.
+    """
+
+    def __init__(
+        self,
+        tellers: int,
+        rate_per_s: float,
+        *,
+        renumber: bool = False,
+        address: Address | None = None,
+        kind: type[Teller] = Teller,
+    ) -> None:
+        self.address = address or Address()
         self.findings = Findings()
-        self.tellers = [Teller(f"teller {i}", self.address, self.findings, renumber=renumber) for i in range(tellers)]
+        self.tellers = [kind(f"teller {i}", self.address, self.findings, renumber=renumber) for i in range(tellers)]
         # Raises where waiting is in vain: the server has ended, say.
         self.watch: Callable[[], None] = lambda: None
         self._rate_per_s = rate_per_s
@@ -129,22 +140,23 @@ class Load:
         """What each session was acknowledged."""
         return [(f"{teller.session:x}", teller.acknowledged) for teller in self.tellers]
 
-    async def all_joined(self) -> None:
+    async def all_joined(self, within_s: float = _JOIN_WITHIN_S) -> None:
         """Wait until everybody is in the world."""
-        await self._until(lambda: all(t.joined for t in self.tellers), _JOIN_WITHIN_S, "joined")
+        await self.until(lambda: all(t.joined for t in self.tellers), within_s, "joined")
 
     async def receipt(self, within_s: float) -> float:
         """Wait for the next receipt; returns when it came, by time.monotonic."""
         before = self.findings.receipts
-        await self._until(lambda: self.findings.receipts > before, within_s, "had a receipt")
+        await self.until(lambda: self.findings.receipts > before, within_s, "had a receipt")
         return time.monotonic()
 
     async def settled(self, within_s: float) -> None:
         """Give no more, and wait until everything that was given has its receipt."""
         self._giving = False
-        await self._until(lambda: all(t.settled for t in self.tellers), within_s, "had every receipt")
+        await self.until(lambda: all(t.settled for t in self.tellers), within_s, "had every receipt")
 
-    async def _until(self, holds: Callable[[], bool], within_s: float, what: str) -> None:
+    async def until(self, holds: Callable[[], bool], within_s: float, what: str) -> None:
+        """Wait until it holds. Raises ServerEnded, with `what` not everybody did by then."""
         until_s = time.monotonic() + within_s
         while not holds():
             self.check()

@@ -61,10 +61,23 @@ class ServerProcess:
         self._log = log
 
     @classmethod
-    async def start(cls, data: Path, told: dict[str, str], log: Path, *, fault: Plant | None = None) -> ServerProcess:
-        """Start it; it is not ready yet. `log`: what it says on standard error is appended there."""
+    async def start(
+        cls,
+        data: Path,
+        told: dict[str, str],
+        log: Path,
+        *,
+        fault: Plant | None = None,
+        role: str = "run",
+        game: str = GAME,
+        port: int = 0,
+    ) -> ServerProcess:
+        """Start it; it is not ready yet. `log`: what it says on standard error is appended there.
+
+        `role`: the command of `everstep`: run, gateway or node.
+        """
         program = ["bench.crash_faults", fault] if fault else ["server"]
-        words = ["-m", *program, "run", "--game", GAME, "--port", "0", "--data", str(data)]
+        words = ["-m", *program, role, "--game", game, "--port", str(port), "--data", str(data)]
         began_s = time.monotonic()
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -72,8 +85,8 @@ class ServerProcess:
             )
         return cls(process, began_s, log)
 
-    async def ready(self) -> str:
-        """Wait until it takes players; returns its WebSocket's URL. Raises ServerEnded."""
+    async def running(self) -> int:
+        """Wait until it says where it listens; returns its port. Raises ServerEnded."""
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
@@ -81,8 +94,17 @@ class ServerProcess:
                 if not line:
                     await self.process.wait()
                     raise ServerEnded(self._end())
-                self.url = line.split()[-1]
-                port = int(self.url.rstrip("/").rpartition(":")[2])
+        except TimeoutError:
+            raise ServerEnded(f"not running within {_READY_WITHIN_S} s; {self._end()}") from None
+        self.url = line.split()[-1]
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    async def ready(self) -> str:
+        """Wait until it takes players; returns its WebSocket's URL. Raises ServerEnded."""
+        port = await self.running()
+        assert self.url is not None
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
                 while not await _is_ready(port):
                     if self.process.returncode is not None:
                         raise ServerEnded(self._end())

@@ -95,12 +95,17 @@ class Worker:
 
     def cpu_s(self) -> float:
         """Processor seconds it has used so far, user and system, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
+        return cpu_s(self.pid)
 
     def rss_kib(self) -> float:
         """Resident memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_KIB
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds that a process has used so far, user and system, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
 
 
 @contextmanager

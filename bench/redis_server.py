@@ -43,14 +43,14 @@ class RedisServer(Daemon):
         program = shutil.which("redis-server")
         if program is None:
             raise RedisUnavailable("redis-server is not installed")
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         command += ["--save", "", "--loglevel", "warning"]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if self._kept else ["--appendonly", "no"]
         if self.cluster:
             command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{self.port}.conf"]
             # By default 10,000 above its port: past the last one there is.
-            command += ["--cluster-port", str(_free_port())]
+            command += ["--cluster-port", str(free_port())]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # the system's Redis
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while self._ask(b"PING\r\n") != b"+PONG":
@@ -82,7 +82,8 @@ class RedisServer(Daemon):
         return answer if whole else answer.partition(b"\r\n")[0]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody has, at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

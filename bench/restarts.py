@@ -165,7 +165,7 @@ async def _until(holds: Callable[[], bool], within_s: float) -> None:
 
 
 def failed(figures: Line) -> bool:
-    """Whether somebody is missing, there twice, or changed; a journal that replays to something else; mail that waits."""
+    """Whether somebody is missing, there twice or changed; a journal replays to something else; mail waits."""
     wrong = any(figures[key] for key in ("lost", "doubled", "changed", "diverged", "undelivered"))
     return wrong or figures["handoffs"] < figures["handoffs_asked"]
 

@@ -1,0 +1,361 @@
+"""`python -m bench chaos`: a cluster under load, and everything that it is made of is taken away, again and again.
+
+Real processes (bench/cluster_processes.py): nodes and gateways are killed, stopped for longer than a lease lasts, told
+to end, parted from Redis and from the store; Redis is killed, with its data and without, and stopped; the store is
+killed and stopped. What, when and for how long comes from the seed. Meanwhile tellers give orders through all gateways
+and walk over borders with wanderers who give coins to each other (bench/chaos_game.py).
+
+After each fault everybody has to come back. In the end the world comes to rest, every process is killed, and another
+one replays what the store has: acknowledged orders, once; entities and coins, each in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.chaos_game import REGION_UNITS
+from bench.cluster_processes import Cluster, ClusterShape, Doors, Member
+from bench.crash import data_directory
+from bench.crash_client import Teller
+from bench.crash_load import Load, Verdict, judge
+from bench.figures import percentile
+from bench.processes import ROOT, Line, WorkerError
+
+LEASE_TTL_S: Final = 3.0
+# Seconds of play between two faults; how long a process is dead, or a network gone; how long a process is stopped.
+_BETWEEN_S: Final = (0.2, 3.0)
+_DOWN_S: Final = (0.0, 3.0)
+_STOPPED_S: Final = (0.5, 3 * LEASE_TTL_S)
+# Of the faults, those that do not wait for everybody to be back from the one before.
+_AT_ONCE: Final = 0.25
+_BACK_WITHIN_S: Final = 60.0
+_SETTLED_WITHIN_S: Final = 120.0
+# Seconds that a world at rest has until nothing is under way.
+_REST_S: Final = 8.0
+_JOIN_WITHIN_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosOptions:
+    """What to do."""
+
+    minutes: float
+    nodes: int
+    gateways: int
+    columns: int
+    rows: int
+    tellers: int
+    rate_per_s: float
+    seed: int
+    # The faults that are made; empty: all.
+    only: tuple[str, ...] = ()
+    # Where data is kept; None: a temporary directory, removed after a run without findings.
+    data: Path | None = None
+
+
+@dataclass
+class Book:
+    """What happened."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    faults: Counter[str] = field(default_factory=Counter)
+    # Seconds from the end of a fault until everybody is in the world, and until the next receipt.
+    back_s: list[float] = field(default_factory=list)
+    answer_s: list[float] = field(default_factory=list)
+    # Each one is a violation.
+    reasons: list[str] = field(default_factory=list)
+    digests_checked: int = 0
+    entities: int = 0
+    coins: int = 0
+    elapsed_s: float = 0.0
+
+
+class Traveller(Teller):
+    """A teller whose avatar walks. What it is shown at a border may be older than a receipt, so the end decides."""
+
+    # Times that it was shown somebody else for itself.
+    strangers = 0
+
+    def rest(self) -> None:
+        """Let the world stand still."""
+        self._talk.command("Rest", {})
+        self._wake.set()
+
+    def _look(self) -> None:
+        """Only what can't be too early: an order that is in the book twice."""
+        region, handle = self._talk.view.entity
+        view = self._talk.view[region]
+        if handle not in view:
+            return
+        try:
+            again = int(view.value(handle, "Ledger.again"))
+        except KeyError:
+            self.strangers += 1
+            return
+        if again > self.doubled:
+            self.doubled = again
+            self._findings.complain(f"{self.name}: {again} doubles in the books at tick {view.tick}")
+
+
+def shape_of(options: ChaosOptions) -> ClusterShape:
+    """The cluster: short leases, so that faults outlast them; checkpoints so often that faults meet them."""
+    settings = {
+        "WORLD__WIDTH": options.columns * REGION_UNITS,
+        "WORLD__HEIGHT": options.rows * REGION_UNITS,
+        "WORLD__COLUMNS": options.columns,
+        "WORLD__ROWS": options.rows,
+        # A gift finds its way however long ago its friend left.
+        "WORLD__BORDER_FORWARD_S": 3600.0,
+        "NODE__LEASE_TTL_S": LEASE_TTL_S,
+        "NODE__TURN_S": LEASE_TTL_S / 4,
+        # What is away longer than that is lost by right.
+        "GATEWAY__GRACE_S": 600.0,
+        "STORE__CHECKPOINT_EVERY_S": 2.0,
+    }
+    told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
+    return ClusterShape(options.nodes, options.gateways, "bench.chaos_game", told, proxied=True)
+
+
+class Chaos:
+    """One run."""
+
+    def __init__(self, options: ChaosOptions, cluster: Cluster) -> None:
+        self.book = Book()
+        self.doors = Doors()
+        self.load = Load(options.tellers, options.rate_per_s, address=self.doors, kind=Traveller)
+        self._options = options
+        self._cluster = cluster
+        self._random = random.Random(options.seed)  # noqa: S311  # from the seed, so that it can be repeated
+        # In the order in which the seed picks them; the names are keys of the JSON line.
+        self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
+            "node_killed": lambda: self._killed(self._node()),
+            "node_stopped": lambda: self._stopped(self._node()),
+            "node_ended": lambda: self._ended(self._node()),
+            "node_without_redis": lambda: self._parted(self._node(), "redis"),
+            "node_without_store": lambda: self._parted(self._node(), "store"),
+            "gateway_killed": lambda: self._killed(self._gateway()),
+            "gateway_stopped": lambda: self._stopped(self._gateway()),
+            "gateway_without_redis": lambda: self._parted(self._gateway(), "redis"),
+            "redis_killed": self._redis_killed,
+            "redis_forgot": self._redis_forgot,
+            "redis_stopped": self._redis_stopped,
+            "store_killed": self._store_killed,
+            "store_stopped": self._store_stopped,
+        }
+
+    async def run(self, glance: Callable[[str], None]) -> Line:
+        """Make faults for so long; returns the figures."""
+        options, book, load = self._options, self.book, self.load
+        self.doors.urls = [gateway.ws_url for gateway in self._cluster.gateways]
+        kinds = [kind for kind in self._kinds if not options.only or kind in options.only]
+        async with load:
+            load.watch = self._cluster.check
+            try:
+                glance("everybody joins")
+                await load.all_joined(_JOIN_WITHIN_S)
+                await load.receipt(_BACK_WITHIN_S)
+                began_s = time.monotonic()
+                while time.monotonic() - began_s < options.minutes * 60:
+                    kind = self._random.choice(kinds)
+                    glance(f"{book.faults.total()} faults, {load.acknowledged} orders; {kind}")
+                    await self._fault(kind)
+                await self._back(kind)
+                book.elapsed_s = time.monotonic() - began_s
+                glance("the end, and the replay")
+                await load.settled(_SETTLED_WITHIN_S)
+                await self._rest()
+                load.watch = lambda: None
+                for member in self._cluster.members:
+                    await member.kill()
+                await self._replay()
+            except (WorkerError, TimeoutError) as error:
+                book.reasons.append(str(error) or repr(error))
+        book.verdict.add(load.seen())
+        return self._figures()
+
+    async def _fault(self, kind: str) -> None:
+        await self._kinds[kind]()
+        self.book.faults[kind] += 1
+        self.load.check()
+        if self._random.random() >= _AT_ONCE:
+            await self._back(kind)
+            await asyncio.sleep(self._random.uniform(*_BETWEEN_S))
+
+    async def _back(self, kind: str) -> None:
+        """Until everybody is in the world and has a receipt."""
+        over_s = time.monotonic()
+        try:
+            self.book.answer_s.append(await self.load.receipt(_BACK_WITHIN_S) - over_s)
+            await self.load.all_joined(_BACK_WITHIN_S)
+            # On a connection that stands anybody may be who is not heard: each gives an order that is new.
+            before = [len(teller.acknowledged) for teller in self.load.tellers]
+            await self.load.until(
+                lambda: all(len(teller.acknowledged) > n for teller, n in zip(self.load.tellers, before, strict=True)),
+                _BACK_WITHIN_S,
+                "had another receipt",
+            )
+        except WorkerError as error:
+            raise WorkerError(f"after {kind}: {error}") from None
+        self.book.back_s.append(time.monotonic() - over_s)
+
+    async def _rest(self) -> None:
+        teller = self.load.tellers[0]
+        assert isinstance(teller, Traveller)
+        teller.rest()
+        await asyncio.sleep(_REST_S)
+        self.load.check()
+
+    async def _replay(self) -> None:
+        environment = {k: v for k, v in self._cluster.environment().items() if k.startswith("EVERSTEP_")}
+        told = {
+            "uri": environment["EVERSTEP_STORE__MONGODB_URI"],
+            "environment": environment,
+            "sessions": [session for session, _ in self.load.promises()],
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.chaos_check", json.dumps(told), cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, errors = await process.communicate()
+        if process.returncode:
+            raise WorkerError(f"the replay failed: {errors.decode(errors='replace')[-2000:]}")
+        found: Line = json.loads(said.splitlines()[-1])
+        book = self.book
+        book.digests_checked, book.entities, book.coins = found["digests_checked"], found["entities"], found["coins"]
+        book.reasons += found["mismatches"]
+        book.verdict.add(judge(self.load.promises(), found["books"]))
+        book.verdict.lost += found["lost"]
+        book.verdict.doubled += found["doubled"]
+
+    def _figures(self) -> Line:
+        book, load, options = self.book, self.load, self._options
+        wrong = load.findings
+        reasons = [*book.reasons, *wrong.reasons]
+        counted = book.verdict.lost + book.verdict.doubled + wrong.mismatches + wrong.forgotten + wrong.refused
+        return {
+            "minutes": book.elapsed_s / 60,
+            "faults": book.faults.total(),
+            "violations": counted + len(book.reasons),
+            "lost": book.verdict.lost,
+            "doubled": book.verdict.doubled,
+            "acknowledged": book.verdict.acknowledged,
+            "acknowledged_per_s": load.acknowledged / book.elapsed_s if book.elapsed_s else 0.0,
+            "digest_mismatches": wrong.mismatches,
+            "back_s_p50": percentile(book.back_s, 50),
+            "back_s_max": max(book.back_s, default=0.0),
+            "answer_s_p50": percentile(book.answer_s, 50),
+            "answer_s_max": max(book.answer_s, default=0.0),
+            **{f"faults_{kind}": book.faults[kind] for kind in self._kinds},
+            "digests_checked": book.digests_checked,
+            "entities": book.entities,
+            "coins": book.coins,
+            **load.figures(),
+            "strangers": sum(t.strangers for t in load.tellers if isinstance(t, Traveller)),
+            "nodes": options.nodes,
+            "gateways": options.gateways,
+            "regions": options.columns * options.rows,
+            "tellers": options.tellers,
+            "seed": options.seed,
+            "reasons": reasons,
+        }
+
+    # -- what befalls the cluster ------------------------------------------------
+
+    def _node(self) -> Member:
+        return self._random.choice(self._cluster.nodes)
+
+    def _gateway(self) -> Member:
+        return self._random.choice(self._cluster.gateways)
+
+    async def _down(self) -> None:
+        await asyncio.sleep(self._random.uniform(*_DOWN_S))
+
+    async def _killed(self, member: Member) -> None:
+        await member.kill()
+        await self._down()
+        await member.start()
+
+    async def _ended(self, member: Member) -> None:
+        status = await member.stop()
+        if status:
+            self.book.reasons.append(f"{member.name} was told to end, and did with status {status}")
+        await self._down()
+        await member.start()
+
+    async def _stopped(self, member: Member) -> None:
+        member.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self._random.uniform(*_STOPPED_S))
+        finally:
+            member.signal(signal.SIGCONT)
+
+    async def _parted(self, member: Member, what: str) -> None:
+        """Its connections end, or nothing gets through any more."""
+        proxy = member.redis if what == "redis" else member.store
+        assert proxy is not None
+        if self._random.random() < 0.5:
+            await proxy.cut()
+        else:
+            proxy.silence()
+        try:
+            await asyncio.sleep(self._random.uniform(*_STOPPED_S))
+        finally:
+            proxy.mend()
+
+    async def _redis_killed(self) -> None:
+        await asyncio.to_thread(self._cluster.redis.kill)
+        await self._down()
+        await asyncio.to_thread(self._cluster.redis.start)
+
+    async def _redis_forgot(self) -> None:
+        await asyncio.to_thread(self._cluster.redis.kill)
+        self._cluster.redis.forget()
+        await self._down()
+        await asyncio.to_thread(self._cluster.redis.start)
+
+    async def _redis_stopped(self) -> None:
+        self._cluster.redis.pause()
+        try:
+            await self._down()
+        finally:
+            self._cluster.redis.resume()
+
+    async def _store_killed(self) -> None:
+        await asyncio.to_thread(self._cluster.store.kill)
+        await self._down()
+        await asyncio.to_thread(self._cluster.store.start)
+
+    async def _store_stopped(self) -> None:
+        self._cluster.store.pause()
+        try:
+            await self._down()
+        finally:
+            self._cluster.store.resume()
+
+
+def failed(figures: Line) -> bool:
+    """Whether anything was found, or nothing was looked at."""
+    return bool(figures["violations"]) or not figures["acknowledged"] or not figures["digests_checked"]
+
+
+async def run(options: ChaosOptions, glance: Callable[[str], None] = lambda _step: None) -> Line:
+    """One run; returns the figures. Raises MongoUnavailable, RedisUnavailable, WorkerError."""
+    with data_directory(options.data) as data:
+        async with Cluster(shape_of(options), data) as cluster:
+            figures = await Chaos(options, cluster).run(glance)
+        if options.data is None and failed(figures):
+            kept = data.with_name(data.name + "-kept")
+            data.rename(kept)
+            data.mkdir()
+            figures["reasons"].append(f"the data is kept in {kept}")
+        return figures
