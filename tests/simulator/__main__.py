@@ -1,13 +1,11 @@
-"""python -m tests.simulator --seed S | --seeds FIRST:PAST, and what `--help` says."""
+"""python -m tests.simulator --seed S | --seeds FIRST:PAST | matrix | pauses, and what `--help` says."""
 
 from __future__ import annotations
 
 import argparse
 import functools
-import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.simulator.planted import PLANTED, plant
@@ -16,6 +14,8 @@ from tests.simulator.planted import PLANTED, plant
 if "--plant" in sys.argv:
     plant(sys.argv[sys.argv.index("--plant") + 1])
 
+from tests.simulator import matrix, pauses
+from tests.simulator.jobs import spread
 from tests.simulator.plan import Plan, plan_of
 from tests.simulator.simulate import Outcome, simulate
 
@@ -56,6 +56,13 @@ def told(plan: Plan, outcome: Outcome) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulator")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("seeds", "matrix", "pauses"),
+        default="seeds",
+        help="faults as the seeds have them, a crash at every step of a handoff, or owners paused beyond their lease",
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds", help="FIRST:PAST")
     parser.add_argument("--show", action="store_true", help="tell of every seed")
@@ -64,10 +71,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--plant", choices=PLANTED, help="with this bug in it")
     parser.add_argument("--first", action="store_true", help="stop at the first violation")
+    parser.add_argument("--count", type=int, help="seeds per crash of the matrix (20), or pauses (1000)")
     options = parser.parse_args()
+    if options.what == "matrix":
+        return matrix.main(options.count or 20, options.jobs)
+    if options.what == "pauses":
+        return pauses.main(options.count or 1000, options.jobs)
     first, past = (options.seed, options.seed + 1) if options.seed is not None else map(int, options.seeds.split(":"))
     began_s, violated, done = time.monotonic(), 0, 0
-    for text, bad in _outcomes(range(first, past), options):
+    judge = functools.partial(_judge, log=options.log, shrink=options.shrink)
+    for text, bad in spread(judge, range(first, past), options.jobs, chunk=4):
         done += 1
         violated += bad
         if bad or options.show or past - first == 1:
@@ -76,16 +89,6 @@ def main() -> int:
             break
     print(f"{done} seeds, {violated} violated, {time.monotonic() - began_s:.1f} s", file=sys.stderr)
     return 1 if violated else 0
-
-
-def _outcomes(seeds: range, options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
-    """(what to tell, whether it was violated) of each seed, in order."""
-    judge = functools.partial(_judge, log=options.log, shrink=options.shrink)
-    if options.jobs == 1:
-        yield from map(judge, seeds)
-        return
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        yield from pool.imap(judge, seeds, chunksize=4)
 
 
 def _judge(seed: int, *, log: bool, shrink: bool) -> tuple[str, bool]:

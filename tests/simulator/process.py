@@ -27,7 +27,7 @@ class Process:
         self.dies_at: tuple[int, bool] | None = None
         # The effect at which it is paused, and for how many seconds: in the middle of what it was doing.
         self.pauses_at: tuple[int, float] | None = None
-        # Told of each effect: (process, what, of what, done=whether it is done by now).
+        # Told of each effect: (process, its number, what, of what, done=whether it is done by now).
         self.observer: Callable[..., None] | None = None
         self.awake_s = 0.0
         # Kept: to ask which loop runs is a system call.
@@ -45,11 +45,12 @@ class Process:
         """Around everything that others could notice, or that comes from others."""
         self.check()
         self.effects += 1
+        number = self.effects
         if self.pauses_at is not None and self.effects >= self.pauses_at[0]:
             self.pause(self.pauses_at[1])
             self.pauses_at = None
         if self.observer is not None:
-            self.observer(self, what, detail, done=False)
+            self.observer(self, number, what, detail, done=False)
             self.check()
         mine = self.dies_at is not None and self.effects >= self.dies_at[0]
         if mine and not self.dies_at[1]:
@@ -57,7 +58,7 @@ class Process:
             raise Crashed
         yield
         if self.observer is not None:
-            self.observer(self, what, detail, done=True)
+            self.observer(self, number, what, detail, done=True)
             self.check()
         if mine:
             self.crash(f"after {what}")
