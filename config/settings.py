@@ -4,6 +4,7 @@
 
     the defaults below, the TOML file, the environment (EVERSTEP_WORLD__SEED=7), the command line
 
+It is long because every setting is here, one section after the other as in the file that it describes.
 The descriptions below are the documentation: `config/everstep.toml` and the
 reference in `docs/operating.md` repeat them, and a test holds the three equal.
 """
@@ -23,6 +24,7 @@ from config.errors import ConfigError, Problem
 
 __all__ = [
     "AuthSettings",
+    "BalanceSettings",
     "ConfigError",
     "GatewaySettings",
     "HostSettings",
@@ -543,7 +545,10 @@ class NodeSettings(Section):
     move_timeout_s: float = Field(
         default=10.0, ge=1, le=600, description="Seconds after which moving a region to another node is given up."
     )
-    balance: bool = Field(default=True, description="Whether it moves regions to other nodes to even out the load.")
+    balance: bool = Field(
+        default=True,
+        description="Whether it moves regions to other nodes to even out the load, and divides and unites them.",
+    )
     drain_within_s: float = Field(
         default=60.0,
         ge=0,
@@ -557,6 +562,61 @@ class NodeSettings(Section):
     def _leases_last(self) -> NodeSettings:
         if self.turn_s > self.lease_ttl_s / 2:
             raise ValueError("turn_s must be at most half of lease_ttl_s: a lease is renewed before it ends")
+        return self
+
+
+class BalanceSettings(Section):
+    """When nodes move, divide and unite regions; the same for all. `everstep balance --plan` says what they would."""
+
+    difference: float = Field(
+        default=0.25,
+        ge=0.05,
+        le=1,
+        description="Loads of two nodes differ enough for a move when they do so by this part of the larger one.",
+    )
+    gain: float = Field(
+        default=0.1,
+        ge=0.01,
+        le=1,
+        description="Part of the more loaded node's load that a move has to take off it. At most difference.",
+    )
+    rest_s: float = Field(
+        default=5.0,
+        ge=1,
+        le=10,
+        description="Seconds over which a region's load is measured before its node gives or takes another.",
+    )
+    split_load: float = Field(
+        default=0.6,
+        gt=0,
+        le=10,
+        description="Part of a node's time that a region's ticks take when it is divided into four, where "
+        "world.split_depth lets it.",
+    )
+    merge_load: float = Field(
+        default=0.2,
+        ge=0,
+        le=5,
+        description="Part of a node's time that the four take together when they are united; at most half of "
+        "split_load.",
+    )
+    split_fill: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Part of world.entities_max that a region holds when it is divided, whatever its load; the four "
+        "are united when they hold less than half of that.",
+    )
+    divide_after_s: float = Field(
+        default=30.0, ge=0, le=86_400, description="Seconds for which that has to last, either way."
+    )
+
+    @model_validator(mode="after")
+    def _settles(self) -> BalanceSettings:
+        if self.gain > self.difference:
+            raise ValueError("gain must be at most difference: a move can't take off more than there is")
+        if self.merge_load > self.split_load / 2:
+            raise ValueError("merge_load must be at most half of split_load, or what is united is divided again")
         return self
 
 
@@ -587,6 +647,7 @@ class Settings(Section):
     travel: TravelSettings = Field(default=TravelSettings())
     redis: RedisSettings = Field(default=RedisSettings())
     node: NodeSettings = Field(default=NodeSettings())
+    balance: BalanceSettings = Field(default=BalanceSettings())
     log: LogSettings = Field(default=LogSettings())
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ from server.roles.front import shown_host
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import Connected, connected
 from server.roles.stores import Shelves, shelves
-from server.roles.world import host_options, region_machine, retain_ticks, world_atlas
+from server.roles.world import balance_policy, host_options, region_machine, region_parts, retain_ticks, world_atlas
 from server.shard.mail import Post
 from server.sim.game import Game
 
@@ -90,6 +90,10 @@ class NodeProcess:
                 standby=node.standby,
                 move_timeout_s=node.move_timeout_s,
                 balance=node.balance,
+                policy=balance_policy(settings),
+                rest_s=settings.balance.rest_s,
+                parts=region_parts(settings),
+                divide_after_s=settings.balance.divide_after_s,
             ),
         )
         token = settings.operator.token.get_secret_value()

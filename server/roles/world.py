@@ -9,6 +9,7 @@ from server.host.host import HostOptions
 from server.host.postman import MailOptions
 from server.host.reception import ReceptionOptions
 from server.regions.atlas import Atlas
+from server.regions.balance import Policy
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.sim.game import Game
@@ -57,6 +58,25 @@ def host_options(settings: Settings, game: Game) -> HostOptions:
         mail=MailOptions(**settings.mail.model_dump()),
         reception=ReceptionOptions(grace_s=settings.gateway.grace_s),
         hibernate_after_s=settings.host.hibernate_after_s,
+    )
+
+
+def region_parts(settings: Settings) -> dict[int, tuple[int, ...]]:
+    """By region, the numbers of those that it may be divided into beside itself; none where it may not be."""
+    atlas = world_atlas(settings)
+    return {region.id: atlas.parts_of(region.id) for region in atlas.regions}
+
+
+def balance_policy(settings: Settings) -> Policy:
+    """When moving, dividing and uniting regions is worth it."""
+    balance = settings.balance
+    return Policy(
+        difference=balance.difference,
+        gain=balance.gain,
+        split_load=balance.split_load,
+        merge_load=balance.merge_load,
+        entities_max=settings.world.entities_max,
+        split_fill=balance.split_fill,
     )
 
 
