@@ -61,7 +61,7 @@ def count(machines: Mapping[int, RegionMachine], sessions: Sequence[str]) -> Lin
         wanderers += rows.size
         coins += int(world[Purse].coins[rows].sum())
         here = books_of(machine)
-        homes.update(here)
+        homes.update(here.keys())
         books |= here
     waiting = under_way(machines)
     if waiting:

@@ -1,4 +1,4 @@
-"""The commands over a world of many processes: `restarts`, `chaos`."""
+"""The commands over a world of many processes: `restarts`, `chaos`, `failover`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
+from bench import failover as failover_bench
 from bench import restarts as restarts_bench
 from bench.crash_cli import progress_of, seed_of
 from bench.figures import hand_over
@@ -65,10 +66,26 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     options = chaos_bench.ChaosOptions(
         minutes, nodes, gateways, columns, rows, tellers, rate_per_s, seed_of(seed), only=tuple(only or ()), data=data
     )
-    with progress_of("chaos") as glance:
+    with progress_of("chaos", line_every=1) as glance:
         figures = uvloop.run(chaos_bench.run(options, glance))
     show(f"{figures['faults']} faults in {figures['minutes']:.1f} minutes", figures)
     for reason in figures["reasons"]:
         console.print(f"[red]{escape(reason)}", markup=True)
     hand_over(figures, json)
     raise typer.Exit(1 if chaos_bench.failed(figures) else 0)
+
+
+def failover(
+    *,
+    rounds: Annotated[int, typer.Option(min=1, help="In each a node is told to end, and one is killed.")] = 5,
+    clients: Annotated[int, typer.Option(min=1, help="Players who walk over borders.")] = 12,
+    settle_s: Annotated[float, typer.Option(min=1, help="Seconds between two of these.")] = 6.0,
+    json: Json = None,
+) -> None:
+    """How long players see nothing move while their regions change nodes, by standbys and by moves."""
+    options = failover_bench.FailoverOptions(rounds, clients, settle_s)
+    with progress_of("failover", line_every=1) as glance:
+        figures = uvloop.run(failover_bench.run(options, glance))
+    show(f"{rounds} nodes killed, {rounds} ended", figures)
+    hand_over(figures, json)
+    raise typer.Exit(1 if failover_bench.failed(figures) else 0)

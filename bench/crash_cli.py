@@ -77,8 +77,8 @@ def outages(
 
 
 @contextmanager
-def progress_of(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner for a person; for a file, a line now and then."""
+def progress_of(title: str, line_every: int = _LINE_EVERY) -> Iterator[Callable[[str], None]]:
+    """A spinner for a person; for a file, a line for every so many steps."""
     if console.is_terminal:
         with steps(title) as glance:
             yield glance
@@ -86,7 +86,7 @@ def progress_of(title: str) -> Iterator[Callable[[str], None]]:
     glances = count()
 
     def line(step: str) -> None:
-        if next(glances) % _LINE_EVERY == 0:
+        if next(glances) % line_every == 0:
             console.print(f"{title}: {step}")
 
     yield line
