@@ -120,6 +120,27 @@ def drain(
     _asked(tell())
 
 
+@cluster_cli.command()
+def balance(
+    config: ConfigOption = None,
+    *,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what the nodes would do, and why; nothing is done.")
+    ] = False,
+) -> None:
+    """Tell who runs what, how busy it is, and what would be moved, divided or united."""
+    if not plan:
+        raise typer.BadParameter("nodes balance by themselves (node.balance); --plan tells what they would do")
+    settings = _quiet(config)
+
+    async def tell() -> None:
+        seen = await cluster.look(settings)
+        for line in cluster.told(seen, cluster.planned(settings, seen)):
+            typer.echo(line)
+
+    _asked(tell())
+
+
 async def _gateway(settings: Settings, game: Game, past: Worker) -> None:
     stop = stop_signal()
     async with gateway_process(settings, game, past) as process:

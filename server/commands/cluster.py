@@ -9,10 +9,10 @@ from typing import Final
 
 from config.settings import Settings
 from server.host.node import node_load
-from server.regions.balance import NodeLoad
+from server.regions.balance import NodeLoad, Plan, ShardLoad, plan
 from server.roles.node import DRAIN, orders_topic
 from server.roles.redis import Connected, connected
-from server.roles.world import world_atlas
+from server.roles.world import balance_policy, region_parts, world_atlas
 from server.shard.lease import Lease
 
 # Seconds between two looks at a node that drains.
@@ -86,12 +86,43 @@ def described(cluster: Cluster) -> list[str]:
         + ("  drains" if node.draining else "")
         for node in cluster.nodes
     ]
+    return lines + _unannounced(cluster)
+
+
+def _unannounced(cluster: Cluster) -> list[str]:
     announced = {node.name for node in cluster.nodes}
     lost = sorted(region for region, lease in cluster.holders.items() if lease.owner not in announced)
     free = sorted(set(cluster.regions) - cluster.holders.keys())
-    lines += [f"held by nodes that are silent: {_regions(lost)}"] if lost else []
+    lines = [f"held by nodes that are silent: {_regions(lost)}"] if lost else []
     lines += [f"run by nobody: {_regions(free)}"] if free else []
     return lines
+
+
+def planned(settings: Settings, cluster: Cluster) -> Plan:
+    """What the nodes would do by themselves, as things are just now; nothing is done."""
+    owners = {region: lease.owner for region, lease in cluster.holders.items()}
+    return plan(cluster.regions, owners, cluster.nodes, balance_policy(settings), region_parts(settings))
+
+
+def told(cluster: Cluster, what: Plan) -> list[str]:
+    """Who runs what and how busy it is, a line for each region; then a line for each thing that would be done."""
+    lines = []
+    for node in cluster.nodes:
+        lines.append(f"{node.name}  load {node.load:.2f}" + ("  drains" if node.draining else ""))
+        lines += [f"  {_shard(shard)}" for shard in sorted(node.shards, key=lambda shard: shard.shard)]
+    lines += _unannounced(cluster)
+    lines += [f"move region {move.shard} from {move.source} to {move.target}: {move.reason}" for move in what.moves]
+    for one in what.divisions:
+        lines.append(f"{'divide' if one.divide else 'unite'} region {one.shard}: {one.reason}")
+    if not what.moves and not what.divisions:
+        lines.append("nothing to do")
+    return lines
+
+
+def _shard(shard: ShardLoad) -> str:
+    load = "not measured yet" if shard.load is None else f"load {shard.load:.2f}"
+    marks = ("  asleep" if shard.asleep else "") + ("  divided" if shard.divided else "")
+    return f"region {shard.shard}  {load}  {shard.players} players  {shard.entities} entities{marks}"
 
 
 def _regions(numbers: list[int]) -> str:

@@ -146,3 +146,23 @@ def test_a_region_that_sleeps_is_neither_dead_nor_a_reason_to_stay_away(health: 
     health.sleeps(2)
     health.forget(2)
     assert health.judge().asleep == ()
+
+
+def test_a_process_that_waits_for_what_it_stands_on_is_alive_and_takes_no_clients(clock: Clock, health: Health):
+    health.readers(5)
+    for _ in range(30):
+        clock.now_s += 1.0
+        health.ticked(1, int(clock.now_s))
+        health.waits("Redis does not answer")
+    verdict = health.judge()
+    assert (verdict.alive, verdict.ready, verdict.reasons) == (True, False, ("waits: Redis does not answer",))
+    health.waits(None)
+    assert health.judge().ready
+    clock.now_s += 11.0
+    health.ticked(1, int(clock.now_s))
+    assert not health.judge().alive
+
+
+def test_a_process_that_runs_no_regions_lacks_none(clock: Clock):
+    assert Health(clock, runs_regions=False).judge().ready
+    assert not Health(clock).judge().ready

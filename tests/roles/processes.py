@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from bench.mongo_server import MongoServer
 from bench.redis_server import RedisServer
@@ -90,7 +91,7 @@ class Cluster:
             stdout=subprocess.DEVNULL,
         )
 
-    async def __aenter__(self) -> Cluster:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -57,6 +57,7 @@ async def test_a_node_that_is_drained_goes_and_nobody_notices(cluster: Cluster):
     eve = await Player.join(gateway, "eve")
     async with eve.client:
         bob = await cluster.node("--name", "bob")
+        assert f"{bob.name}  load" in await cluster.ask("balance", "--plan")
         eve.pay(20)
         token = eve.client.resume_token
         assert "ada" in await cluster.ask("drain", "ada")
