@@ -398,3 +398,59 @@ def test_letters_wake_who_they_are_for_and_each_is_taken_once(seed):
             assert listener.taken == {(1, lane): crc for (_, lane), crc in writer.sent.items()}
 
     run(main())
+
+
+# -- gateways over a bus that loses, repeats and reorders -----------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_who_joins_a_sleeping_shard_joins_once_whatever_the_bus_does(seed):
+    async def main():
+        chance = random.Random(seed)
+        network = FaultyNetwork(chance, loss=0.3, repetition=0.2, delay_s=(0.0, 0.3))
+        async with Ward(bus=network.end("shard"), after_s=1.0) as ward:
+            out = Outgoing(99, retry_s=0.2)
+            desk = network.end("gateway")
+            desk.subscribe(links_topic(99), lambda data: heard(Answer.decode(data)))
+            # What the shard is to do next, said again where it turns out to know nothing of what it was told.
+            wanted = []
+
+            def say():
+                desk.publish(uplink_topic(SHARD), out.send(batch(ward.machine.shapes, wanted), ward.clock.now_s()))
+
+            def heard(answer):
+                if out.hear(answer, ward.clock.now_s()):
+                    say()
+
+            async def have(order, condition):
+                """Give it an order, and be there until it is done."""
+                wanted[:] = [order]
+                say()
+                while not condition():
+                    await asyncio.sleep(0.05)
+                    network.advance(ward.clock.now_s())
+                    for packet in out.due(ward.clock.now_s()):
+                        desk.publish(uplink_topic(SHARD), packet)
+
+            async def silence():
+                while not ward.asleep:
+                    await asyncio.sleep(0.05)
+                    network.advance(ward.clock.now_s())
+                await asyncio.sleep(chance.uniform(1, 1000))
+
+            async with asyncio.timeout(20_000):
+                for n in range(1, 6):
+                    await silence()
+                    came = ward.machine.tick
+                    await have(("join", n, 0, b"", b"Ada"), lambda n=n: n in ward.machine.attending())
+                    assert ward.machine.attending() == {n}
+                    await have(("leave", n, 0), lambda: not ward.machine.attending())
+                    assert ward.machine.tick - came < 60 * RATE_HZ
+                await silence()
+            assert ward.host.slumber.count >= 6
+            assert network.lost
+            assert network.repeated
+            found = await recover(pasture, ward.journal.reopened(), ward.store, ward.clock)
+            assert (found.machine.tick, found.machine.digest()) == (ward.machine.tick, ward.machine.digest())
+
+    run(main())
