@@ -20,8 +20,8 @@ import orjson
 
 from config.settings import Settings
 from server.commands.cut import Mailed, Torn, check_cut, cut, whole
-from server.commands.kept import Kept, database, opened, opened_directory
-from server.commands.transfer import copy_in, copy_out
+from server.commands.kept import Kept, database, opened, opened_directory, unfinished
+from server.commands.transfer import check_free, copy_in, copy_out
 from server.host.errors import NoWayBack
 from server.sim.game import Game
 from server.store.checkpoint_files import DIRECTORY_NAME
@@ -95,12 +95,14 @@ async def _restore_database(source: Path, data: Path, game: Game, settings: Sett
     with tempfile.TemporaryDirectory(dir=source.parent) as made:
         listed = await _restore_directory(source, Path(made), game, settings, to_tick)
         async with opened_directory(Path(made), game, settings) as kept, database(settings) as stores:
-            await copy_in(kept, *stores)
-        async with opened(data, game, settings) as kept:
-            found = {"shards": await _replayed(kept)}
-        if found != listed:
-            raise StoreDamaged(f"{source} replays to {listed}, and to {found} in the database")
-        _copy_keys(source, data)
+            await check_free(kept, *stores)
+            # Half a world would start, with its other half as if nothing had ever happened there.
+            async with unfinished(settings):
+                await copy_in(kept, *stores)
+                found = {"shards": await _replayed(Kept(*stores, game, settings))}
+                if found != listed:
+                    raise StoreDamaged(f"{source} replays to {listed}, and to {found} in the database")
+                _copy_keys(source, data)
     return listed
 
 

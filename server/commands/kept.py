@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -231,6 +231,13 @@ async def database(settings: Settings) -> AsyncIterator[tuple[MongoJournal, Mong
     store = settings.store
     async with mongo_stores(store.mongodb_uri.get_secret_value(), store.mongodb_database) as stores:
         yield stores
+
+
+def unfinished(settings: Settings) -> AbstractAsyncContextManager[None]:
+    """See server/store/mongo_open.py."""
+    from server.store.mongo_open import unfinished as marked  # noqa: PLC0415  # as `database`, which comes before
+
+    return marked(settings.store.mongodb_uri.get_secret_value(), settings.store.mongodb_database)
 
 
 @asynccontextmanager

@@ -52,14 +52,17 @@ async def copy_out(kept: Kept, to: Path) -> None:
     raise StoreError("the journal is trimmed faster than it can be copied: set store.retention_s meanwhile")
 
 
-async def copy_in(kept: Kept, journal: MongoJournal, checkpoints: MongoCheckpoints) -> None:
-    """Put what a directory keeps into a database that has none of its shards. Raises StoreError where it has some."""
-    shards = await kept.shards()
+async def check_free(kept: Kept, journal: MongoJournal, checkpoints: MongoCheckpoints) -> None:
+    """Raise StoreError where a database has any of the shards that a directory keeps."""
     there = {*await journal.spans(), *await checkpoints.shards()}
-    if taken := sorted(there.intersection(shards)):
+    if taken := sorted(there.intersection(await kept.shards())):
         raise StoreError(f"the database has shard {', '.join(map(str, taken))} already: restore into another")
+
+
+async def copy_in(kept: Kept, journal: MongoJournal, checkpoints: MongoCheckpoints) -> None:
+    """Put what a directory keeps into a database that has none of its shards."""
     spans = await kept.journal.spans()
-    for shard in shards:
+    for shard in await kept.shards():
         manifests = await kept.checkpoints.manifests(shard)
         claim = _last_claim(manifests, None)
         after_tick = spans[shard].after_tick if shard in spans else claim.tick

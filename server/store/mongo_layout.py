@@ -5,6 +5,7 @@
     players      {_id} hashed
     logins       {_id} hashed                      _id: the normalised name, so that it is unique in the whole cluster
     audit        {actor} hashed                    forgotten after a time (TTL)
+    unfinished   {_id}                             one document for as long as a restore is not at its end
 
 `init` makes it and may be run again at any time; `check` is what a server asks at its start, for without the
 unique index of the journal there is no fence. Shards of the game are ranges of a hash-prefixed key: neighbours
@@ -28,6 +29,8 @@ from server.store.errors import LayoutWrong
 from server.store.mongo_client import Client, Document
 
 AUDIT_DAYS: Final = 180
+# Not sharded: it has one document, or none.
+UNFINISHED: Final = "unfinished"
 _DAY_S: Final = 86_400
 _TTL_INDEX: Final = "at_ttl"
 # Values of the key's prefix: four hexadecimal digits.
@@ -118,7 +121,7 @@ async def init(client: Client, database: str, *, zones: Sequence[Zone] = (), aud
 
 
 async def check(client: Client, database: str) -> None:
-    """Raise LayoutWrong unless the indexes that the store stands on are there."""
+    """Raise LayoutWrong unless the indexes that the store stands on are there, and no restore is half done."""
     for collection in ZONED:
         indexes = await client[database][collection.name].index_information()
         wanted = list(collection.key)
@@ -126,6 +129,11 @@ async def check(client: Client, database: str) -> None:
             raise LayoutWrong(
                 f"{database}.{collection.name} has no unique index on {_names(collection)}: run `everstep store init`"
             )
+    if await client[database][UNFINISHED].find_one() is not None:
+        raise LayoutWrong(
+            f"{database} is what a restore left that did not come to its end, or has not yet: drop it once none is "
+            "under way, and restore again"
+        )
 
 
 async def _index(db: AsyncDatabase[Document], collection: Collection, *, sharded: bool) -> list[str]:

@@ -9,8 +9,8 @@ from pymongo.errors import PyMongoError
 
 from server.store.mongo import MongoJournal
 from server.store.mongo_checkpoints import MongoCheckpoints
-from server.store.mongo_client import ANSWER_TIMEOUT_S, connect, failed
-from server.store.mongo_layout import check
+from server.store.mongo_client import ANSWER_TIMEOUT_S, connect, durable, failed
+from server.store.mongo_layout import UNFINISHED, check
 
 
 @asynccontextmanager
@@ -51,3 +51,22 @@ async def mongo_stores(
         finally:
             await journal.close()
             await checkpoints.close()
+
+
+@asynccontextmanager
+async def unfinished(uri: str, database: str) -> AsyncIterator[None]:
+    """Nobody opens this database while the block lasts, nor after it where it raises, or the process dies in it.
+
+    Raises StoreFailed.
+    """
+    async with connect(uri) as client:
+        marks = client[database].get_collection(UNFINISHED, write_concern=durable(ANSWER_TIMEOUT_S))
+        try:
+            await marks.insert_one({"_id": "restore"})
+        except PyMongoError as error:
+            raise failed(error) from error
+        yield
+        try:
+            await marks.delete_one({"_id": "restore"})
+        except PyMongoError as error:
+            raise failed(error) from error

@@ -12,11 +12,13 @@ import pytest
 import server.commands.backup as backup_module
 from config.settings import Settings
 from server.commands.backup import LIST_NAME, backup, replayed, restore
+from server.commands.kept import opened
 from server.host.errors import NoWayBack
 from server.host.recovery import recover
 from server.shard.errors import JournalDamaged
 from server.store.checkpoint_files import FileCheckpoints
-from server.store.errors import StoreDamaged, StoreError
+from server.store.errors import LayoutWrong, StoreDamaged, StoreError, StoreFailed
+from server.store.mongo_layout import init
 from server.store.sqlite import SqliteJournal
 from tests.commands.conftest import committed
 from tests.support.clock import VirtualClock
@@ -116,6 +118,26 @@ async def test_nothing_is_written_over(life, data, tmp_path, settings, target):
 async def test_a_directory_without_a_journal_is_no_world(tmp_path, settings):
     with pytest.raises(StoreError, match="no journal"):
         await backup(tmp_path / "nowhere", tmp_path / "copy", GAME, settings)
+
+
+@pytest.mark.parametrize("kind", ["mongodb"])
+async def test_a_restore_that_ends_half_way_leaves_nothing_that_starts(life, data, tmp_path, settings, target):
+    listed = await backup(data, tmp_path / "copy", GAME, settings)
+    # Not authorised to write a checkpoint: the journal is there by then.
+    await target.mongo.fail_point("update", {"errorCode": 13})
+    with pytest.raises(StoreFailed):
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, None)
+    assert not await target.empty()
+    with pytest.raises(LayoutWrong, match="a restore left that did not come to its end"):
+        async with opened(target.directory, GAME, target.settings):
+            pass
+    with pytest.raises(LayoutWrong, match="drop it"):
+        await restore(tmp_path / "copy", target.directory, GAME, target.settings, None)
+    await target.mongo.client.drop_database(target.mongo.name)
+    await init(target.mongo.client, target.mongo.name)
+    assert await restore(tmp_path / "copy", target.directory, GAME, target.settings, None) == listed
+    async with opened(target.directory, GAME, target.settings) as kept:
+        assert await kept.shards() == [SHARD]
 
 
 async def test_a_damaged_backup_is_not_restored(life, data, tmp_path, settings, target):
