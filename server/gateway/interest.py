@@ -55,6 +55,7 @@ class Interest:
         corner: tuple[int, int] = (0, 0),
     ) -> None:
         self.near, self.far = view.near, view.far
+        self.beyond = beyond
         self.pad = view.far * 2 if beyond else view.far
         wire = dict(schema.components[schema.position].fields)["x"]
         # Raw position numbers per cell; positions are raw everywhere in the gateway.

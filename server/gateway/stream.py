@@ -118,7 +118,7 @@ class RegionStream:
         self._limits = limits
         self._listener = listener
         # Whether there are other regions, to look into and to walk to.
-        self._bordered = region.margin > 0
+        self._bordered = interest.beyond
         # (capacity,) by place in `viewers`: entity (-1 for guests), own cell, the one a guest is to have, ring phase.
         self._handles: NDArray[np.int64] = np.zeros(64, np.int64)
         self._centres: Cells = np.zeros(64, np.int64)

@@ -37,8 +37,8 @@ class Atlas:
     """The regions of a world, and what holds at all their borders.
 
     `hysteresis_units`: how far past its region's border an entity stays with it. `forward_ticks`: how long a region
-    remembers where those who left it went. `split_depth`: 1 where regions may be divided into four, else 0.
-    Raises DeclarationError for regions that do not tile a rectangle, or whose margin does not reach past the
+    remembers where those who left it went. `split_depth`: 1 where regions may be divided into four, else 0; their parts
+    have the region's margin, or `part_margin` where that is more. Raises DeclarationError for regions that do not tile a rectangle, or whose margin does not reach past the
     hysteresis.
     """
 
@@ -50,6 +50,7 @@ class Atlas:
         forward_ticks: int = 600,
         version: int = 1,
         split_depth: int = 0,
+        part_margin: float = 0.0,
     ) -> None:
         self.regions = tuple(sorted(regions, key=lambda region: region.id))
         self.hysteresis_units = hysteresis_units
@@ -64,7 +65,9 @@ class Atlas:
         self._wholes: dict[int, int] = {}
         if split_depth:
             first = self.regions[-1].id + 1
-            self._parts = {r.id: _parts(r, first + 3 * n) for n, r in enumerate(self.regions)}
+            self._parts = {
+                r.id: _parts(r, first + 3 * n, max(r.margin, part_margin)) for n, r in enumerate(self.regions)
+            }
             self._wholes = {part.id: region for region, parts in self._parts.items() for part in parts}
             self.sites += tuple(part for parts in self._parts.values() for part in parts)
         self._by_id = {region.id: region for region in self.sites}
@@ -72,7 +75,9 @@ class Atlas:
             for region in self.sites:
                 if not 0 <= region.id <= REGION_MAX:
                     raise DeclarationError(f"region {region.id}: regions of one world are numbered up to {REGION_MAX}")
-                if region.margin < hysteresis_units:
+                # Nobody strolls past the edge of the world.
+                alone = region is self.regions[0] and len(self.regions) == 1
+                if region.margin < hysteresis_units and not alone:
                     raise DeclarationError(
                         f"region {region.id}: its margin of {region.margin:g} units does not hold who is still its own "
                         f"{hysteresis_units:g} units past the border"
@@ -106,10 +111,10 @@ class Atlas:
     ) -> Self:
         """A whole world, `first`, cut into columns and rows of equal size, numbered from its own number, row after row.
 
-        Never cut nor split it needs no margin, and has none.
+        Undivided it needs no margin, and has none.
         """
         width, height = first.width / columns, first.height / rows
-        margin = first.margin if columns * rows > 1 or split_depth else 0.0
+        margin = first.margin if columns * rows > 1 else 0.0
         regions = [
             RegionSpec(
                 first.id + j * columns + i,
@@ -123,7 +128,13 @@ class Atlas:
             for j in range(rows)
             for i in range(columns)
         ]
-        return cls(regions, hysteresis_units=hysteresis_units, forward_ticks=forward_ticks, split_depth=split_depth)
+        return cls(
+            regions,
+            hysteresis_units=hysteresis_units,
+            forward_ticks=forward_ticks,
+            split_depth=split_depth,
+            part_margin=first.margin,
+        )
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -238,6 +249,6 @@ def _quarters(region: RegionSpec) -> tuple[RegionSpec, ...]:
     )
 
 
-def _parts(region: RegionSpec, first: int) -> tuple[RegionSpec, ...]:
+def _parts(region: RegionSpec, first: int, margin: float) -> tuple[RegionSpec, ...]:
     """The quarters but the first, numbered from `first`."""
-    return tuple(replace(quarter, id=first + n) for n, quarter in enumerate(_quarters(region)[1:]))
+    return tuple(replace(quarter, id=first + n, margin=margin) for n, quarter in enumerate(_quarters(region)[1:]))

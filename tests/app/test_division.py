@@ -60,8 +60,8 @@ async def until_home(client: Client, *regions: int) -> None:
 
 async def test_players_play_on_while_their_region_is_divided_stopped_and_united(root: Path, tmp_path: Path):
     ours = divisible(tmp_path)
-    # Where it ends, in the south-east quarter.
-    away = (-512.0 + 96.0, 64.0 + 96.0)
+    # In the south-east quarter, and the middle of all four.
+    away, x, y = (-448.0 + 9.0, 128.0 + 9.0), -448.0, 128.0
     async with opened(ours, GAME) as app, await connect(app.ws_url, name="Ada") as ada:
         assert set(app.regions) == {REGION, *PARTS}
         await walk_to(ada, *away)
@@ -70,8 +70,8 @@ async def test_players_play_on_while_their_region_is_divided_stopped_and_united(
         await until_home(ada, PARTS[-1])
         ada.send("Add", amount=4)
         # Through all four and back.
-        for x, y in ((-512.0 + 32.0, 64.0 + 96.0), (-512.0 + 32.0, 64.0 + 32.0), (-512.0 + 96.0, 64.0 + 32.0), away):
-            await walk_to(ada, x, y)
+        for to in ((x - 9.0, y + 9.0), (x - 9.0, y - 9.0), (x + 9.0, y - 9.0), away):
+            await walk_to(ada, *to)
             assert await asyncio.wait_for(ada.check(), PATIENCE_S)
         last = ada.seq
         await asyncio.wait_for(ada.until(lambda: ada.acked >= last), PATIENCE_S)

@@ -364,7 +364,7 @@ class Land:
         interest = home.stream.replica.interest
         row, column = divmod(home.centre, interest.stride)
         own = (column - interest.pad + interest.first_column, row - interest.pad + interest.first_row)
-        west, north = min(r.origin for r in self.atlas.regions)
+        west, north = (min(origins) for origins in zip(*(site.origin for site in self.atlas.sites), strict=True))
         found = set()
         for key, (x, y) in self.everyone():
             cell = (int((x - west) // self.view.cell_units), int((y - north) // self.view.cell_units))

@@ -143,12 +143,14 @@ def test_what_may_be_divided_is_the_same_world():
         SPLIT.divided(11)
 
 
-def test_a_world_of_one_region_that_may_be_divided_has_a_margin():
+def test_only_the_parts_of_a_world_of_one_region_have_a_margin():
     whole = RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 4.0)
     atlas = Atlas.grid(whole, columns=1, rows=1, split_depth=1)
-    assert atlas.regions == (whole,)
+    assert [site.margin for site in atlas.sites] == [0.0, 4.0, 4.0, 4.0]
     assert atlas.open
     assert not ALONE.open
+    with pytest.raises(DeclarationError, match="margin of 1 units"):
+        Atlas.grid(RegionSpec(5, 0.0, 0.0, 90.0, 40.0, 64, 1.0), columns=1, rows=1, split_depth=1)
 
 
 def test_an_undivided_world_has_no_margin():
