@@ -267,6 +267,7 @@ app.command()(crash_cli.crash)
 app.command()(crash_cli.outages)
 app.command()(cluster_cli.restarts)
 app.command()(cluster_cli.chaos)
+app.command()(cluster_cli.failover)
 app.command()(store_cli.damage)
 app.command()(store_cli.week)
 

@@ -39,12 +39,17 @@ class Walker:
         self._tick_s = 1.0 / hz
         self._key = client.entity
         self._place = (0.0, 0.0)
-        self._moved_s = time.perf_counter()
+        self.moved_s = time.perf_counter()
         self._crossed = False
         self._way = 0
         self._marks: dict[int, int] = {}
-        regions = client.welcome.regions
-        self._middle = (min(r.x for r in regions) + max(r.x + r.width for r in regions)) / 2
+        # From sending a mark to seeing it on oneself, milliseconds.
+        self.latency_ms: list[float] = []
+        self._sent_s: dict[int, float] = {}
+        west = min(r.x for r in client.welcome.regions)
+        # Borders from north to south, and the one that it walks over: that which was nearest when it came.
+        self._borders = sorted({r.x for r in client.welcome.regions if r.x > west})
+        self._border: float | None = None
 
     def look(self) -> bool:
         """After every message. Never done: it is asked again."""
@@ -59,10 +64,13 @@ class Walker:
             self._key, self._crossed = client.entity, True
         if (x, y) != self._place:
             now_s = time.perf_counter()
-            waited = max(0.0, (now_s - self._moved_s) / self._tick_s - 1.0)
+            waited = max(0.0, (now_s - self.moved_s) / self._tick_s - 1.0)
             (self.crossing if self._crossed else self.plain).append(waited)
-            self._place, self._moved_s, self._crossed = (x, y), now_s, False
-            self._turn(x - self._middle)
+            self._place, self.moved_s, self._crossed = (x, y), now_s, False
+            if self._borders:
+                if self._border is None:
+                    self._border = min(self._borders, key=lambda border: abs(border - x))
+                self._turn(x - self._border)
             # An ACK comes just before the state that it speaks of: this is it, or a later one.
             self._look_for_marks(int(view.value(handle, "Mark.value")))
         return False
@@ -78,13 +86,16 @@ class Walker:
         if applied:
             # Of several the last counts.
             self.lost += self._marks[applied[-1]] != seen
+            now_s = time.perf_counter()
+            self.latency_ms += [(now_s - self._sent_s.pop(seq)) * 1000 for seq in applied]
             for seq in applied:
                 del self._marks[seq]
 
     async def mark(self) -> None:
         """Carry another number, again and again."""
         for n in range(1, 1_000_000):
-            self._marks[self.client.send("SetMark", value=n % 251)] = n % 251
+            seq = self.client.send("SetMark", value=n % 251)
+            self._marks[seq], self._sent_s[seq] = n % 251, time.perf_counter()
             await asyncio.sleep(_MARK_S)
 
     async def check(self) -> None:
@@ -98,8 +109,10 @@ class Walker:
 async def play(told: Line) -> None:
     """Run until the parent goes."""
     ended = asyncio.Event()
-    url = f"ws://127.0.0.1:{told['port']}/ws"
-    walkers = [Walker(await connect(url, name=f"w{n}"), told["hz"]) for n in range(told["clients"])]
+    urls = [f"ws://127.0.0.1:{port}/ws" for port in told["ports"]]
+    walkers = [
+        Walker(await connect(urls[n % len(urls)], name=f"w{n}"), told["hz"]) for n in range(told["clients"])
+    ]
     tasks = [asyncio.create_task(task) for w in walkers for task in (w.client.until(w.look), w.mark(), w.check())]
     settle_memory()
 
@@ -108,12 +121,14 @@ async def play(told: Line) -> None:
             for walker in walkers:
                 walker.crossing.clear()
                 walker.plain.clear()
+                walker.latency_ms.clear()
         elif word == "stop":
             faults = [str(task.exception()) for task in tasks if task.done()]
             tell(
                 "result",
                 crossing=[ticks for w in walkers for ticks in w.crossing],
                 plain=[ticks for w in walkers for ticks in w.plain],
+                latency_ms=[round(ms, 3) for w in walkers for ms in w.latency_ms],
                 missing=sum(w.missing for w in walkers),
                 inputs_lost=sum(w.lost for w in walkers),
                 mismatches=sum(w.wrong for w in walkers),
