@@ -180,17 +180,18 @@ class ShardHost:
         self._health.sleeps(shard)
         self._metrics.tick_rate_hz.labels(shard).set(0)
         try:
-            await self.slumber.sleep()
+            slept_s = await self.slumber.sleep()
         finally:
             self._rest(asleep=False)
             self._health.wakes(shard)
+        # In that time it took nothing.
+        self.load *= max(0.0, 1.0 - slept_s / _LOAD_S)
         # If another has taken the shard meanwhile, its journal says so at once.
         self._digest_due = True
 
     def _rest(self, *, asleep: bool) -> None:
         self._metrics.asleep.labels(self.machine.shard).set(asleep)
         self.pacer.rest(self._clock.now_s())
-        self.load, self._load_ticks = 0.0, 0
 
     def _looked_at(self) -> bool:
         """Whether a gateway or a player is there, or is about to be. Mostly the first of these says so."""
@@ -292,7 +293,7 @@ class ShardHost:
 
     @property
     def measured_s(self) -> float:
-        """Of how many seconds of ticks `load` is the mean: few where it has just begun, or woken."""
+        """Of how many seconds of ticks `load` is the mean: few where it has just begun."""
         return self._load_ticks / self._options.tick_rate_hz
 
     @property

@@ -446,7 +446,8 @@ class Node:
         """The fields of a ShardLoad."""
         host, gauges = tenure.host, tenure.host.machine.gauges()
         asleep = host.slumber.asleep
-        load = host.load if asleep or host.measured_s >= self._options.rest_s else None
+        measured = host.measured_s >= self._options.rest_s
+        load = 0.0 if asleep else host.load if measured else None
         players, entities = int(gauges.get("sessions", 0)), int(gauges.get("entities", 0))
         return shard, load, players, entities, asleep, bool(gauges.get("divided", 0))
 

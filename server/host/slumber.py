@@ -75,15 +75,17 @@ class Slumber:
         self._woken.clear()
         return True
 
-    async def sleep(self) -> None:
-        """Return when something has come for the shard since `due`."""
-        self._since_s = self._clock.now_s()
+    async def sleep(self) -> float:
+        """Return when something has come for the shard since `due`: the seconds that it took."""
+        began_s = self._since_s = self._clock.now_s()
         self.count += 1
         try:
             await self._woken.wait()
         finally:
-            self._slept_s += self._clock.now_s() - self._since_s
+            slept_s = self._clock.now_s() - began_s
+            self._slept_s += slept_s
             self._since_s = None
+        return slept_s
 
     def _on_look(self, _data: bytes) -> None:
         self._looked_s = self._clock.now_s()

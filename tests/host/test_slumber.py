@@ -163,7 +163,6 @@ def test_it_is_asleep_and_not_stalled():
             assert ward.metric("everstep_tick_rate_hz") == 0
             assert ward.metric("everstep_dilation") == 1
             assert ward.metric("everstep_checkpoint_age_seconds") <= 0.05, "what sleeps does not grow older"
-            assert ward.host.load == ward.host.measured_s == 0
             ward.bus.publish(keyframes_topic(SHARD), b"")
             await asyncio.sleep(1.5)
             assert ward.health.judge().asleep == ()
@@ -247,6 +246,29 @@ def test_a_store_that_falls_behind_is_waited_for():
             await ward.checkpoints.settle()
             assert ward.asleep
             assert ward.checkpoints.tick == ward.machine.tick - 1
+
+    run(main())
+
+
+def test_time_asleep_counts_as_time_without_work():
+    async def main():
+        async with Ward() as ward:
+            loop = asyncio.get_running_loop()
+
+            def work():
+                loop.now_s += 0.4 / RATE_HZ
+
+            ward.host.before_tick.append(work)
+            await ward.sleeps()
+            assert ward.host.load == pytest.approx(0.4, abs=0.01)
+            assert ward.host.measured_s == pytest.approx(10.0)
+            await asyncio.sleep(5)
+            ward.host.before_tick.clear()
+            ward.bus.publish(keyframes_topic(SHARD), b"")
+            await asyncio.sleep(0.01)
+            assert ward.host.load == pytest.approx(0.2, abs=0.01)
+            # A letter's few ticks are no reason to measure it anew.
+            assert ward.host.measured_s == pytest.approx(10.0)
 
     run(main())
 
