@@ -308,6 +308,13 @@ class GatewaySettings(Section):
         description="Ticks for which an entity that crosses a border is shown where it was, if the next region does "
         "not show it before.",
     )
+    flush_every_s: float = Field(
+        default=0.005,
+        ge=0.001,
+        le=1,
+        description="Seconds for which what players say gathers before it is sent to regions of other processes. In "
+        "one process it goes just before each tick.",
+    )
     watch_linger_s: float = Field(
         default=5.0, ge=1, le=3600, description="Seconds for which a region is watched after nobody sees it any more."
     )

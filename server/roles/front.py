@@ -68,7 +68,7 @@ class Front:
                 resume_secret=auth.resume_secret.get_secret_value() or resume_key,
             ),
             GatewayOptions(
-                **settings.gateway.model_dump(),
+                **settings.gateway.model_dump(exclude={"flush_every_s"}),
                 quiet_ticks_max=view.quiet_ticks_max,
                 tick_rate_hz=world.tick_rate_hz,
                 # Never more at once than an empty inbox has room for.

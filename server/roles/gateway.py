@@ -20,8 +20,6 @@ from server.roles.world import world_atlas
 from server.sim.game import Game
 
 _SWEEP_S: Final = 1.0
-# Seconds for which commands gather before they are sent.
-_FLUSH_EVERY_S: Final = 0.005
 
 
 class GatewayProcess:
@@ -68,7 +66,7 @@ class GatewayProcess:
 
     async def _flush(self) -> None:
         while True:
-            await asyncio.sleep(_FLUSH_EVERY_S)
+            await asyncio.sleep(self._settings.gateway.flush_every_s)
             self.front.gateway.flush()
 
     async def _sweep(self) -> None:
