@@ -12,7 +12,7 @@ COPY games ./games
 COPY clients ./clients
 COPY web ./web
 # Run from its checkout, as everywhere: server and protocol are names too general for site-packages.
-RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[mongo]'
+RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[mongo,redis]'
 
 USER everstep
 ENV EVERSTEP_SERVER__HOST=0.0.0.0 EVERSTEP_SERVER__DATA_DIR=/data

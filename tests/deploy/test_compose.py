@@ -61,17 +61,32 @@ def test_every_database_process_is_a_member_of_the_set_that_is_made_of_it(compos
 
 def test_nothing_but_the_page_is_open_to_the_machine_and_nothing_to_the_world(compose):
     open_to = {name: s["ports"] for name, s in compose["services"].items() if "ports" in s}
-    assert open_to == {"everstep": ["127.0.0.1:8080:8080"]}
+    assert open_to == {"here": ["127.0.0.1:8080:8080"], "there": ["127.0.0.1:8081:8080"]}
 
 
 def test_the_settings_are_settings(compose, dockerfile):
-    environment = dict(compose["services"]["everstep"]["environment"])
+    image = {}
     for instruction, rest in dockerfile:
         if instruction == "ENV":
-            environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
-    settings = load(environment=environment)
-    assert settings.server.host == "0.0.0.0"  # noqa: S104  # in a container, that is the container's own
-    assert settings.server.port == 8080
+            image |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+    parts = [service for service in compose["services"].values() if "environment" in service]
+    assert len(parts) == 4
+    for part in parts:
+        settings = load(environment=image | part["environment"])
+        assert settings.server.host == "0.0.0.0"  # noqa: S104  # in a container, that is the container's own
+        # Both are where the image's health check asks.
+        assert settings.server.port == settings.node.port == 8080
+        # What is killed sooner loses nothing, and makes its players wait.
+        stop_s = settings.server.stop_within_s + (settings.node.drain_within_s if "node" in part["command"] else 0)
+        assert int(part["stop_grace_period"].removesuffix("s")) > stop_s
+
+
+def test_nodes_and_gateways_are_started_with_options_that_there_are(compose):
+    commands = [service["command"] for service in compose["services"].values() if service["image"] == "everstep"]
+    assert sorted({words[1] for words in commands}) == ["gateway", "node", "store"]
+    for words in commands:
+        told = CliRunner().invoke(cli, [words[1], "--help"], env={"COLUMNS": "200"}).output
+        assert all(word in told for word in words[2:] if word.startswith("--") and words[1] != "store")
 
 
 def test_the_store_is_made_with_options_that_there_are(compose):

@@ -14,7 +14,6 @@ LINES_MAX = 600
 TESTED_ELSEWHERE: dict[str, str] = {
     "bench/durability_cli.py": "tests/bench run its commands as a user would",
     "server/__main__.py": "two lines; tests/tidy/test_documents.py runs it",
-    "server/shard/lease.py": "a port: tests/store/leases_contract.py holds every adapter to it",
 }
 
 
