@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.chaos_game import REGION_UNITS
-from bench.cluster_processes import Cluster, ClusterShape, Doors, Member
+from bench.cluster_processes import Cluster, ClusterShape, Doors, Member, metric
 from bench.crash import data_directory
 from bench.crash_client import Teller
 from bench.crash_load import Load, Verdict, judge
@@ -40,8 +40,9 @@ _STOPPED_S: Final = (0.5, 3 * LEASE_TTL_S)
 _AT_ONCE: Final = 0.25
 _BACK_WITHIN_S: Final = 60.0
 _SETTLED_WITHIN_S: Final = 120.0
-# Seconds that a world at rest has until nothing is under way.
-_REST_S: Final = 8.0
+# Seconds that a world at rest has until nothing is under way, and how often it is found so.
+_REST_WITHIN_S: Final = 60.0
+_QUIET_LOOKS: Final = 3
 _JOIN_WITHIN_S: Final = 120.0
 
 
@@ -77,6 +78,8 @@ class Book:
     digests_checked: int = 0
     entities: int = 0
     coins: int = 0
+    # Seconds until nothing was under way any more, after the end.
+    rest_s: float = 0.0
     elapsed_s: float = 0.0
 
 
@@ -212,8 +215,16 @@ class Chaos:
         teller = self.load.tellers[0]
         assert isinstance(teller, Traveller)
         teller.rest()
-        await asyncio.sleep(_REST_S)
-        self.load.check()
+        began_s = time.monotonic()
+        quiet = 0
+        # Nodes tell once a second; and who says so twice has said it after the rest began.
+        while quiet < _QUIET_LOOKS and time.monotonic() < began_s + _REST_WITHIN_S:
+            await asyncio.sleep(1.5)
+            self.load.check()
+            pages = await asyncio.gather(*(asyncio.to_thread(node.metrics) for node in self._cluster.nodes))
+            waiting = sum(metric(page, "everstep_mail_unacked") for page in pages)
+            quiet = 0 if waiting else quiet + 1
+        self.book.rest_s = time.monotonic() - began_s
 
     async def _replay(self) -> None:
         environment = {k: v for k, v in self._cluster.environment().items() if k.startswith("EVERSTEP_")}
@@ -256,6 +267,7 @@ class Chaos:
             "answer_s_p50": percentile(book.answer_s, 50),
             "answer_s_max": max(book.answer_s, default=0.0),
             **{f"faults_{kind}": book.faults[kind] for kind in self._kinds},
+            "rest_s": book.rest_s,
             "digests_checked": book.digests_checked,
             "entities": book.entities,
             "coins": book.coins,

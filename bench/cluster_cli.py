@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
+from bench import density as density_bench
 from bench import failover as failover_bench
 from bench import restarts as restarts_bench
 from bench.crash_cli import progress_of, seed_of
@@ -40,6 +42,51 @@ def restarts(
     show(f"{figures['handoffs']:,} handoffs, {redis_restarts} restarts of Redis", figures)
     hand_over(figures, json)
     raise typer.Exit(1 if restarts_bench.failed(figures) else 0)
+
+
+def cluster(
+    *,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 3,
+    gateways: Annotated[int, typer.Option(min=1, help="Gateways.")] = 2,
+    regions: Annotated[int, typer.Option(help="Regions of the world: 1, 4, 9, 16.")] = 16,
+    clients: Annotated[int, typer.Option(min=1, help="Clients, each with an avatar.")] = 1000,
+    walkers: Annotated[int, typer.Option(min=1, help="Players beside them who look at everything.")] = 24,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")] = 20.0,
+    json: Json = None,
+) -> None:
+    """A crowd over the borders of a world on several nodes, through several gateways: what it costs, how it looks."""
+    from bench import cluster as cluster_bench  # noqa: PLC0415  # needs drivers, which the others do without
+
+    options = cluster_bench.ClusterOptions(nodes, gateways, _square(regions), clients, walkers, seconds)
+    with progress_of("cluster", line_every=1) as glance:
+        figures = cluster_bench.run(options, glance)
+    show(f"{clients} clients, {regions} regions on {nodes} nodes", figures)
+    for reason in figures["reasons"]:
+        console.print(f"[red]{escape(reason)}", markup=True)
+    hand_over(figures, json)
+    raise typer.Exit(1 if cluster_bench.failed(figures) else 0)
+
+
+def density(
+    *,
+    regions: Annotated[list[int] | None, typer.Option(help="Regions of a world; again for each: 1, 4, 16.")] = None,
+    clients_per_region: Annotated[int, typer.Option(min=1, help="Clients for each region.")] = 62,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")] = 10.0,
+    json: Json = None,
+) -> None:
+    """A crowd of the same density in worlds of one region and more, each in one process: what a client costs."""
+    worlds = [_square(number) for number in regions or (1, 4, 16)]
+    with progress_of("density", line_every=1) as glance:
+        figures = density_bench.run(density_bench.DensityOptions(worlds, clients_per_region, seconds), glance)
+    show("the same density", figures)
+    hand_over(figures, json)
+    raise typer.Exit(1 if figures["lost"] else 0)
+
+
+def _square(regions: int) -> int:
+    if isqrt(regions) ** 2 != regions or regions < 1:
+        raise typer.BadParameter(f"{regions} regions are no square", param_hint="--regions")
+    return regions
 
 
 def chaos(  # noqa: PLR0913  # one parameter for each option

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import urllib.request
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from bench.redis_server import RedisServer, free_port
 from bench.stores import Store
 
 _STOP_WITHIN_S: Final = 40.0
+_ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Member:
         self._data = data
         self._game = shape.game
         self._told = told
-        # A gateway comes back where its players look for it.
-        self._port = free_port()
+        # Of a gateway's players, of a node's health and metrics. It comes back where it was.
+        self.port = free_port()
         self.process: ServerProcess | None = None
         # None where it has no proxy.
         self.redis: Proxy | None = None
@@ -65,7 +67,7 @@ class Member:
     @property
     def ws_url(self) -> str:
         """Where clients connect, of a gateway."""
-        return f"ws://127.0.0.1:{self._port}/ws"
+        return f"ws://127.0.0.1:{self.port}/ws"
 
     @property
     def pid(self) -> int:
@@ -76,7 +78,7 @@ class Member:
     async def start(self) -> None:
         """Start it and return when it says that it runs. Raises ServerEnded."""
         self.process = await ServerProcess.start(
-            self._data, self._told, self.log, role=self.role, game=self._game, port=self._port
+            self._data, self._told, self.log, role=self.role, game=self._game, port=self.port
         )
         await self.process.running()
 
@@ -106,6 +108,14 @@ class Member:
                 return await process.process.wait()
         finally:
             process.signal(signal.SIGKILL)
+
+    def metrics(self) -> str:
+        """What its /metrics says. Raises OSError."""
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/metrics", timeout=_ANSWER_S
+        ) as answer:  # our own process
+            page: str = answer.read().decode()
+            return page
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -193,3 +203,12 @@ class Doors(Address):
         """The URL of a gateway, another one each time."""
         self._next += 1
         return self.urls[self._next % len(self.urls)]
+
+
+def metric(page: str, name: str, *having: str) -> float:
+    """Sum of a metric's values, of the series whose labels have all these words."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in page.splitlines()
+        if line.startswith((f"{name}{{", f"{name} ")) and all(word in line for word in having)
+    )

@@ -55,7 +55,7 @@ def run(options: CrossingOptions) -> CrossingRun:
             SERVER_CORE,
         ) as server,
     ):
-        told = {"port": server.expect("listening")["port"], "clients": options.clients, "hz": options.hz}
+        told = {"ports": [server.expect("listening")["port"]], "clients": options.clients, "hz": options.hz}
         with Worker("bench.crossing_walkers", told, SWARM_CORE) as walkers:
             with progress.steps("crossing") as step:
                 step(f"{options.clients} players join")

@@ -1,4 +1,4 @@
-"""The world under measure: four regions in one process, journalled in SQLite, with the crowd for a game.
+"""The world under measure: regions in one process, journalled in SQLite, with the crowd for a game.
 
 Or one that is divided into four and united again, every so many seconds.
 """
@@ -22,15 +22,17 @@ from server.shard.ports import commands_topic
 WORLD_UNITS = 5 * CELL_UNITS
 
 
-def settings_for(hz: int, directory: str, *, divided: bool = False) -> Settings:
-    """A world of two by two regions; or of one that may be divided into as many."""
-    cuts = 1 if divided else 2
+def settings_for(
+    hz: int, directory: str, *, divided: bool = False, cuts: int = 2, world_units: float = WORLD_UNITS
+) -> Settings:
+    """A square world of `cuts` by `cuts` regions; or of one that may be divided into two by two."""
+    cuts = 1 if divided else cuts
     return load(
         overrides={
             "server.port": 0,
             "server.data_dir": directory,
-            "world.width": WORLD_UNITS,
-            "world.height": WORLD_UNITS,
+            "world.width": world_units,
+            "world.height": world_units,
             "world.columns": cuts,
             "world.rows": cuts,
             "world.split_depth": int(divided),
@@ -39,6 +41,10 @@ def settings_for(hz: int, directory: str, *, divided: bool = False) -> Settings:
             "view.cell_units": CELL_UNITS,
             "view.near_cells": NEAR_CELLS,
             "view.far_cells": NEAR_CELLS,
+            # A crowd comes from one address, and the first to connect wait, silent, for the last.
+            "gateway.connections_per_address_max": 1_000_000,
+            "gateway.idle_timeout_s": 300.0,
+            "gateway.handshake_timeout_s": 60.0,
             "log.level": "warning",
         },
         environment={},
@@ -69,7 +75,8 @@ async def serve(told: Line) -> None:
     """Run until the parent goes."""
     ended = asyncio.Event()
     every_s = told["divide_every_s"]
-    settings = settings_for(told["hz"], told["directory"], divided=bool(every_s))
+    world = {key: told[key] for key in ("cuts", "world_units") if key in told}
+    settings = settings_for(told["hz"], told["directory"], divided=bool(every_s), **world)
     configure(settings.log.level, settings.log.format)
     async with opened(settings, GAME) as app:
         log, orders = TickLog(), Orders(app, every_s)

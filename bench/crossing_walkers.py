@@ -47,7 +47,7 @@ class Walker:
         self.latency_ms: list[float] = []
         self._sent_s: dict[int, float] = {}
         west = min(r.x for r in client.welcome.regions)
-        # Borders from north to south, and the one that it walks over: that which was nearest when it came.
+        # Where regions lie beside each other, and the border it walks over: the one that was nearest when it came.
         self._borders = sorted({r.x for r in client.welcome.regions if r.x > west})
         self._border: float | None = None
 
@@ -110,9 +110,7 @@ async def play(told: Line) -> None:
     """Run until the parent goes."""
     ended = asyncio.Event()
     urls = [f"ws://127.0.0.1:{port}/ws" for port in told["ports"]]
-    walkers = [
-        Walker(await connect(urls[n % len(urls)], name=f"w{n}"), told["hz"]) for n in range(told["clients"])
-    ]
+    walkers = [Walker(await connect(urls[n % len(urls)], name=f"w{n}"), told["hz"]) for n in range(told["clients"])]
     tasks = [asyncio.create_task(task) for w in walkers for task in (w.client.until(w.look), w.mark(), w.check())]
     settle_memory()
 
