@@ -34,6 +34,7 @@ def divisible(directory: Path, **given: Any) -> Settings:
             "world__width": 128.0,
             "world__height": 128.0,
             "world__split_depth": 1,
+            "host__hibernate_after_s": 0.2,
             "gateway__inputs_per_s": 1000.0,
             "gateway__inputs_burst": 1000,
             **given,
@@ -66,6 +67,8 @@ async def test_players_play_on_while_their_region_is_divided_stopped_and_united(
         assert set(app.regions) == {REGION, *PARTS}
         await walk_to(ada, *away)
         ada.send("Add", amount=3)
+        sleepers = [app.regions[part].host.slumber for part in PARTS]
+        await asyncio.wait_for(ada.until(lambda: all(one.asleep for one in sleepers)), PATIENCE_S)
         await order(root, app, "divide")
         await until_home(ada, PARTS[-1])
         ada.send("Add", amount=4)
@@ -92,6 +95,9 @@ async def test_players_play_on_while_their_region_is_divided_stopped_and_united(
             machines = [app.regions[part].machine for part in PARTS]
             await asyncio.wait_for(bob.until(lambda: not any(m.world.count for m in machines)), PATIENCE_S)
             assert await asyncio.wait_for(bob.check(), PATIENCE_S)
+            # Nobody is shown the parts any more, or comes there: they sleep on.
+            sleepers = [app.regions[part].host.slumber for part in PARTS]
+            await asyncio.wait_for(bob.until(lambda: all(one.asleep for one in sleepers)), PATIENCE_S)
         machine = app.regions[REGION].machine
         names = machine.world[Body].name
         (row,) = np.flatnonzero(names == b"Ada")
