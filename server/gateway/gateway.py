@@ -503,6 +503,8 @@ class Gateway:
 
     def sweep(self) -> None:
         """Once a second: time limits, and numbers for the metrics."""
+        # Where no region of this process ticks, because they all sleep, nobody else would.
+        self.flush()
         self._sweeps += 1
         now_s, options = self._clock.now_s(), self._options
         for socket in tuple(self.sockets):

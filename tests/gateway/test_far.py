@@ -8,8 +8,9 @@ import pytest
 from protocol.codec import encode_hello, encode_leave
 from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error
+from server.gateway.session import SessionState
 from server.shard.ports import frames_topic, keyframes_topic
-from tests.gateway.borderland import SECRET
+from tests.gateway.borderland import SECRET, Land, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
@@ -224,3 +225,13 @@ def test_a_keyframe_is_asked_for_until_it_comes_though_no_frame_does():
     land.seconds(2)
     assert asked
     assert not stream.awaits_key
+
+
+def test_an_account_comes_in_though_no_region_ticks():
+    land = Land(2)
+    ada = Player(land, "ada", token=account("ada"))
+    # It may be on its way between the two, as far as one round tells.
+    assert ada.session.state is SessionState.CONNECTING
+    land.clock.work(1.0)
+    land.gateway.sweep()
+    assert ada.session.state is SessionState.JOINING
