@@ -300,18 +300,24 @@ class Node:
         following.task = asyncio.create_task(self._run_following(shard, following), name=f"follow-{shard}")
 
     async def _run_following(self, shard: int, following: _Following) -> None:
+        while not following.stopping.is_set():
+            try:
+                await self._keep_up(shard, following)
+            except Exception:  # noqa: BLE001  # the same
+                # Should it become ours now, it is recovered. The journal may have been trimmed in front of one who was
+                # slow, or stopped: then it begins again, with a newer checkpoint.
+                _log.exception("shard can't be followed", node=self.name, shard=shard)
+                following.follower = None
+                await self._pause(self._options.turn_s, following.stopping)
+
+    async def _keep_up(self, shard: int, following: _Following) -> None:
         parts = following.parts
-        try:
-            following.follower = await Follower.begin(parts.make, parts.journal, parts.checkpoints, self._clock)
-            while not following.stopping.is_set():
-                await following.follower.catch_up()
-                if following.mover is not None:
-                    self._say(following.mover, "ready", shard)
-                await self._pause(self._options.follow_s, following.stopping)
-        except Exception:  # noqa: BLE001  # the same
-            # It can't be followed now; should it become ours, it is recovered.
-            _log.exception("shard can't be followed", node=self.name, shard=shard)
-            following.follower = None
+        following.follower = await Follower.begin(parts.make, parts.journal, parts.checkpoints, self._clock)
+        while not following.stopping.is_set():
+            await following.follower.catch_up()
+            if following.mover is not None:
+                self._say(following.mover, "ready", shard)
+            await self._pause(self._options.follow_s, following.stopping)
 
     async def _still(self, following: _Following) -> None:
         """Wait until it stands between two records."""

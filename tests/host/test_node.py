@@ -315,6 +315,26 @@ def test_a_move_whose_target_dies_is_given_up_and_the_shard_goes_on_where_it_was
     run(main())
 
 
+def test_who_stands_by_too_slowly_for_the_journal_begins_again():
+    async def main():
+        # Checkpoints come every 10 s, two are kept, and so is the journal behind the older of them.
+        follow_s = 45.0
+        async with Cluster(standby=True, balance=False, follow_s=follow_s) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.start("b")
+            followers = cluster.nodes["b"]._following
+            await cluster.until(lambda: set(followers) == set(cluster.shards))
+            for _ in range(3):
+                await asyncio.sleep(follow_s + 5)
+                for shard, tenure in cluster.nodes["a"].tenures.items():
+                    follower = followers[shard].follower
+                    assert follower is not None
+                    assert follower.tick > tenure.host.machine.tick - (follow_s + 10) * 20
+
+    run(main())
+
+
 def test_a_strange_message_does_nothing():
     async def main():
         async with Cluster() as cluster:
