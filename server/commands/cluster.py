@@ -62,8 +62,8 @@ async def drain(settings: Settings, name: str) -> AsyncIterator[str]:
         within_s = settings.node.drain_within_s + settings.server.stop_within_s
         limit.reschedule(asyncio.get_running_loop().time() + within_s)
         told = None
-        while (node := next((node for node in cluster.nodes if node.name == name), None)) is not None:
-            if not node.draining:
+        while any(node.name == name for node in cluster.nodes) or cluster.held_by(name):
+            if not any(node.name == name and node.draining for node in cluster.nodes):
                 # Said again until it is seen to be heard: Redis keeps nothing for whoever listens a moment later.
                 redis.bus.publish(orders_topic(name), DRAIN)
             elif told != (told := cluster.held_by(name)):

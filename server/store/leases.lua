@@ -1,9 +1,10 @@
 -- Leases: who runs which shard. One script, run by EVAL (a Redis that was started again knows no functions of before); each run
--- is atomic. KEYS: the shard's lease and counter. ARGV: what to do, the owner, the time to live in ms, then as said below.
+-- is atomic. KEYS: the shard's lease and counter, or the nodes twice. ARGV: what to do, the owner, the time to live in ms, then as said below.
 --
 --   <prefix>lease:{<shard>}   "<epoch> <owner>", with a time to live: the holder. Absent: nobody holds the shard.
 --   <prefix>epoch:{<shard>}   the last epoch given out. It has no time to live, but may be lost with all of Redis:
 --                             callers name a floor that they have from the journal, and the journal refuses older epochs.
+--   <prefix>nodes             field: a node's name; value: when that ends (ms of Redis' clock, as text), a space, what it says.
 --
 -- Both keys of a shard have the same hash tag, so that they lie on one node of a cluster.
 
@@ -51,5 +52,34 @@ local function hand_over(lease, counter, owner, ttl_ms, epoch, heir)
   return give(lease, counter, heir, ttl_ms, tonumber(epoch))
 end
 
-local calls = { acquire = acquire, renew = renew, release = release, hand_over = hand_over }
+-- Redis' own clock, in ms: nodes need not agree about the time.
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- What the node says. It is known for another time to live.
+local function announce(nodes, _, name, ttl_ms, info)
+  redis.call('HSET', nodes, name, string.format('%.0f ', now_ms() + tonumber(ttl_ms)) .. info)
+  return 1
+end
+
+-- Names and what they say, one after the other, of those that are known still. The others are swept out.
+local function known(nodes)
+  local now, all, found = now_ms(), redis.call('HGETALL', nodes), {}
+  for i = 1, #all, 2 do
+    local space = string.find(all[i + 1], ' ', 1, true)
+    if now < tonumber(string.sub(all[i + 1], 1, space - 1)) then
+      table.insert(found, all[i])
+      table.insert(found, string.sub(all[i + 1], space + 1))
+    else
+      redis.call('HDEL', nodes, all[i])
+    end
+  end
+  return found
+end
+
+local calls = {
+  acquire = acquire, renew = renew, release = release, hand_over = hand_over, announce = announce, known = known,
+}
 return calls[ARGV[1]](KEYS[1], KEYS[2], unpack(ARGV, 2))

@@ -70,3 +70,17 @@ async def test_a_redis_that_is_away_is_told_as_such(tmp_path):
         for ask in (leases.acquire(1, "a", 0), leases.holders([1]), leases.nodes(), leases.withdraw("a")):
             with pytest.raises(LeaseStoreAway):
                 await ask
+
+
+async def test_many_leases_are_renewed_at_once_also_by_a_redis_that_has_forgotten_everything(server):
+    kind = RedisCluster if server.cluster else Redis
+    async with kind.from_url(server.url) as client:
+        leases = RedisLeases(client, 60.0, "many:")
+        held = [lease for shard in range(50) if (lease := await leases.acquire(shard, "a", 0)) is not None]
+        assert await leases.renew(held) == [True] * 50
+        await client.flushall()
+        await client.script_flush()
+        assert await leases.renew(held) == [True] * 50
+        assert await leases.holders(range(50)) == {lease.shard: lease for lease in held}
+        assert await leases.renew([]) == []
+        assert await leases.holders([]) == {}
