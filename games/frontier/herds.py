@@ -102,7 +102,7 @@ def think_herds(world: World, tick: Tick) -> None:
 def gathered(world: World, tick: Tick, herd: Rows, number: int, strips: int) -> tuple[Rows, Rows]:
     """The herd animals of a strip with their neighbours, (n,) rows, and the places in it of those who think now.
 
-    Of the far those of a part of the strip think, and only they and theirs are among them.
+    The far think at some of the strip's turns. At the others they are not among them, which leaves few or none.
     """
     y = world[Position].y[herd]
     reach = np.float32(NEIGHBOUR_UNITS)
@@ -110,13 +110,9 @@ def gathered(world: World, tick: Tick, herd: Rows, number: int, strips: int) -> 
     in_it = np.flatnonzero((y >= low - reach) & (y < high + reach))
     rows, y = herd[in_it], y[in_it]
     thinks = (y >= low) & (y < high)
-    if tick.turns is not None:
-        near = ~tick.is_far(rows)
-        part = tick.number // THINK_EVERY_TICKS % FAR_EVERY_THOUGHTS
-        low, high = strip(world, number * FAR_EVERY_THOUGHTS + part, strips * FAR_EVERY_THOUGHTS)
-        concerned = near | ((y >= low - reach) & (y < high + reach))
-        thinks = (near & thinks) | (~near & (y >= low) & (y < high))
-        rows, thinks = rows[concerned], thinks[concerned]
+    if (tick.number // THINK_EVERY_TICKS + number) % FAR_EVERY_THOUGHTS:
+        near = np.logical_not(tick.is_far(rows))
+        rows, thinks = rows[near], thinks[near]
     return rows, np.flatnonzero(thinks)
 
 

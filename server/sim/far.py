@@ -94,7 +94,7 @@ class Far:
         cell = max(self.beyond_units / _CELLS_PER_REACH, (x1 - x0) / _CELLS_MAX, (y1 - y0) / _CELLS_MAX)
         columns, rows = int(-((x0 - x1) // cell)), int(-((y0 - y1) // cell))
         reach = int(-(-self.beyond_units // cell))
-        players = np.flatnonzero(world.owner[: world.high_water])
+        players = np.flatnonzero(world.owner[: world.high_water] != 0)
         # (n,) the cell of each: along x, and then row after row.
         cells = _along(x, x0, cell, columns) + _along(y, y0, cell, rows) * columns
         count = np.zeros((rows, columns), np.int64)
