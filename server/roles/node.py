@@ -30,7 +30,7 @@ from server.roles.errors import SettingsRefuse
 from server.roles.front import shown_host
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import Connected, connected
-from server.roles.stores import Shelves, shelves
+from server.roles.stores import CLOSE_WITHIN_S, Shelves, shelves
 from server.roles.world import balance_policy, host_options, region_machine, region_parts, retain_ticks, world_atlas
 from server.shard.mail import Post
 from server.sim.game import Game
@@ -39,6 +39,8 @@ _log = structlog.get_logger(__name__)
 
 # Bytes of what a start adds to a node's name.
 _NAME_BYTES: Final = 2
+# Seconds between two looks at whether Redis is there.
+_WATCH_S: Final = 1.0
 # Seconds that a stop's last words have.
 _CLOSE_TIMEOUT_S: Final = 2.0
 
@@ -82,6 +84,8 @@ class NodeProcess:
                 checkpoints_kept=store.checkpoints_kept,
                 retain_ticks=retain_ticks(settings),
                 retained=store.retention_checkpoints,
+                # For the last tick, and again for the checkpoint of it.
+                end_timeout_s=(settings.server.stop_within_s - CLOSE_WITHIN_S) / 2,
             ),
             NodeOptions(
                 lease_ttl_s=node.lease_ttl_s,
@@ -107,7 +111,12 @@ class NodeProcess:
 
     async def run(self) -> None:
         """Take, run and give away regions. Raises what ends it."""
-        await self.node.run()
+        await asyncio.gather(self.node.run(), self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self.health.waits(None if self.bus.connected else "Redis does not answer")
 
     async def drain(self) -> None:
         """Give away what runs here, as far as others take it in `node.drain_within_s`. `run` goes on meanwhile."""
