@@ -286,9 +286,9 @@ class Fanout:
         leaves = self._leaves(gone.tolist()) if gone.size else _NIL
         return websocket_frame(self._delta_head() + leaves + self._enters_of(now[fresh]))
 
-    def without(self, handle: int) -> bytes:
-        """A finished frame for viewers of an entity that is no longer here."""
-        return websocket_frame(self._delta_head() + self._leaves([handle]) + _NIL)
+    def without(self, handles: list[int]) -> bytes:
+        """A finished frame for viewers of entities that are no longer here."""
+        return websocket_frame(self._delta_head() + self._leaves(handles) + _NIL)
 
     def farewell(self) -> bytes:
         """A finished, empty KEYFRAME: nothing of the region is in view any more."""

@@ -375,13 +375,17 @@ class Router:
         if seat is not None:
             stream.depart(seat)
 
-    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
-        """Who saw it where it was sees it there now. One that was sent back is seen where it had departed from."""
-        for region in (source, stream.region.id):
-            origin = self.streams.get(region)
-            if origin is not None and entity in origin.replica.held:
-                origin.release(entity, None if stream.awaits_key else stream, handle)
-                return
+    def arrived(self, stream: RegionStream, records: Records) -> None:
+        """Who saw them where they were sees them there now; those who were sent back, where they had departed from."""
+        those: dict[int, list[tuple[int, int]]] = {}
+        for handle, entity, source in records.tolist():
+            for region in (source, stream.region.id):
+                origin = self.streams.get(region)
+                if origin is not None and entity in origin.replica.held:
+                    those.setdefault(region, []).append((entity, handle))
+                    break
+        for region, arrivals in those.items():
+            self.streams[region].release_all(arrivals, None if stream.awaits_key else stream)
 
     def moved(self, seat: Seat) -> None:
         """The session sees from another cell."""

@@ -12,7 +12,7 @@ leave here go out in one write: nobody sees it twice, or not at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -63,8 +63,8 @@ class StreamListener(Protocol):
     def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
         """A session has no entity here, or no longer."""
 
-    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
-        """The entity of this number came in from another region."""
+    def arrived(self, stream: RegionStream, records: Records) -> None:
+        """Entities came in from other regions: records of ARRIVED."""
 
     def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
         """A session's entity is on its way to another region."""
@@ -328,8 +328,8 @@ class RegionStream:
             listener.bound(self, session_id, row)
         for session_id, reason in frame.refused:
             listener.refused(self, session_id, reason)
-        for row, entity, source in frame.arrived.tolist():
-            listener.arrived(self, entity, row, source)
+        if frame.arrived.size:
+            listener.arrived(self, frame.arrived)
         for _, _, session_id, destination in frame.departed.tolist():
             if session_id:
                 listener.departed(self, session_id, destination)
@@ -540,29 +540,36 @@ class RegionStream:
 
         Without: its leave goes out with this region's own next frame.
         """
-        found = self.replica.release(entity)
-        if found is None:
-            return
-        before, cell = found
-        centres = self._centres[: len(self.viewers)]
-        far = self.replica.interest.far
-        watching = np.flatnonzero(self.replica.interest.distance(centres, np.int64(cell)) <= far).tolist()
-        leave, cross, onward = self.fanout.without(before), b"", 0
-        if stream is not None:
-            onward = stream.region.id
-            cross = websocket_frame(encode_cross(self.region.id, before, onward, handle))
-        for place in watching:
-            seat = self.viewers[place]
-            if not seat.fresh:
-                continue
-            there = seat.session.seats.get(onward)
-            if there is None or stream is None:
-                seat.before.append(leave)
-                self.mark(seat)
-            else:
-                there.before.append(cross)
-                there.after.append(leave)
-                stream.mark(there)
+        self.release_all([(entity, handle)], stream)
+
+    def release_all(self, those: Iterable[tuple[int, int]], stream: RegionStream | None) -> None:
+        """`release` for many: (entity, handle) each. Who stood in one cell is told of at once to all who see it."""
+        # Cell -> handles here, and what says who they are in the other stream.
+        by_cell: dict[int, tuple[list[int], list[bytes]]] = {}
+        onward = stream.region.id if stream is not None else 0
+        for entity, handle in those:
+            found = self.replica.release(entity)
+            if found is not None:
+                before, cell = found
+                left, crosses = by_cell.setdefault(cell, ([], []))
+                left.append(before)
+                if stream is not None:
+                    crosses.append(websocket_frame(encode_cross(self.region.id, before, onward, handle)))
+        centres, interest = self._centres[: len(self.viewers)], self.replica.interest
+        for cell, (left, crosses) in by_cell.items():
+            leave, cross = self.fanout.without(left), b"".join(crosses)
+            for place in np.flatnonzero(interest.distance(centres, np.int64(cell)) <= interest.far).tolist():
+                seat = self.viewers[place]
+                if not seat.fresh:
+                    continue
+                there = seat.session.seats.get(onward)
+                if there is None or stream is None:
+                    seat.before.append(leave)
+                    self.mark(seat)
+                else:
+                    there.before.append(cross)
+                    there.after.append(leave)
+                    stream.mark(there)
 
 
 def mark_home(session: Session) -> None:

@@ -339,7 +339,7 @@ class Stage:
         if session_id in self.sessions:
             self.ended.append((self.sessions[session_id], reason))
 
-    def arrived(self, stream: RegionStream, entity: int, handle: int, source: int) -> None:
+    def arrived(self, stream: RegionStream, records: Records) -> None:
         """There is one region."""
 
     def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:
