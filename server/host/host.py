@@ -276,6 +276,7 @@ class ShardHost:
         self.slumber.close()
         self.reception.close()
         self._health.forget(self.machine.shard)
+        self._metrics.forget(self.machine.shard)
 
     # -- the journal -----------------------------------------------------------
 

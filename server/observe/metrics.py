@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -132,12 +132,33 @@ class Metrics:
             buckets=PAUSE_BUCKETS_S,
         )
 
+        # What is so now of a region that runs here.
+        self._regions = (
+            self.tick_rate_hz,
+            self.dilation,
+            self.asleep,
+            self.entities,
+            self.inbox_depth,
+            self.mail_unacked,
+            self.mail_waiting,
+            self.mail_dead,
+            self.checkpoint_bytes,
+            self.checkpoint_age_seconds,
+        )
+
         # Memory, CPU time and open files, where the system tells (Linux).
         ProcessCollector(registry=registry)
 
     def render(self) -> bytes:
         """The text exposition that `/metrics` serves, of type CONTENT_TYPE."""
         return generate_latest(self.registry)
+
+    def forget(self, region: int) -> None:
+        """A region runs here no more: tell nothing of it that is not so any more. What was counted stays."""
+        for gauge in self._regions:
+            # One of which nothing was said yet is not there.
+            with suppress(KeyError):
+                gauge.remove(str(region))
 
     @contextmanager
     def watching_gc(self) -> Iterator[None]:

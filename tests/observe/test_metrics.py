@@ -66,3 +66,20 @@ def test_the_operators_page_lists_every_metric_as_it_is(root: Path):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             [row] = [line for line in page.splitlines() if line.startswith((f"| `{name}`", f"| `{name}{{"))]
             assert row.endswith(f"| {family.type} | {family.documentation} |")
+
+
+def test_what_is_so_of_a_region_that_left_is_told_no_more():
+    metrics = Metrics()
+    for region in ("1", "2"):
+        metrics.mail_unacked.labels(region).set(5)
+        metrics.tick_rate_hz.labels(region).set(20)
+        metrics.mail_total.labels(region, "sent").inc(9)
+    metrics.forget(1)
+    # One that never was here.
+    metrics.forget(3)
+    seen = read(metrics)
+    told = {
+        dict(labels)["region"] for name, labels in seen if name in ("everstep_mail_unacked", "everstep_tick_rate_hz")
+    }
+    assert told == {"2"}
+    assert seen["everstep_mail_total", (("event", "sent"), ("region", "1"))] == 9
