@@ -123,7 +123,7 @@ def shape_of(options: ChaosOptions) -> ClusterShape:
         "NODE__TURN_S": LEASE_TTL_S / 4,
         # What is away longer than that is lost by right.
         "GATEWAY__GRACE_S": 600.0,
-        "STORE__CHECKPOINT_EVERY_S": 2.0,
+        "STORE__CHECKPOINT_EVERY_S": 5.0,
     }
     told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
     return ClusterShape(options.nodes, options.gateways, "bench.chaos_game", told, proxied=True)

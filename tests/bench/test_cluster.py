@@ -1,0 +1,70 @@
+"""`bench cluster` and `bench density`, small: a crowd over many regions, and nobody sees a seam."""
+
+import shutil
+
+import pytest
+
+from bench.cluster import ClusterOptions, failed, shape_of
+from bench.cluster_processes import metric
+from bench.density import visible
+from bench.mongo_server import MongoUnavailable, executable
+from tests.bench.test_crash import bench
+
+
+@pytest.fixture
+def _servers():
+    try:
+        executable()
+    except MongoUnavailable as error:
+        pytest.skip(str(error))
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+
+
+@pytest.mark.usefixtures("_servers")
+def test_a_small_cluster_shows_no_seam():
+    words = ["--nodes", "2", "--gateways", "2", "--regions", "4", "--clients", "16", "--walkers", "4", "--seconds", "8"]
+    figures = bench("cluster", *words, status=0, load=())
+    assert figures["clients"] == 20
+    assert figures["crossings"] > 0
+    assert figures["handoffs_per_s"] > 0
+    assert figures["cpu_us_per_client_tick"] > 0
+    assert figures["bus_bytes_per_s"] > 0
+
+
+def test_the_same_density_in_worlds_of_one_region_and_four():
+    figures = bench(
+        "density", "--regions", "1", "--regions", "4", "--clients-per-region", "8", "--seconds", "1", status=0, load=()
+    )
+    assert (figures["clients_1"], figures["clients_4"]) == (8, 32)
+    assert figures["last_by_first"] > 0
+    assert figures["lost"] == 0
+
+
+def test_a_run_that_saw_a_seam_or_looked_at_nothing_has_failed():
+    figures = dict.fromkeys(("lost", "missing", "inputs_lost", "mismatches", "reconnects", "faults"), 0)
+    good = figures | {"digests_checked": 3, "regions": 4, "crossings": 2}
+    assert not failed(good)
+    assert all(failed(good | {key: 1}) for key in figures)
+    assert failed(good | {"digests_checked": 0})
+    assert failed(good | {"crossings": 0})
+    assert not failed(good | {"crossings": 0, "regions": 1})
+
+
+def test_metrics_are_read_by_their_labels():
+    page = 'a_total{region="1",event="taken"} 3.0\na_total{region="2",event="taken"} 4.0\n'
+    page += 'a_total{event="sent"} 9.0\nb 1.5\n'
+    assert metric(page, "a_total", 'event="taken"') == 7
+    assert metric(page, "a_total") == 16
+    assert metric(page, "b") == 1.5
+    assert metric(page, "c") == 0
+
+
+def test_the_world_is_as_large_as_its_crowd():
+    small, large = (shape_of(ClusterOptions(2, 1, 4, clients, 4, 1.0)).settings for clients in (200, 800))
+    assert float(small["EVERSTEP_WORLD__WIDTH"]) < float(large["EVERSTEP_WORLD__WIDTH"])
+    assert small["EVERSTEP_WORLD__COLUMNS"] == small["EVERSTEP_WORLD__ROWS"] == "2"
+
+
+def test_what_is_visible_comes_in_several_messages():
+    assert visible({"visible_mean": 10.0, "deltas": 40}, 20.0) == 20.0
