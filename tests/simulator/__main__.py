@@ -44,7 +44,7 @@ def shrunk(plan: Plan) -> Plan:
 def told(plan: Plan, outcome: Outcome) -> str:
     lines = [
         f"seed {plan.seed}: {outcome.violation or 'all held'}",
-        f"  {plan.nodes} nodes, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
+        f"  {plan.nodes} nodes, {plan.gateways} gateways, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
         f"  loss {plan.loss}, repetition {plan.repetition}, delay {plan.delay_s} s, store {plan.latency_s} s",
         f"  clocks' drift {plan.drift}",
         *(f"  {fault}" for fault in plan.faults),

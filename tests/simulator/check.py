@@ -37,7 +37,7 @@ class Checker:
 
     def check(self) -> None:
         """Journals are one writer's, gapless; and where every shard has an owner, everyone is in exactly one place."""
-        for broken in (self.cluster.medium.broken, self.promises.broken):
+        for broken in (self.cluster.medium.broken, self.promises.broken, self.cluster.crowd.broken):
             if broken:
                 raise Violated(broken[0])
         tenures = self.cluster.tenures()
@@ -105,33 +105,41 @@ class Checker:
         await self._replays(machines)
 
     def _books(self, machines) -> None:
-        for player in self.cluster.gateway.players.values():
-            homes = [m for m in machines.values() if player.session in m.attending()]
-            if not homes:
-                if player.entries:
-                    entered = len(player.entries)
-                    raise Violated(f"player {player.session} is nowhere, and entered {entered}", lost=entered)
-                continue
-            if len(homes) > 1:
-                raise Violated(f"player {player.session} is in two regions", doubled=1)
-            machine = homes[0]
-            session = np.array([player.session], np.uint64)
-            high = int(machine.high_water(session)[0])
-            row = int(machine.sessions.rows(session, machine.world)[0])
-            book = machine.world[game.Book]
-            done = [seq for seq in player.entries if seq <= high]
-            has = (int(book.count[row]), int(book.sum[row]))
-            if has != (len(done), sum(done)):
-                raise Violated(
-                    f"player {player.session}: {has} in the book, {(len(done), sum(done))} were entered",
-                    lost=len(done) - has[0],
-                    doubled=has[0] - len(done),
-                )
-            told = {seq for s, seq in self.promises.receipted if s == player.session}
-            if lost := sorted(told - set(done)):
-                raise Violated(f"player {player.session}: acknowledged and not there: {lost}", lost=len(lost))
-            if waiting := sorted(set(player.entries) - player.receipted):
-                raise Violated(f"player {player.session}: never receipted, long after the last fault: {waiting}")
+        for player in self.cluster.crowd.players:
+            for life in player.lives:
+                self._book(machines, life)
+            if not player.settled:
+                waiting = sorted(set(player.life.entries) - player.life.receipted) if player.life else []
+                raise Violated(f"{player.talk._name}: here {player.here}, never receipted, long after: {waiting}")
+            machine = next(m for m in machines.values() if player.life.session in m.attending())
+            row = int(machine.sessions.rows(np.array([player.life.session], np.uint64), machine.world)[0])
+            if player.talk.view.entity != (machine.shard, row):
+                raise Violated(f"{player.life.session} is {(machine.shard, row)}, and sees {player.talk.view.entity}")
+
+    def _book(self, machines, life) -> None:
+        homes = [m for m in machines.values() if life.session in m.attending()]
+        told = {seq for s, seq in self.promises.receipted if s == life.session} | life.receipted
+        if not homes:
+            if told:
+                raise Violated(f"{life.session} is nowhere, and was told {len(told)} receipts", lost=len(told))
+            return
+        if len(homes) > 1:
+            raise Violated(f"{life.session} is in two regions", doubled=1)
+        machine = homes[0]
+        session = np.array([life.session], np.uint64)
+        high = int(machine.high_water(session)[0])
+        row = int(machine.sessions.rows(session, machine.world)[0])
+        book = machine.world[game.Book]
+        done = [seq for seq in life.entries if seq <= high]
+        has = (int(book.count[row]), int(book.sum[row]))
+        if has != (len(done), sum(done)):
+            raise Violated(
+                f"{life.session}: {has} in the book, {(len(done), sum(done))} were entered",
+                lost=len(done) - has[0],
+                doubled=has[0] - len(done),
+            )
+        if lost := sorted(told - set(done)):
+            raise Violated(f"{life.session}: acknowledged and not there: {lost}", lost=len(lost))
 
     async def _replays(self, machines) -> None:
         """Every shard from nothing but what is kept is what it is."""

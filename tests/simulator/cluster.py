@@ -15,10 +15,11 @@ from server.observe.metrics import Metrics
 from server.store.leases_memory import MemoryLeases
 from tests.simulator import game
 from tests.simulator.check import Checker
+from tests.simulator.desks import GRACE_S, Desk
 from tests.simulator.disk import Medium, SimCheckpoints, SimJournal, SimLeases
 from tests.simulator.network import Network, SimBus
 from tests.simulator.plan import Plan
-from tests.simulator.players import Gateway, Player
+from tests.simulator.players import Crowd
 from tests.simulator.process import Process
 
 OPTIONS = HostOptions(
@@ -29,7 +30,7 @@ OPTIONS = HostOptions(
     durability="pipelined",
     simulation=game.GAME.version,
     digest_every_ticks=5,
-    reception=ReceptionOptions(gateway_silence_s=2.0, grace_s=1000.0),
+    reception=ReceptionOptions(gateway_silence_s=2.0, grace_s=GRACE_S),
 )
 LEASE_TTL_S = 1.5
 # Nobody reads them, and making them takes as long as many ticks.
@@ -48,6 +49,7 @@ class Cluster:
         self.network = Network(Random(f"network {seed}"))
         self.medium = Medium(Random(f"disk {seed}"))
         self.names = [f"n{i}" for i in range(plan.nodes)]
+        self.gateways = [f"g{i}" for i in range(plan.gateways)]
         self.standby = plan.standby
         self.leases = MemoryLeases(LEASE_TTL_S, asyncio.get_running_loop().time)
         self.nodes: dict[str, tuple[Process, Node]] = {}
@@ -57,22 +59,33 @@ class Cluster:
         self.on_start: list[Callable[[Process], None]] = []
         self.lives = 0
         self.checker = Checker(self)
-        players = [Player(100 + i, self.shards[i % len(self.shards)]) for i in range(3)]
-        self.desk = Process(
-            "gateway", self.random.uniform(-100, 100), self.random.uniform(1 - plan.drift, 1 + plan.drift)
+        self.desks: dict[str, tuple[Process, Desk]] = {}
+        self.loop = asyncio.get_running_loop()
+        self.crowd = Crowd(
+            [f"player {i}" for i in range(3)],
+            lambda: [desk for _, desk in self.desks.values()],
+            self.checker.promises.told,
+            self.loop,
+            Random(f"play {seed}"),
         )
-        self.gateway = Gateway(
-            7, self.shards, players, SimBus(self.network, self.desk), self.desk, Random(f"play {seed}")
-        )
-        self.desk.spawn(self.gateway.run())
+        self.players = self.loop.create_task(self.crowd.run())
 
-    def start(self, name: str) -> None:
-        """A node's next life, with a clock that is wrong in its own way."""
-        self.lives += 1
-        life = self.lives
+    def process(self, name: str) -> Process:
+        """A process of this name, with a clock that is wrong in its own way."""
         process = Process(name, self.random.uniform(-100, 100), self.random.uniform(1 - self.drift, 1 + self.drift))
         for told in self.on_start:
             told(process)
+        return process
+
+    def start(self, name: str) -> None:
+        """A node's, or a gateway's, next life."""
+        process = self.process(name)
+        if name in self.gateways:
+            self.desks[name] = (process, Desk(self, process, _METRICS))
+            process.on_crash.append(lambda: self.desks.pop(name, None))
+            return
+        self.lives += 1
+        life = self.lives
         bus = SimBus(self.network, process)
         clock = process
 
@@ -99,11 +112,13 @@ class Cluster:
         process.spawn(node.run())
 
     def running(self, name: str) -> Process | None:
-        return self.nodes[name][0] if name in self.nodes else None
+        running = self.nodes.get(name) or self.desks.get(name)
+        return running[0] if running is not None else None
 
     def epochs(self, process: Process, shard: int) -> tuple[int, int] | None:
         """As whom it runs the shard, and the newest epoch that the journal knows. None: it does not run it."""
-        tenure = self.node_of[process].tenures.get(shard)
+        node = self.node_of.get(process)
+        tenure = node.tenures.get(shard) if node is not None else None
         return (tenure.lease.epoch, self.medium.journal._last[shard].epoch) if tenure is not None else None
 
     def tenures(self):

@@ -78,7 +78,7 @@ class Trap:
         def back() -> None:
             cluster.network.up = True
 
-        cluster.desk.loop.call_later(_AWAY_S, back)
+        cluster.loop.call_later(_AWAY_S, back)
 
 
 def plan(seed: int) -> Plan:

@@ -37,7 +37,7 @@ class Pauser:
     async def _run(self, cluster: Cluster) -> None:
         random = Random(f"pauses {self.seed}")
         await asyncio.sleep(_FIRST_S)
-        while not cluster.gateway.quiet:
+        while not cluster.crowd.quiet:
             busiest = max(cluster.nodes.values(), key=lambda pair: len(pair[1].tenures), default=None)
             if busiest is None or not busiest[1].tenures:
                 await asyncio.sleep(_LOOK_S)

@@ -18,6 +18,7 @@ KINDS = {
     "store_away": 8,
     "sync_fails": 5,
     "loss": 10,
+    "hang_up": 8,
 }
 FAULTS_S = 10.0
 
@@ -26,7 +27,7 @@ FAULTS_S = 10.0
 class Fault:
     at_s: float
     kind: str
-    # Node's number, where it is about one.
+    # Number of the node, or gateway, where it is about one.
     node: int
     # Its length in seconds.
     amount: float
@@ -44,6 +45,7 @@ class Fault:
 class Plan:
     seed: int
     nodes: int
+    gateways: int
     columns: int
     rows: int
     standby: bool
@@ -61,11 +63,12 @@ def plan_of(seed: int) -> Plan:
     random = Random(f"plan {seed}")
     columns, rows = random.choice([(2, 1), (3, 1), (2, 2)])
     nodes = random.choice([1, 2, 2, 3])
+    gateways = random.choice([1, 2])
     faults = sorted(
         Fault(
             round(random.uniform(2.0, FAULTS_S), 2),
             random.choices(list(KINDS), list(KINDS.values()))[0],
-            random.randrange(nodes),
+            random.randrange(nodes + gateways),
             round(random.expovariate(1 / 2.0), 2),
             1 + int(random.expovariate(1 / 80)),
             random.random() < 0.5,
@@ -75,6 +78,7 @@ def plan_of(seed: int) -> Plan:
     return Plan(
         seed,
         nodes,
+        gateways,
         columns,
         rows,
         standby=random.random() < 0.3,

@@ -116,6 +116,62 @@ PLANTED = {
         "        if self.inbox.repeated.size > 1_000_000:\n",
         "A receipt that is lost once never comes.",
     ),
+    "inputs without their chain": Patch(
+        "server.gateway.link",
+        "        if self._newest.get(session) != before:\n",
+        "        if self._newest.get(session) != before and before < 0:\n",
+        "A region that lacks an input takes the next one, and the gateway believes that it had both.",
+    ),
+    "an ACK ends a reliable input": Patch(
+        "server.gateway.session",
+        "        self.acked = max(self.acked, seq)\n",
+        "        self.acked = max(self.acked, seq)\n"
+        "        self.due = {number: kept for number, kept in self.due.items() if number > seq}\n",
+        "A region that dies with what it acknowledged never hears it again.",
+    ),
+    "an ACK is told as a receipt": Patch(
+        "server.gateway.stream",
+        "        session.outbox.append(websocket_frame(encode_ack(session.acked)))\n",
+        "        session.outbox.append(websocket_frame(encode_ack(session.acked)))\n"
+        "        session.outbox += [websocket_frame(encode_receipt(n)) for n in session.due if n <= session.acked]\n",
+        "Who comes back is promised what is not durable.",
+    ),
+    "streams from their middle": Patch(
+        "server.shard.uplink",
+        "            if packet.number != 1:\n",
+        "            if packet.number < 1:\n",
+        "A new host waits for ever for batches that went to another.",
+    ),
+    "repetitions hang on what came after": Patch(
+        "server.gateway.router",
+        "            session.again, session.said = False, 0\n",
+        "            session.again = False\n",
+        "What is said again follows what follows it, and no region takes it.",
+    ),
+    "who is released is not told of": Patch(
+        "server.gateway.stream",
+        "            if there is None or stream is None:\n                seat.before.append(leave)\n",
+        "            if there is None or stream is None:\n",
+        "Who went out of a view stays in it.",
+    ),
+    "views outlive a keyframe": Patch(
+        "server.gateway.stream",
+        "                self.awaits_key = False\n                self._forget_views()\n",
+        "                self.awaits_key = False\n",
+        "A view drifts from what the gateway knows.",
+    ),
+    "a search of one round": Patch(
+        "server.gateway.search",
+        "        self._rounds = 1 if len(self._regions) == 1 else 2\n",
+        "        self._rounds = 1\n",
+        "Who is just crossing a border is taken for nowhere.",
+    ),
+    "who is not found joins": Patch(
+        "server.gateway.router",
+        "            if sure and not session.roamed and (session.handle < 0 or session.crossing == session.region):\n",
+        "            if sure or not sure:\n",
+        "A session is in the world twice.",
+    ),
 }
 
 

@@ -1,185 +1,171 @@
-"""A gateway and its players, as far as shards notice: commands by uplink, acknowledgements from frames, receipts.
+"""Players: what the Python client does, without its sockets, before gateways that come and go.
 
-Each player steers about and enters things in its book, one at a time; what is not receipted is sent again, as a
-gateway does, wherever the player's entity is by then.
+Each steers about and enters things in its book, whenever it has a connection. It hangs up, or is hung up on, and
+comes back with its resume token at any gateway. What it was told, and what it was shown, is checked as it comes.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
-import msgpack
-import numpy as np
+from clients.python.conversation import Conversation
+from clients.python.errors import BacklogFull
+from protocol.codec import encode_check
+from protocol.errors import ErrorCode
+from protocol.messages import Error, Receipt, ViewDigest, Welcome
+from tests.gateway.meadow import messages
+from tests.simulator.desks import Desk, Wire
 
-from server.regions.frame import KNOWN, Frame
-from server.shard.envelope import unseal
-from server.shard.machine import CHAIN, JOIN, PRESENCE, PROCESSED, command_shapes, encode_batches
-from server.shard.ports import (
-    SEEK_TOPIC,
-    frames_topic,
-    keyframes_topic,
-    links_topic,
-    receipts_topic,
-    sessions_topic,
-    uplink_topic,
-)
-from server.shard.uplink import Answer, Outgoing
-from tests.simulator.game import GAME
-
-_SHAPES = command_shapes(GAME.schema)
-STEER, ENTER = (next(c.id for c in GAME.schema.commands if c.name == name) for name in ("Steer", "Enter"))
+# Seconds for which a HELLO is waited for, and until the next one.
+_PATIENCE_S, _BACK_S = 4.0, 0.4
+# Times that a player insists on a session which no region seems to have: its region may have no owner just then.
+_INSISTS = 4
 
 
 @dataclass
-class Player:
+class Life:
+    """One session."""
+
     session: int
-    shard: int
-    bound: bool = False
-    seq: int = 0
-    # Highest number that the world says it has processed.
-    acked: int = 0
-    # Numbers of entries, and those of them whose receipt has come.
+    # Numbers of its entries, and those of them whose receipt has come.
     entries: list[int] = field(default_factory=list)
     receipted: set[int] = field(default_factory=set)
-    # (seq, kind, values) of what may have to be sent again.
-    unacked: list[tuple] = field(default_factory=list)
-    # Number of what was sent last, since everything was sent again; 0: nothing.
-    sent: int = 0
 
 
-class Gateway:
-    def __init__(self, number, shards, players, bus, process, random):
-        self.number, self.bus, self.process, self.random = number, bus, process, random
-        self.players = {p.session: p for p in players}
-        self.shards = shards
-        self.links = {shard: Outgoing(number) for shard in shards}
-        self.waiting = {shard: [] for shard in shards}
-        self.ticks = dict.fromkeys(shards, -1)
+class Player:
+    def __init__(self, crowd: Crowd, name: str) -> None:
+        self.crowd = crowd
+        self.talk = Conversation(name, None, None, 200)
+        self.wire: Wire | None = None
+        self.lives: list[Life] = []
+        # When it connected, or may again.
+        self.since_s = 0.0
+        self.refused = 0
+        # View digests that were compared.
+        self.digests = 0
+
+    @property
+    def life(self) -> Life | None:
+        return self.lives[-1] if self.lives else None
+
+    @property
+    def here(self) -> bool:
+        return self.wire is not None and self.talk.joined
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is in the world and waits for nothing."""
+        return self.here and self.life is not None and set(self.life.entries) <= self.life.receipted
+
+    def turn(self, now_s: float, random: Random, *, quiet: bool) -> None:
+        if self.wire is None:
+            if now_s >= self.since_s:
+                self._connect(now_s, random)
+        elif not self.talk.joined:
+            if now_s - self.since_s > _PATIENCE_S:
+                self.leave(now_s, 0.0)
+        elif not quiet:
+            self._play(random)
+        while self.wire is not None and self.talk.outbox:
+            self.wire.send(self.talk.outbox.popleft())
+
+    def _connect(self, now_s: float, random: Random) -> None:
+        desks = self.crowd.desks()
+        self.since_s = now_s
+        if not desks:
+            self.since_s += _BACK_S
+            return
+        self.wire = Wire(random.choice(desks), self)
+        self.talk.begin()
+
+    def _play(self, random: Random) -> None:
+        try:
+            if random.random() < 0.15:
+                self.talk.command("Steer", {"dx": random.uniform(-1, 1), "dy": random.uniform(-1, 1)})
+            if random.random() < 0.3:
+                self.life.entries.append(self.talk.command("Enter", {"what": random.randrange(200)}))
+        except BacklogFull:
+            pass
+        if random.random() < 0.05:
+            self.check()
+
+    def check(self) -> None:
+        """Ask what it should see."""
+        if self.here:
+            self.talk.outbox.append(encode_check())
+
+    def leave(self, now_s: float, noticed_s: float) -> None:
+        """Hang up; the gateway hears of it so much later."""
+        if self.wire is not None:
+            self.wire.hang_up(noticed_s)
+            self.broke(self.wire)
+            self.since_s = now_s + _BACK_S
+
+    # -- what comes ------------------------------------------------------------------
+
+    def broke(self, wire: Wire) -> None:
+        """The connection is gone."""
+        if wire is self.wire:
+            self.wire = None
+            self.since_s = self.crowd.loop.time() + _BACK_S
+
+    def heard(self, wire: Wire, data: bytes) -> None:
+        """Finished frames."""
+        for payload in messages(data):
+            if wire is not self.wire:
+                return
+            token = self.talk._resume
+            message = self.talk.receive(payload, self.crowd.loop.time())
+            match message:
+                case Welcome():
+                    self._welcomed(message)
+                case Receipt(seq):
+                    self._receipted(seq)
+                case ViewDigest():
+                    self.digests += 1
+                    if not self.talk.agrees(message):
+                        self.crowd.broken.append(f"{self.life.session} sees another region {message.region} than is so")
+                case Error(code) if code == ErrorCode.RESUME_FAILED:
+                    self.refused += 1
+                    if self.refused < _INSISTS:
+                        # Somewhere it is, as far as the player knows; the client would begin anew at once.
+                        self.talk._resume = token
+                        self.leave(self.crowd.loop.time(), 0.0)
+                case Error(_, _, seq) if seq:
+                    # Not taken, and forgotten.
+                    self.life.entries = [entry for entry in self.life.entries if entry != seq]
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self.refused = 0
+        if self.life is None or self.life.session != welcome.session:
+            self.lives.append(Life(welcome.session))
+
+    def _receipted(self, seq: int) -> None:
+        self.life.receipted.add(seq)
+        self.crowd.receipted(self.life.session, seq)
+
+
+class Crowd:
+    """All players. `desks`: gateways that take connections; `receipted`: told of each receipt that reaches a player."""
+
+    def __init__(self, names, desks, receipted, loop, random: Random) -> None:
+        self.desks: Callable[[], list[Desk]] = desks
+        self.receipted = receipted
+        self.loop = loop
+        self.random = random
+        self.players = [Player(self, name) for name in names]
         self.quiet = False
-        # Shards of whom a keyframe is needed: it is asked for until it comes.
-        self.lacking = set(shards)
-        for shard in shards:
-            bus.subscribe(frames_topic(shard), self._on_frame)
-            bus.subscribe(receipts_topic(shard), self._on_receipts)
-        bus.subscribe(links_topic(number), self._on_answer)
-        bus.subscribe(sessions_topic(number), self._on_session)
-        for player in players:
-            self._join(player)
+        # What somebody saw that was not so.
+        self.broken: list[str] = []
 
-    def _join(self, player):
-        self.waiting[player.shard].append((JOIN, player.session, 0, b"p%d" % player.session, b"Ada"))
-
-    async def run(self):
+    async def run(self) -> None:
         while True:
-            await self.process.sleep_until(self.process.now_s() + 0.1)
-            for player in self.players.values():
-                if player.bound and not self.quiet:
-                    self._play(player)
-                if player.unacked and self.random.random() < 0.03:
-                    self._seek(player)
-            for shard in self.shards:
-                self._flush(shard)
+            await asyncio.sleep(0.1)
+            for player in self.players:
+                player.turn(self.loop.time(), self.random, quiet=self.quiet)
 
-    def _seek(self, player):
-        """Where are you? A frame that said so may have been lost, or overtaken by an older one."""
-        self.bus.publish(SEEK_TOPIC, msgpack.packb([self.number, player.session, b""]))
-
-    def _on_session(self, data):
-        word, *rest = msgpack.unpackb(data)
-        if word == "found":
-            shard, known = rest
-            session, _row, seq, *_ = np.frombuffer(known, KNOWN)[0].tolist()
-            self._at(self.players[session], shard)
-            self._acked(self.players[session], seq)
-
-    def _play(self, player):
-        if self.random.random() < 0.15:
-            player.seq += 1
-            values = (self.random.uniform(-1, 1), self.random.uniform(-1, 1))
-            self._input(player, player.seq, STEER, values)
-        if self.random.random() < 0.3 and len(player.unacked) < 40:
-            player.seq += 1
-            player.entries.append(player.seq)
-            self._input(player, player.seq, ENTER, (player.seq % 200,))
-        # What has no receipt after a while is asked again.
-        if self.random.random() < 0.05:
-            self._again(player)
-
-    def _input(self, player, seq, kind, values):
-        player.unacked.append((seq, kind, values))
-        self._send(player, seq, kind, values)
-
-    def _send(self, player, seq, kind, values):
-        self.waiting[player.shard].append((CHAIN, player.session, seq, player.sent))
-        self.waiting[player.shard].append((kind, player.session, seq, *values))
-        player.sent = seq
-
-    def _again(self, player):
-        if player.bound:
-            player.sent = 0
-            for unacked in player.unacked:
-                self._send(player, *unacked)
-
-    def _flush(self, shard):
-        now_s, link = self.process.now_s(), self.links[shard]
-        if shard in self.lacking and self.random.random() < 0.3:
-            self.bus.publish(keyframes_topic(shard), b"")
-        for packet in link.due(now_s):
-            self.bus.publish(uplink_topic(shard), packet)
-        if self.waiting[shard] and not link.full:
-            kinds = {}
-            for kind, *record in self.waiting[shard]:
-                kinds.setdefault(kind, []).append(tuple(record))
-            self.waiting[shard].clear()
-            batch = encode_batches({k: np.array(r, _SHAPES[k].dtype) for k, r in kinds.items()})
-            self.bus.publish(uplink_topic(shard), link.send(batch, now_s))
-
-    def _on_answer(self, data):
-        answer = Answer.decode(data)
-        if self.links[answer.shard].hear(answer, self.process.now_s()):
-            # It knows nothing of us: everyone whose entity is there, or should be, and what it may lack.
-            self.waiting[answer.shard].clear()
-            for player in self.players.values():
-                if player.shard == answer.shard:
-                    if player.bound:
-                        self.waiting[answer.shard].append((PRESENCE, player.session, 1, 1))
-                        self._again(player)
-                    else:
-                        self._join(player)
-
-    def _on_receipts(self, data):
-        for session, seq in np.frombuffer(data, PROCESSED).tolist():
-            if session in self.players:
-                self._receipted(self.players[session], seq)
-
-    def _receipted(self, player, seq):
-        player.receipted.add(seq)
-        player.unacked = [u for u in player.unacked if u[0] != seq]
-
-    def _on_frame(self, data):
-        frame = Frame.decode(unseal(data)[1], GAME.schema)
-        if frame.key:
-            self.lacking.discard(frame.region)
-            for session, _row, seq, *_ in frame.sessions.tolist():
-                if session in self.players:
-                    self._at(self.players[session], frame.region)
-                    self._acked(self.players[session], seq)
-        elif frame.tick != self.ticks[frame.region] + 1:
-            self.lacking.add(frame.region)
-        self.ticks[frame.region] = max(frame.tick, self.ticks[frame.region]) if not frame.key else frame.tick
-        for session, _ in frame.bound.tolist():
-            if session in self.players:
-                self._at(self.players[session], frame.region)
-        for session, seq in frame.acks.tolist():
-            if session in self.players:
-                self._acked(self.players[session], seq)
-
-    def _acked(self, player, seq):
-        player.acked = max(player.acked, seq)
-        player.unacked = [u for u in player.unacked if u[1] == ENTER or u[0] > seq]
-
-    def _at(self, player, shard):
-        if not player.bound or player.shard != shard:
-            player.bound, player.shard = True, shard
-            self.waiting[shard].append((PRESENCE, player.session, 1, 1))
-            self._again(player)
+    def lives(self):
+        return [life for player in self.players for life in player.lives]

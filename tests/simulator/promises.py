@@ -58,6 +58,13 @@ class Promises:
         elif kind == "mail":
             self._mail(process, int(where), payload)
 
+    def told(self, session: int, seq: int) -> None:
+        """A receipt reached a player."""
+        if self._done.get(session, 0) < seq:
+            self.broken.append(
+                f"player {session} has a receipt of {seq}, and the journal has {self._done.get(session)}"
+            )
+
     def _receipts(self, process: Process, shard: int, payload: bytes) -> None:
         self._by(process, shard)
         for session, seq in np.frombuffer(payload, PROCESSED).tolist():

@@ -14,6 +14,7 @@ import structlog
 
 from tests.simulator.check import Violated
 from tests.simulator.cluster import Cluster
+from tests.simulator.desks import number
 from tests.simulator.game import LAST_STEP
 from tests.simulator.plan import FAULTS_S, Fault, Plan
 from tests.simulator.process import track
@@ -45,6 +46,7 @@ def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None
     """`log`: have the code under test say what it says, with the virtual time. `prepare`: called before it begins."""
     outcome = Outcome(plan.seed)
     loop = VirtualLoop()
+    numbers_end = number(plan.seed)
     loop.set_task_factory(track)
     loop.set_exception_handler(lambda _loop, _context: None)
     level = logging.DEBUG if log else logging.CRITICAL
@@ -67,6 +69,7 @@ def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None
     finally:
         outcome.ended_s = loop.time()
         loop.close()
+        numbers_end()
         structlog.configure(**before)
     return outcome
 
@@ -85,7 +88,7 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
     if prepare is not None:
         prepare(cluster)
     random = Random(f"run {plan.seed}")
-    for name in cluster.names:
+    for name in (*cluster.names, *cluster.gateways):
         cluster.start(name)
     net = cluster.network
     net.loss, net.repetition, net.delay_s = plan.loss, plan.repetition, plan.delay_s
@@ -107,7 +110,7 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
         net.loss = net.repetition = 0.0
         net.delay_s, cluster.medium.latency_s = 0.002, 0.003
         net.groups, net.up, cluster.medium.up, cluster.medium.sync_fails = [], True, True, 0.0
-        for process, _ in tuple(cluster.nodes.values()):
+        for process, _ in (*cluster.nodes.values(), *cluster.desks.values()):
             process.dies_at = process.pauses_at = None
         await _settle(cluster, random)
         await cluster.checker.final()
@@ -116,9 +119,9 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
         outcome.promises = dict(cluster.checker.promises.counts)
         outcome.checks = cluster.checker.checks
         outcome.ticks = sum(len(w) for w in cluster.medium.written.values())
-        for process, _ in tuple(cluster.nodes.values()):
+        for process, _ in (*cluster.nodes.values(), *cluster.desks.values()):
             process.crash()
-        cluster.desk.crash()
+        cluster.players.cancel()
         await asyncio.sleep(0)
 
 
@@ -127,15 +130,17 @@ async def _settle(cluster: Cluster, random: Random) -> None:
     loop = asyncio.get_running_loop()
     until_s = loop.time() + SETTLE_S
     await asyncio.sleep(1.0)
-    cluster.gateway.quiet = True
+    cluster.crowd.quiet = True
     while loop.time() < until_s:
         _restart(cluster, random)
-        for player in cluster.gateway.players.values():
-            cluster.gateway._again(player)
         await asyncio.sleep(0.5)
         cluster.checker.check()
         if _still(cluster):
-            return
+            break
+    # Everyone looks once more.
+    for player in cluster.crowd.players:
+        player.check()
+    await asyncio.sleep(1.5)
 
 
 def _still(cluster: Cluster) -> bool:
@@ -144,21 +149,21 @@ def _still(cluster: Cluster) -> bool:
         return False
     if any(t.host.machine.tick <= LAST_STEP or t.host.machine.post.unacked() for t in tenures.values()):
         return False
-    return all(set(p.entries) <= p.receipted for p in cluster.gateway.players.values())
+    return all(player.settled for player in cluster.crowd.players)
 
 
 def _restart(cluster: Cluster, random: Random) -> None:
-    for name in cluster.names:
-        if name not in cluster.nodes and random.random() < 0.3:
+    for name in (*cluster.names, *cluster.gateways):
+        if cluster.running(name) is None and random.random() < 0.3:
             cluster.start(name)
 
 
 def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
     net, medium = cluster.network, cluster.medium
-    name = cluster.names[fault.node]
+    name = (*cluster.names, *cluster.gateways)[fault.node]
     process = cluster.running(name)
     end_s = now_s + fault.amount
-    everyone = frozenset({*cluster.names, "gateway", "redis"})
+    everyone = frozenset({*cluster.names, *cluster.gateways, "redis"})
     match fault.kind:
         case "kill" if process is not None:
             process.crash()
@@ -172,10 +177,13 @@ def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
             net.groups = [frozenset({name}), everyone - {name}]
             ends.append((end_s, lambda: setattr(net, "groups", [])))
         case "cut":
-            # From one other: the leases' store, the gateway, or another node.
+            # From one other: the leases' store, a gateway, or a node.
             others = sorted(everyone - {name})
             net.groups = [everyone - {name}, everyone - {others[fault.effects % len(others)]}]
             ends.append((end_s, lambda: setattr(net, "groups", [])))
+        case "hang_up":
+            player = cluster.crowd.players[fault.effects % len(cluster.crowd.players)]
+            player.leave(now_s, fault.amount if fault.after else 0.0)
         case "redis_away":
             net.up = False
             ends.append((end_s, lambda: setattr(net, "up", True)))
