@@ -29,7 +29,7 @@ from server.commands.options import (
 from server.observe import logs
 from server.roles.errors import RoleError, SettingsRefuse
 from server.roles.gateway import gateway_process
-from server.roles.node import node_process
+from server.roles.node import called, node_process
 from server.sim.errors import SimError
 from server.sim.game import Game
 from server.store.errors import StoreError
@@ -107,14 +107,14 @@ def nodes(config: ConfigOption = None) -> None:
 
 @cluster_cli.command()
 def drain(
-    node: Annotated[str | None, typer.Argument(help="Its name; unless told, node.name of the settings.")] = None,
+    node: Annotated[str | None, typer.Argument(help="Its name; unless told, that of this machine's.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Have a node give its regions to others, without a player noticing, and end. Returns when it is gone."""
     settings = _quiet(config)
 
     async def tell() -> None:
-        async for line in cluster.drain(settings, node or settings.node.name):
+        async for line in cluster.drain(settings, node or called(settings)):
             typer.echo(line)
 
     _asked(tell())

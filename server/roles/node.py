@@ -50,6 +50,11 @@ def orders_topic(name: str) -> str:
     return f"orders/{name}"
 
 
+def called(settings: Settings) -> str:
+    """What operators call the node of this machine; each start adds letters of its own."""
+    return settings.node.name or socket.gethostname()
+
+
 DRAIN: Final[bytes] = msgpack.packb(["drain"])
 
 
@@ -68,7 +73,7 @@ class NodeProcess:
         self.bus = redis.bus
         self.health = Health(self.clock.now_s, tick_stall_s=TICK_STALL_S, frame_stall_s=frame_stall_s(settings))
         node, store = settings.node, settings.store
-        self.name = f"{node.name or socket.gethostname()}-{secrets.token_hex(_NAME_BYTES)}"
+        self.name = f"{called(settings)}-{secrets.token_hex(_NAME_BYTES)}"
         self.node = Node(
             self.name,
             [site.id for site in world_atlas(settings).sites],
