@@ -237,6 +237,7 @@ class Game:
     archetypes: Sequence[Archetype]
     systems: Sequence[System]
     # Once, at tick 0: fill the world.
+    # Makes what a region begins with; not run for the parts that a region may be divided into, which begin empty.
     setup: System
     join: Join
     commands: Sequence[type[Command]] = ()
