@@ -81,6 +81,7 @@ class Cluster:
             "EVERSTEP_STORE__KIND": "mongodb",
             "EVERSTEP_STORE__MONGODB_URI": mongo.uri,
             "EVERSTEP_STORE__MONGODB_DATABASE": "world",
+            "EVERSTEP_OPERATOR__TOKEN": "an operator of thirty-two bytes!",
         }
         self._processes: list[Process] = []
         subprocess.run(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,46 @@ async def test_what_nobody_can_name_is_refused_with_what_there_is(cluster: Clust
     assert await ada.end(signal.SIGTERM) == 0
     with pytest.raises(AssertionError, match="there are: none"):
         await cluster.ask("drain", "ada")
+
+
+async def test_each_process_tells_of_its_health_and_a_node_of_its_letters(cluster: Cluster):
+    node, gateway = await cluster.node(), await cluster.gateway()
+    async with (await Player.join(gateway, "eve")).client:
+        for process in (node, gateway):
+            assert json.loads(await fetched(f"{process.url}readyz"))["reasons"] == []
+        assert "everstep_ticks_total " in await fetched(f"{node.url}metrics")
+        await until_says(f"{gateway.url}metrics", 'everstep_sessions{state="joined"} 1.0')
+        # No letter is dead, and who asks for one that is not there is told nothing else either.
+        assert await cluster.ask("mail", "list", "--url", node.url) == ""
+        cluster.redis.kill()
+        for process in (node, gateway):
+            await until_says(f"{process.url}readyz", "Redis does not answer")
+        for process in (node, gateway):
+            assert json.loads(await fetched(f"{process.url}healthz"))["alive"]
+        cluster.redis.start()
+        for process in (node, gateway):
+            await until_says(f"{process.url}readyz", '"ready":true')
+
+
+async def fetched(url: str) -> str:
+    """The body, whatever the status."""
+
+    def fetch() -> str:
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310  # our own process
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
+
+    return await asyncio.to_thread(fetch)
+
+
+async def until_says(url: str, text: str) -> None:
+    """Until what is there has this text in it."""
+
+    async def told() -> None:
+        while text not in await fetched(url):
+            pass
+
+    await asyncio.wait_for(told(), PATIENCE_S)
