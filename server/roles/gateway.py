@@ -16,7 +16,7 @@ from server.observe.metrics import Metrics
 from server.roles.front import Front
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import Connected, connected
-from server.roles.world import world_atlas
+from server.roles.world import world_atlas, world_terms
 from server.sim.game import Game
 
 _SWEEP_S: Final = 1.0
@@ -31,6 +31,7 @@ class GatewayProcess:
         self._settings = settings
         self._redis = redis
         self._resume_key = resume_key
+        self._terms = world_terms(settings, game)
         self.metrics = Metrics()
         self.clock = LoopClock()
         self.bus: RedisBus = redis.bus
@@ -51,7 +52,7 @@ class GatewayProcess:
 
     async def run(self) -> None:
         """Hand over what players say, and look after everything else now and then. Raises what ends it."""
-        await asyncio.gather(self._flush(), self._sweep(), self._redis.keep(self._resume_key))
+        await asyncio.gather(self._flush(), self._sweep(), self._redis.keep(self._terms, self._resume_key))
 
     async def drain(self) -> None:
         """Take nobody more. There is nothing to give away: its players resume at other gateways."""
@@ -91,6 +92,7 @@ async def gateway_process(
 ) -> AsyncIterator[GatewayProcess]:
     """A gateway of the cluster that the settings name, listening. Raises SettingsRefuse, RedisAway, OSError."""
     async with connected(settings) as redis, contextlib.AsyncExitStack() as stack:
+        await redis.agree(world_terms(settings, game))
         process = GatewayProcess(settings, game, redis, await redis.resume_key(), worker)
         stack.push_async_callback(process.close)
         await process.front.open()

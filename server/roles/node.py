@@ -31,7 +31,15 @@ from server.roles.front import shown_host
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import Connected, connected
 from server.roles.stores import CLOSE_WITHIN_S, Shelves, shelves
-from server.roles.world import balance_policy, host_options, region_machine, region_parts, retain_ticks, world_atlas
+from server.roles.world import (
+    balance_policy,
+    host_options,
+    region_machine,
+    region_parts,
+    retain_ticks,
+    world_atlas,
+    world_terms,
+)
 from server.shard.mail import Post
 from server.sim.game import Game
 
@@ -66,6 +74,7 @@ class NodeProcess:
     ) -> None:
         self._settings = settings
         self._game = game
+        self._redis = redis
         self._shelves = shelves
         self._leave = leave
         self.metrics = Metrics()
@@ -116,7 +125,8 @@ class NodeProcess:
 
     async def run(self) -> None:
         """Take, run and give away regions. Raises what ends it."""
-        await asyncio.gather(self.node.run(), self._watch())
+        terms = world_terms(self._settings, self._game)
+        await asyncio.gather(self.node.run(), self._watch(), self._redis.keep(terms))
 
     async def _watch(self) -> None:
         while True:
@@ -187,6 +197,7 @@ async def node_process(settings: Settings, game: Game, leave: Callable[[], None]
     # One region is as large as the other: what can't be made is told now, and not at each try to run it.
     region_machine(settings, game)
     async with connected(settings) as redis, shelves(settings) as places, contextlib.AsyncExitStack() as stack:
+        await redis.agree(world_terms(settings, game))
         process = NodeProcess(settings, game, redis, places, leave)
         stack.push_async_callback(process.close)
         await process.open()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 import structlog
 
 from config.settings import Settings
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _KEY_BYTES: Final = 32
-# Seconds between two looks at whether Redis has the key still.
-_KEEP_S: Final = 10.0
+# Seconds for which Redis knows the terms of a world after its last process said them, and between two times of saying.
+_TERMS_S: Final = 10.0
+_KEEP_S: Final = 3.0
+# What a world's processes agree on: a text for each name.
+Terms = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,39 @@ class Connected:
             kept: bytes = await _awaited(self.client.get(self._resume_name))
             return kept.decode()
 
-    async def keep(self, resume_key: str) -> None:
-        """Until cancelled: give Redis this key again whenever it has lost it, for gateways that come later."""
+    async def agree(self, terms: Terms) -> None:
+        """See to it that all processes of this world have the same terms. Raises SettingsRefuse, RedisAway.
+
+        Frames of another schema, or from regions that lie elsewhere, would be read as something that they are not.
+        """
+        with _told(self.prefix):
+            await self._say(terms)
+            said: bytes | None = await _awaited(self.client.get(self._terms_name))
+        theirs: dict[str, str] = orjson.loads(said) if said is not None else dict(terms)
+        for name in sorted(theirs.keys() | terms.keys()):
+            if theirs.get(name) != terms.get(name):
+                raise SettingsRefuse(
+                    f"{name} is {terms.get(name)} here and {theirs.get(name)} in other processes of this world "
+                    f"(or was, {_TERMS_S:.0f} s ago): all have the same, or a redis.prefix of their own"
+                )
+
+    async def keep(self, terms: Terms, resume_key: str | None = None) -> None:
+        """Until cancelled: say the terms again, and give Redis the key whenever it has lost it."""
         while True:
             await asyncio.sleep(_KEEP_S)
             with contextlib.suppress(*_faults()):
-                await _awaited(self.client.set(self._resume_name, resume_key, nx=True))
+                await self._say(terms)
+                await _awaited(self.client.pexpire(self._terms_name, round(_TERMS_S * 1000)))
+                if resume_key is not None:
+                    await _awaited(self.client.set(self._resume_name, resume_key, nx=True))
+
+    async def _say(self, terms: Terms) -> None:
+        told = orjson.dumps(dict(terms), option=orjson.OPT_SORT_KEYS)
+        await _awaited(self.client.set(self._terms_name, told, nx=True, px=round(_TERMS_S * 1000)))
+
+    @property
+    def _terms_name(self) -> str:
+        return f"{self.prefix}terms"
 
     @property
     def _resume_name(self) -> str:

@@ -61,6 +61,17 @@ def host_options(settings: Settings, game: Game) -> HostOptions:
     )
 
 
+def world_terms(settings: Settings, game: Game) -> dict[str, str]:
+    """What every process of this world has to have the same: the names and values of it.
+
+    The game's version is not among them: nodes are upgraded one after the other.
+    """
+    # How a region is run is each node's own affair.
+    own = {"digest_every_ticks", "commands_per_tick_max", "inbox_max"}
+    terms = {"the game": game.name, "the game's schema": str(game.schema.digest)}
+    return terms | {f"world.{name}": str(value) for name, value in settings.world.model_dump(exclude=own).items()}
+
+
 def region_parts(settings: Settings) -> dict[int, tuple[int, ...]]:
     """By region, the numbers of those that it may be divided into beside itself; none where it may not be."""
     atlas = world_atlas(settings)

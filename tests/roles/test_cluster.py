@@ -118,6 +118,20 @@ async def test_each_process_tells_of_its_health_and_a_node_of_its_letters(cluste
             await until_says(f"{process.url}readyz", '"ready":true')
 
 
+async def test_a_process_with_another_world_s_settings_is_refused_by_the_name_of_what_differs(cluster: Cluster):
+    await cluster.node()
+    config = cluster.config.read_text()
+    cluster.config.write_text(config.replace("columns = 2", "columns = 1"))
+    for words in (("gateway", "--port", "0"), ("node",)):
+        with pytest.raises(AssertionError, match=r"world\.columns is 1 here and 2 in other processes"):
+            await cluster.ask(*words, "--game", "tests.gateway.glade")
+    cluster.config.write_text(config)
+    # As if all had been away for long enough.
+    cluster.redis.kill()
+    cluster.redis.start()
+    await cluster.gateway()
+
+
 async def fetched(url: str) -> str:
     """The body, whatever the status."""
 
