@@ -10,11 +10,15 @@ const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const OWN = join(ROOT, ".venv/bin/python");
 const PYTHON = process.env.EVERSTEP_PYTHON ?? (existsSync(OWN) ? OWN : "python3");
 
-/** Resolves once it says where it is. `stop()` ends it and its files. */
-export async function startServer(game = "games.frontier") {
+/** Resolves once it says where it is. `stop()` ends it and its files. `settings`: as environment variables. */
+export async function startServer(game = "games.frontier", settings = {}) {
   const data = mkdtempSync(join(tmpdir(), "everstep-js-"));
   const args = ["-m", "server", "run", "--game", game, "--port", "0", "--data", data, "--log-level", "warning"];
-  const child = spawn(PYTHON, args, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(PYTHON, args, {
+    cwd: ROOT,
+    env: { ...process.env, ...settings },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let output = "";
   const url = await new Promise((resolve, reject) => {
     const hear = (chunk) => {
@@ -29,6 +33,7 @@ export async function startServer(game = "games.frontier") {
   });
   return {
     url: `${url.replace("http", "ws")}/ws`,
+    http: url,
     async stop() {
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGTERM");
