@@ -26,7 +26,7 @@ from bench.floor import SWARM_CORE
 from bench.processes import Line, Worker, cpu_s
 
 HZ: Final = 20
-# Seconds that walkers need to the border that is nearest, at most half a region away.
+# How fast walkers come to the border that is nearest, at most the width of a region away.
 _WALK_UNITS_PER_S: Final = 4.0
 _ROLES: Final = ("node", "gateway", "redis", "store")
 
@@ -125,7 +125,7 @@ def _measure(options: ClusterOptions, cluster: Cluster, glance: Callable[[str], 
         for worker in workers:
             worker.expect("joined")
         glance("the walkers go to a border")
-        time.sleep(world_units_for(options.clients) / isqrt(options.regions) / 2 / _WALK_UNITS_PER_S + 2.0)
+        time.sleep(world_units_for(options.clients) / isqrt(options.regions) / _WALK_UNITS_PER_S + 2.0)
         glance("measuring")
         for worker in workers:
             worker.say("start")
