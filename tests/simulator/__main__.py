@@ -46,10 +46,10 @@ def told(plan: Plan, outcome: Outcome) -> str:
         f"seed {plan.seed}: {outcome.violation or 'all held'}",
         f"  {plan.nodes} nodes, {plan.gateways} gateways, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
         f"  loss {plan.loss}, repetition {plan.repetition}, delay {plan.delay_s} s, store {plan.latency_s} s",
-        f"  clocks' drift {plan.drift}",
+        f"  clocks' drift {plan.drift}, {plan.players} players, regions sleep after {plan.hibernate_after_s} s",
         *(f"  {fault}" for fault in plan.faults),
         f"  {outcome.ticks} records, {outcome.messages} messages, {outcome.acknowledged} acknowledged",
-        f"  {outcome.checks} checks, {outcome.ended_s:.1f} s, trace {outcome.trace:08x}",
+        f"  {outcome.checks} checks, {outcome.slept} slumbers, {outcome.ended_s:.1f} s, trace {outcome.trace:08x}",
     ]
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from server.host.host import HostOptions
@@ -30,7 +31,7 @@ OPTIONS = HostOptions(
     durability="pipelined",
     simulation=game.GAME.version,
     digest_every_ticks=5,
-    reception=ReceptionOptions(gateway_silence_s=2.0, grace_s=GRACE_S),
+    reception=ReceptionOptions(gateway_silence_s=1.0, grace_s=GRACE_S),
 )
 LEASE_TTL_S = 1.5
 # Nobody reads them, and making them takes as long as many ticks.
@@ -51,6 +52,7 @@ class Cluster:
         self.names = [f"n{i}" for i in range(plan.nodes)]
         self.gateways = [f"g{i}" for i in range(plan.gateways)]
         self.standby = plan.standby
+        self.options = replace(OPTIONS, hibernate_after_s=plan.hibernate_after_s)
         self.leases = MemoryLeases(LEASE_TTL_S, asyncio.get_running_loop().time)
         self.nodes: dict[str, tuple[Process, Node]] = {}
         # Of all lives.
@@ -62,7 +64,7 @@ class Cluster:
         self.desks: dict[str, tuple[Process, Desk]] = {}
         self.loop = asyncio.get_running_loop()
         self.crowd = Crowd(
-            [f"player {i}" for i in range(3)],
+            [f"player {i}" for i in range(plan.players)],
             lambda: [desk for _, desk in self.desks.values()],
             self.checker.promises.told,
             self.loop,
@@ -101,7 +103,7 @@ class Cluster:
             )
 
         around = Surroundings(
-            bus, clock, _METRICS, Health(clock.now_s), OPTIONS, checkpoint_every_s=4.0, checkpoints_kept=2
+            bus, clock, _METRICS, Health(clock.now_s), self.options, checkpoint_every_s=4.0, checkpoints_kept=2
         )
         options = NodeOptions(lease_ttl_s=LEASE_TTL_S, turn_s=0.5, follow_s=0.2, standby=self.standby)
         leases = SimLeases(self.leases, self.network, process)

@@ -43,7 +43,7 @@ OPTIONS = GatewayOptions(
     quiet_ticks_max=3,
     inputs_unacked_max=256,
     crossing_hold_ticks=8,
-    watch_linger_s=2.0,
+    watch_linger_s=0.5,
     tick_rate_hz=game.TICK_RATE_HZ,
     link_max=500,
 )

@@ -83,7 +83,7 @@ class Trap:
 
 def plan(seed: int) -> Plan:
     """Two nodes, and no fault but the one that is set."""
-    return replace(plan_of(seed), nodes=2, faults=(), loss=0.0)
+    return replace(plan_of(seed), nodes=2, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
 
 
 def handoff_of(seed: int) -> Handoff | None:

@@ -49,6 +49,9 @@ class Plan:
     columns: int
     rows: int
     standby: bool
+    players: int
+    # Seconds after which a region that nobody looks at sleeps; 0: never.
+    hibernate_after_s: float
     loss: float
     repetition: float
     delay_s: float
@@ -82,6 +85,8 @@ def plan_of(seed: int) -> Plan:
         columns,
         rows,
         standby=random.random() < 0.3,
+        players=random.choice([3, 3, 1]),
+        hibernate_after_s=random.choice([0.0, 0.0, 0.4]),
         loss=random.choice([0.0, 0.0, 0.02, 0.2]),
         repetition=random.choice([0.0, 0.0, 0.05, 0.3]),
         delay_s=random.choice([0.002, 0.02, 0.3]),

@@ -116,6 +116,12 @@ PLANTED = {
         "        if self.inbox.repeated.size > 1_000_000:\n",
         "A receipt that is lost once never comes.",
     ),
+    "a letter wakes nobody": Patch(
+        "server.host.slumber",
+        "            bus.subscribe(mail_topic(shard), self._on_mail),\n",
+        "",
+        "What is sent to a region that sleeps waits for ever.",
+    ),
     "inputs without their chain": Patch(
         "server.gateway.link",
         "        if self._newest.get(session) != before:\n",
@@ -159,18 +165,6 @@ PLANTED = {
         "                self.awaits_key = False\n                self._forget_views()\n",
         "                self.awaits_key = False\n",
         "A view drifts from what the gateway knows.",
-    ),
-    "a search of one round": Patch(
-        "server.gateway.search",
-        "        self._rounds = 1 if len(self._regions) == 1 else 2\n",
-        "        self._rounds = 1\n",
-        "Who is just crossing a border is taken for nowhere.",
-    ),
-    "who is not found joins": Patch(
-        "server.gateway.router",
-        "            if sure and not session.roamed and (session.handle < 0 or session.crossing == session.region):\n",
-        "            if sure or not sure:\n",
-        "A session is in the world twice.",
     ),
 }
 

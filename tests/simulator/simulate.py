@@ -12,6 +12,7 @@ from random import Random
 
 import structlog
 
+from server.host.host import ShardHost
 from tests.simulator.check import Violated
 from tests.simulator.cluster import Cluster
 from tests.simulator.desks import number
@@ -37,6 +38,8 @@ class Outcome:
     acknowledged: int = 0
     ticks: int = 0
     checks: int = 0
+    # Times that a region which was there in the end had slept.
+    slept: int = 0
     ended_s: float = 0.0
     # Receipts, letters and acknowledgements of mail: by an owner, or by one of before.
     promises: dict[str, int] = field(default_factory=dict)
@@ -117,6 +120,7 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
     finally:
         outcome.acknowledged = len(cluster.checker.promises.receipted)
         outcome.promises = dict(cluster.checker.promises.counts)
+        outcome.slept = sum(tenure.host.slumber.count for tenure in cluster.tenures().values())
         outcome.checks = cluster.checker.checks
         outcome.ticks = sum(len(w) for w in cluster.medium.written.values())
         for process, _ in (*cluster.nodes.values(), *cluster.desks.values()):
@@ -135,21 +139,29 @@ async def _settle(cluster: Cluster, random: Random) -> None:
         _restart(cluster, random)
         await asyncio.sleep(0.5)
         cluster.checker.check()
+        if not _still(cluster):
+            continue
+        # Everyone looks once more.
+        for player in cluster.crowd.players:
+            player.check()
+        await asyncio.sleep(1.5)
         if _still(cluster):
-            break
-    # Everyone looks once more.
-    for player in cluster.crowd.players:
-        player.check()
-    await asyncio.sleep(1.5)
+            return
 
 
 def _still(cluster: Cluster) -> bool:
     tenures = cluster.tenures()
     if set(tenures) != set(cluster.shards):
         return False
-    if any(t.host.machine.tick <= LAST_STEP or t.host.machine.post.unacked() for t in tenures.values()):
+    if not all(_done(tenure.host) for tenure in tenures.values()):
         return False
     return all(player.settled for player in cluster.crowd.players)
+
+
+def _done(host: ShardHost) -> bool:
+    """Whether nobody walks there any more, and nothing is under way. Asleep it is as it is for good."""
+    still = host.slumber.asleep or host.machine.tick > LAST_STEP
+    return still and not host.machine.post.unacked() and not host.machine.borders.waiting
 
 
 def _restart(cluster: Cluster, random: Random) -> None:
