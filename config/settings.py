@@ -449,7 +449,7 @@ class OperatorSettings(Section):
     token: SecretStr = Field(
         default=SecretStr(""),
         description="What an operator has to show, at least 32 bytes. Empty: there is no time travel, and `everstep "
-        "mail --url` is refused. Whoever has it sees where everybody was and what they did.",
+        "mail --url`, `divide` and `unite` are refused. Whoever has it sees where everybody was and what they did.",
     )
 
     @field_validator("token")
