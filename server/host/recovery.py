@@ -31,6 +31,7 @@ from server.shard.errors import BatchError, CheckpointDamaged, JournalDamaged
 from server.shard.journal import JournalRecord
 from server.shard.machine import NOTHING, Capture, Machine, TickInput, differences
 from server.shard.ports import CheckpointReader, CheckpointStore, Claim, Clock, JournalReader, JournalStore
+from server.store.errors import Fenced
 
 _log = structlog.get_logger(__name__)
 
@@ -97,8 +98,17 @@ async def recover(
     """
     # First of all: from now on nobody else writes what is about to be read.
     claim = await journal.claim(make().shard, epoch)
-    machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
-    check_end(report, claim)
+    try:
+        machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
+        check_end(report, claim)
+    except (NoWayBack, JournalDamaged) as error:
+        try:
+            await journal.claim(make().shard, claim.epoch)
+        except Fenced as fenced:
+            if fenced.newest > claim.epoch:
+                # Nothing is wrong: another claimed the shard since, and writes and trims what was read here.
+                raise fenced from error
+        raise
     if report.upgraded:
         # The checkpoint of the new kind then has a tick of its own, and the old one stays: there is a way back.
         machine.replay(NOTHING)

@@ -10,12 +10,13 @@ from protocol.schema import Wire
 from server.bus.memory import MemoryBus
 from server.host.errors import NoWayBack, RecoveryDiverged, UpgradeRefused
 from server.host.host import HostOptions, ShardHost
-from server.host.recovery import rebuild
+from server.host.recovery import rebuild, recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.errors import CaptureRefused, JournalDamaged
+from server.shard.journal import JournalRecord
 from server.shard.machine import NOTHING
 from server.shard.ports import Claim, commands_topic
 from server.sim import U8, Archetype, Component, Migration, column, fingerprint
@@ -443,3 +444,29 @@ async def test_a_world_of_other_settings_is_refused_by_name():
     with pytest.raises(CaptureRefused, match="seed is 12 here and was 11"):
         async with first.next(make=lambda: pasture(seed=12)):
             pass
+
+
+# -- overtaken -------------------------------------------------------------------------------
+
+
+class Overtaken(MemoryCheckpoints):
+    """Where another takes the shard, and goes on with it, while somebody reads what there is."""
+
+    def __init__(self, rival):
+        super().__init__()
+        self.rival = rival
+
+    async def manifests(self, shard):
+        claim = await self.rival.claim(shard)
+        record = JournalRecord(shard, claim.tick + 50, claim.epoch, GAME.version, b"", claim.tick, None)
+        self.rival.append(record, lambda: None)
+        return await super().manifests(shard)
+
+
+async def test_who_is_overtaken_while_it_recovers_is_fenced_and_nothing_is_damaged():
+    async with Life() as first:
+        await live(first, 60)
+    store = Overtaken(first.journal.reopened())
+    with pytest.raises(Fenced) as fenced:
+        await recover(first.make, first.journal.reopened(), store, first.clock)
+    assert fenced.value.newest == first.recovered.claim.epoch + 2
