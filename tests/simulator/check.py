@@ -12,6 +12,7 @@ from server.shard.errors import MailError
 from server.shard.machine import NOTHING
 from server.shard.mail import HANDOFF, REFUSAL, unwrap_refusal
 from tests.simulator import game
+from tests.simulator.desks import VIEW
 from tests.simulator.disk import SimJournal
 from tests.simulator.process import Process
 from tests.simulator.promises import Promises
@@ -115,6 +116,20 @@ class Checker:
             row = int(machine.sessions.rows(np.array([player.life.session], np.uint64), machine.world)[0])
             if player.talk.view.entity != (machine.shard, row):
                 raise Violated(f"{player.life.session} is {(machine.shard, row)}, and sees {player.talk.view.entity}")
+            self._sight(machines, machine, row, player)
+
+    def _sight(self, machines, home, row, player) -> None:
+        """Who is near is seen, and who is seen is there."""
+        here = home.world[game.Position]
+        for machine in machines.values():
+            rows = machine.world.rows(game.Position)
+            there = machine.world[game.Position]
+            near = np.maximum(abs(there.x[rows] - here.x[row]), abs(there.y[rows] - here.y[row])) < VIEW.cell_units
+            seen = set(player.talk.view[machine.shard].entities)
+            if missing := sorted(set(rows[near].tolist()) - seen):
+                raise Violated(f"{player.life.session} does not see {missing} of region {machine.shard}")
+            if ghosts := sorted(seen - set(rows.tolist())):
+                raise Violated(f"{player.life.session} sees {ghosts} of region {machine.shard}, who are not there")
 
     def _book(self, machines, life) -> None:
         homes = [m for m in machines.values() if life.session in m.attending()]

@@ -33,6 +33,12 @@ def test_all_holds(seed):
     assert outcome.checks > 20
 
 
+def test_regions_that_nobody_looks_at_sleep_and_wake():
+    plans = [plan for plan in map(plan_of, range(100)) if plan.hibernate_after_s and plan.players == 1]
+    outcomes = (simulate(plan) for plan in plans)
+    assert next(outcome for outcome in outcomes if outcome.slept > 1).violation is None
+
+
 @pytest.mark.parametrize("seed", [3, 25, 63])
 def test_the_same_seed_goes_the_same_way_whatever_the_order_of_sets(seed):
     first, second = (simulator("--seed", str(seed), hash_seed=h) for h in ("1", "2"))
