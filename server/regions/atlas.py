@@ -38,8 +38,8 @@ class Atlas:
 
     `hysteresis_units`: how far past its region's border an entity stays with it. `forward_ticks`: how long a region
     remembers where those who left it went. `split_depth`: 1 where regions may be divided into four, else 0; their parts
-    have the region's margin, or `part_margin` where that is more. Raises DeclarationError for regions that do not tile a rectangle, or whose margin does not reach past the
-    hysteresis.
+    have the region's margin, or `part_margin` where that is more. Raises DeclarationError for regions that do not tile
+    a rectangle, or whose margin does not reach past the hysteresis.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ LINES_MAX = 600
 
 # Modules that no test module is named after -> why, and where they are tested instead.
 TESTED_ELSEWHERE: dict[str, str] = {
+    "bench/cluster_cli.py": "tests/bench run its commands as a user would",
     "bench/durability_cli.py": "tests/bench run its commands as a user would",
     "server/__main__.py": "two lines; tests/tidy/test_documents.py runs it",
 }
