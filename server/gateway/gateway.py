@@ -325,16 +325,25 @@ class Gateway:
             self._search(socket, session, 0, player.id, otherwise)
 
     def _search(
-        self, socket: GameSocket, newcomer: Session, session: int, player: str, otherwise: Callable[[], None]
+        self,
+        socket: GameSocket,
+        newcomer: Session,
+        session: int,
+        player: str,
+        otherwise: Callable[[], None],
+        unsure: Callable[[], None] | None = None,
     ) -> None:
-        """Give a connection the session that a region has, if one has it: of this number, or this account's."""
+        """Give a connection the session that a region has, if one has it: of this number, or this account's.
 
-        def done(found: Found | None, *, sure: bool) -> None:  # nobody waits any longer
+        `unsure`: instead of `otherwise`, where a region that may have it did not answer.
+        """
+
+        def done(found: Found | None, *, sure: bool) -> None:
             self._searching.discard(socket)
             if socket.ending or socket not in self.sockets or newcomer.state is not SessionState.CONNECTING:
                 return
             if found is None:
-                otherwise()
+                (otherwise if sure or unsure is None else unsure)()
                 return
             known = self.sessions.get(found.session)
             if known is None:
@@ -389,7 +398,15 @@ class Gateway:
         session_id, nonce = self._auth.read_resume(token)
         old = self.sessions.get(session_id)
         if old is None or old.state is SessionState.CLOSED:
-            self._search(socket, session, session_id, "", lambda: self._resume_failed(socket, "the session is over"))
+            self._search(
+                socket,
+                session,
+                session_id,
+                "",
+                lambda: self._resume_failed(socket, "the session is over"),
+                # The region that has it may be on its way from a node that died to another: the player keeps the token.
+                lambda: self._end(socket, CloseCode.INTERNAL, "a part of the world does not answer"),
+            )
             return
         # Of a session from before a restart any token counts, once: which was its last is not known here.
         if old.nonce and nonce not in (old.nonce, old.nonce_before):

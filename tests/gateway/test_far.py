@@ -141,6 +141,24 @@ def test_a_token_of_a_session_that_is_over_fails_and_the_wire_may_begin_anew():
     assert (ada.welcomes, len(land.whereabouts(ada.session.id))) == (2, 1)
 
 
+def test_a_token_holds_while_a_region_that_may_have_its_session_does_not_answer():
+    land = FarLand()
+    ada = land.join("ada")
+    session = ada.session.id
+    land.kill(0)
+    land.network.partition(["gateway 1"], [f"region {n}" for n in land.regions])
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(3)
+    assert not [m for m in ada.log if isinstance(m, Error)]
+    assert ada.wire.ended is not None
+    # By which clients know that they may come back and resume.
+    assert ada.wire.ended[0] == CloseCode.INTERNAL
+    land.network.heal()
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(1)
+    assert (ada.welcomes, ada.session.id, ada.wire.ended) == (2, session, None)
+
+
 def test_a_gateway_that_dies_leaves_its_players_away_and_those_who_return_elsewhere_go_on():
     land = FarLand()
     ada, eve = patron(land, "ada", gateway=0), patron(land, "eve", gateway=0)
