@@ -26,10 +26,11 @@ from typing import Final
 from bench.chaos_game import REGION_UNITS
 from bench.cluster_processes import Cluster, ClusterShape, Doors, Member, metric
 from bench.crash import data_directory
-from bench.crash_client import Teller
+from bench.crash_client import Address, Findings, Teller
 from bench.crash_load import Load, Verdict, judge
 from bench.figures import percentile
 from bench.processes import ROOT, Line, WorkerError
+from protocol.messages import Bye, Error, ServerMessage
 
 LEASE_TTL_S: Final = 3.0
 # Seconds of play between two faults; how long a process is dead, or a network gone; how long a process is stopped.
@@ -89,10 +90,20 @@ class Traveller(Teller):
     # Times that it was shown somebody else for itself.
     strangers = 0
 
+    def __init__(self, name: str, address: Address, findings: Findings, *, renumber: bool = False) -> None:
+        super().__init__(name, address, findings, renumber=renumber)
+        # What gateways said when they closed a connection, or would not resume.
+        self.farewells: Counter[str] = Counter()
+
     def rest(self) -> None:
         """Let the world stand still."""
         self._talk.command("Rest", {})
         self._wake.set()
+
+    def _heard(self, message: ServerMessage) -> None:
+        super()._heard(message)
+        if isinstance(message, Bye) or (isinstance(message, Error) and message.seq is None):
+            self.farewells[f"{type(message).__name__} {message.code}: {message.text}"] += 1
 
     def _look(self) -> None:
         """Only what can't be too early: an order that is in the book twice."""
@@ -272,6 +283,7 @@ class Chaos:
             "entities": book.entities,
             "coins": book.coins,
             **load.figures(),
+            "farewells": dict(sum((t.farewells for t in load.tellers if isinstance(t, Traveller)), Counter())),
             "strangers": sum(t.strangers for t in load.tellers if isinstance(t, Traveller)),
             "nodes": options.nodes,
             "gateways": options.gateways,

@@ -152,7 +152,7 @@ class Cluster:
             ):
                 for number in range(1, count + 1):
                     names.append(await self._member(role, f"{role}-{number}", stack))
-            stack.callback(self._kill_all)
+            stack.push_async_callback(self._kill_all)
             await asyncio.gather(*(member.start() for member in self.members))
             self._stack = stack.pop_all()
         return self
@@ -186,9 +186,12 @@ class Cluster:
         for member in self.members:
             member.check()
 
-    def _kill_all(self) -> None:
+    async def _kill_all(self) -> None:
         for member in self.members:
             member.signal(signal.SIGKILL)
+        for member in self.members:
+            if member.process is not None:
+                await member.process.process.wait()
 
 
 class Doors(Address):
