@@ -144,7 +144,8 @@ class Checkpoints:
             if self._task is not None:
                 self._task.cancel()
                 await self.settle()
-        self._thread.shutdown()
+        finally:
+            self._thread.shutdown()
 
     @property
     def busy(self) -> bool:

@@ -88,6 +88,11 @@ class Tenure:
         self._parts = parts
         self._around = around
         self._ticks: asyncio.Task[None] | None = None
+        # What is let go of in the end, last thing first; each once, whatever comes of the others.
+        self._open = contextlib.AsyncExitStack()
+        self._open.push_async_callback(parts.close)
+        self._open.callback(self.host.close)
+        self._open.push_async_callback(self._checkpoints.close)
 
     @classmethod
     async def begin(
@@ -97,19 +102,20 @@ class Tenure:
 
         Raises what `recover` raises; `parts` is then closed.
         """
-        try:
+        async with contextlib.AsyncExitStack() as ended:
+            ended.push_async_callback(parts.close)
             recovered: Recovered[Machine]
             if follower is not None:
                 recovered = await follower.take_over(lease.epoch)
             else:
                 recovered = await recover(parts.make, parts.journal, parts.checkpoints, around.clock, epoch=lease.epoch)
             tenure = cls(lease, parts, recovered, around)
+            ended.pop_all()
+            ended.push_async_callback(tenure._open.aclose)
             if recovered.report.fresh or recovered.report.upgraded:
                 # See Everstep.__aenter__: a new world, or a new version, begins with a checkpoint that says so.
                 await tenure._checkpoints.take()
-        except BaseException:
-            await parts.close()
-            raise
+            ended.pop_all()
         tenure.host.show()
         tenure._ticks = asyncio.create_task(tenure.host.run(), name=f"ticks-{lease.shard}")
         return tenure
@@ -132,16 +138,17 @@ class Tenure:
         return self.host.machine.tick
 
     async def end(self, *, orderly: bool) -> None:
-        """Let go of it. `orderly`: after a last durable tick and with a checkpoint, as far as the store lets us."""
+        """Let go of it. `orderly`: after a last durable tick and with a checkpoint, as far as the store lets us.
+
+        May be called again, where it was cancelled or raised. Raises what closing the store's parts raises.
+        """
         if orderly and self.failure is None:
             with contextlib.suppress(Exception):
                 # What the store can't do now, the next owner's recovery does.
                 await self.stop()
                 await self._checkpoints.take(timeout_s=self._around.end_timeout_s)
         await self._halt()
-        await self._checkpoints.close()
-        self.host.close()
-        await self._parts.close()
+        await self._open.aclose()
 
     async def _halt(self) -> None:
         if self._ticks is not None:

@@ -16,6 +16,7 @@ from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.envelope import unseal
 from server.shard.ports import frames_topic
+from server.store.errors import StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
@@ -54,6 +55,8 @@ class Cluster:
         self.options = NodeOptions(**options)
         self.nodes = {}
         self.tasks = {}
+        # Raises, where a store does not close in order.
+        self.closing = lambda shard: None
         # Shard -> (when, tick) of each frame.
         self.frames = {shard: [] for shard in self.shards}
         for shard in self.shards:
@@ -77,7 +80,7 @@ class Cluster:
 
             async def close():
                 # As a process that ends: what it has not written is lost, and nothing is written later.
-                pass
+                self.closing(shard)
 
             return ShardParts(lambda: self.make(shard), journal, self.checkpoints, close)
 
@@ -278,6 +281,46 @@ def test_a_shard_whose_game_raises_is_left_alone_and_the_others_go_on():
                 assert node.tenures[shard].host.machine.tick > tick + 80
             # Left alone for a while, and then tried again.
             await cluster.all_run()
+
+    run(main())
+
+
+def test_a_shard_whose_store_does_not_close_in_order_is_run_again_and_the_others_go_on():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            closed = []
+
+            def closing(shard):
+                closed.append(shard)
+                raise StoreFailed("the disk is gone")
+
+            cluster.closing = closing
+            node.tenures[3].host.machine.step = lambda inputs: 1 / 0
+            await cluster.until(lambda: closed == [3])
+            cluster.closing = lambda shard: None
+            await cluster.all_run()
+            tick = node.tenures[3].host.machine.tick
+            await cluster.until(lambda: node.tenures[3].host.machine.tick > tick)
+
+    run(main())
+
+
+def test_a_node_that_is_closed_while_a_shard_ends_lets_go_of_everything():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            closed = []
+            cluster.closing = closed.append
+            ending = node.tenures[3].end(orderly=True)
+            # Cancelled in its middle, as `close` does with what it meets.
+            ending.send(None)
+            ending.close()
+            await cluster.stop("a")
+            assert sorted(closed) == sorted(SHARDS)
+            assert not node.tenures
 
     run(main())
 
