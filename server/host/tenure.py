@@ -55,6 +55,8 @@ class Surroundings:
     retained: int = 24
     # Seconds that an orderly end waits for its store.
     end_timeout_s: float = 5.0
+    # See Postman.
+    jitter: Callable[[], float] = lambda: 1.0
 
 
 class Tenure:
@@ -72,6 +74,7 @@ class Tenure:
             around.metrics,
             around.health,
             claim=recovered.claim,
+            jitter=around.jitter,
         )
         self._checkpoints = Checkpoints(
             self.host,

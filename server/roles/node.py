@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -100,6 +101,7 @@ class NodeProcess:
                 retained=store.retention_checkpoints,
                 # For the last tick, and again for the checkpoint of it.
                 end_timeout_s=(settings.server.stop_within_s - CLOSE_WITHIN_S) / 2,
+                jitter=random.random,
             ),
             NodeOptions(
                 lease_ttl_s=node.lease_ttl_s,

@@ -246,7 +246,7 @@ class Game:
     leave: Leave = despawn_on_leave
     # The connection broke; the entity waits in the world.
     away: Leave = stay
-    # The player is back within the grace time.
+    # The player is back within the grace time. Called also for one who was not away: after a walk over a border, say.
     back: Leave = stay
     # Entities came over a border, with all their columns. References to entities (World.ref) and tick numbers are
     # of the region they left: here they are cleared, and moved to this region's time.
