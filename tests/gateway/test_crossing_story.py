@@ -41,6 +41,8 @@ class Cast:
         self.players = [land.join(f"p{i}") for i in range(n)]
         self.sums = dict.fromkeys(self.players, 0)
         self.here = dict.fromkeys(self.players, True)
+        # What they say that counts: of two commands, PAY alone is kept whatever dies.
+        self.kinds = (ADD, PAY)
 
     def whims(self) -> None:
         for player in self.players:
@@ -62,7 +64,7 @@ class Cast:
             player.say(JUMP, chance.uniform(x0, x1 - 1), chance.uniform(y0, y1 - 1))
         elif whim < 0.35:
             amount = chance.randrange(1, 9)
-            player.say(chance.choice((ADD, PAY)), amount)
+            player.say(chance.choice(self.kinds), amount)
             self.sums[player] += amount
         elif whim < 0.38:
             player.wire.reading = False

@@ -153,21 +153,29 @@ def test_one_who_looks_while_a_region_is_divided_sees_its_parts():
     sees_right(land, ada)
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.03], ids=["nothing lost", "frames lost"])
+@pytest.mark.parametrize(
+    ("loss", "deaths"),
+    [(0.0, 0.0), (0.03, 0.0), (0.02, 0.01)],
+    ids=["nothing lost", "frames lost", "frames lost and regions dead"],
+)
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_while_regions_are_divided_all_is_right_in_the_end(seed: int, loss: float):
+def test_whatever_happens_while_regions_are_divided_all_is_right_in_the_end(seed: int, loss: float, deaths: float):
     chance = random.Random(seed)
     bus = LossyBus(random.Random(seed))
     land = Land(
         2, 1, game=glade(10), view=chance.choice((VIEW, WHOLE)), lag=chance.randrange(3), bus=bus, split_depth=1
     )
     cast = Cast(land, chance, 8)
+    if deaths:
+        cast.kinds = (PAY,)
     bus.loss = loss
     used: set[int] = set()
     for n in range(300):
         cast.whims()
         if chance.random() < 0.02:
             order(land, divide=chance.random() < 0.6, region=chance.choice((5, 6)))
+        if chance.random() < deaths:
+            land.restart(chance.choice(list(land.regions)))
         ticks = list(land.regions)
         chance.shuffle(ticks)
         land.tick(ticks)
