@@ -24,6 +24,7 @@ away stops nothing: nobody else can take a shard then either, and the journal's 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -253,13 +254,14 @@ class Node:
         except Fenced as error:
             # Redis forgot, and counts from the beginning: the journal knows better.
             _log.warning("lease behind the journal", node=self.name, shard=shard, reason=str(error))
-            await self._leases.release(lease)
-            await self._leases.acquire(shard, self.name, error.newest)
+            await self._give_back(lease)
+            with contextlib.suppress(LeaseStoreAway):
+                await self._leases.acquire(shard, self.name, error.newest)
             self._awake.set()
         except Exception:  # noqa: BLE001  # whatever is wrong with this shard here, the others go on
             _log.exception("shard can't be run", node=self.name, shard=shard)
             self._shunned[shard] = _SHUN_TURNS
-            await self._leases.release(lease)
+            await self._give_back(lease)
         else:
             tick, stood_by = self.tenures[shard].report.tick, follower is not None
             _log.info("shard taken", node=self.name, shard=shard, epoch=lease.epoch, tick=tick, stood_by=stood_by)
@@ -273,10 +275,14 @@ class Node:
             _log.warning("shard did not end in order", node=self.name, shard=shard, reason=repr(error))
         del self.tenures[shard]
         self._moving.pop(shard, None)
+        await self._give_back(tenure.lease)
+
+    async def _give_back(self, lease: Lease) -> None:
         try:
-            await self._leases.release(tenure.lease)
+            await self._leases.release(lease)
         except LeaseStoreAway as error:
-            _log.warning("lease not given back", node=self.name, shard=shard, reason=str(error))
+            # It runs out by itself.
+            _log.warning("lease not given back", node=self.name, shard=lease.shard, reason=str(error))
 
     # -- standing by -------------------------------------------------------------------
 
