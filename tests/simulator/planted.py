@@ -40,12 +40,6 @@ PLANTED = {
         "        old = np.zeros(seq.size, np.bool_)\n",
         "What is sent again is applied again.",
     ),
-    "commands after a gap": Patch(
-        "server.shard.inbox",
-        "        if chains is not None:\n",
-        "        if chains is not None and chains.size > 1_000_000:\n",
-        "A command whose predecessor is missing is applied, and hides it for ever.",
-    ),
     "a fence that lets old owners in": Patch(
         "server.store.writers",
         "    if wanted is not None and wanted <= last:\n",
@@ -122,12 +116,6 @@ PLANTED = {
         "",
         "What is sent to a region that sleeps waits for ever.",
     ),
-    "inputs without their chain": Patch(
-        "server.gateway.link",
-        "        if self._newest.get(session) != before:\n",
-        "        if self._newest.get(session) != before and before < 0:\n",
-        "A region that lacks an input takes the next one, and the gateway believes that it had both.",
-    ),
     "an ACK ends a reliable input": Patch(
         "server.gateway.session",
         "        self.acked = max(self.acked, seq)\n",
@@ -156,8 +144,8 @@ PLANTED = {
     ),
     "who is released is not told of": Patch(
         "server.gateway.stream",
-        "            if there is None or stream is None:\n                seat.before.append(leave)\n",
-        "            if there is None or stream is None:\n",
+        "                    seat.before.append(leave)\n",
+        "",
         "Who went out of a view stays in it.",
     ),
     "views outlive a keyframe": Patch(
