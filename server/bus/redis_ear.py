@@ -8,10 +8,10 @@ from typing import Final
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
-# What a server that is away, or half gone, makes the driver raise.
-FAULTS: Final = (RedisError, OSError, TimeoutError)
+# What a server that is away, or half gone, makes the driver raise. Beside errors of its own: AttributeError and
+# RuntimeError, where a connection ends while two use it, or one that has just ended. So nothing is left out.
+FAULTS: Final = (Exception,)
 
 
 class Ear:

@@ -124,6 +124,45 @@ async def test_a_connection_cut_by_the_server_is_made_again(server, connect):
     assert await heard.until(1) == [b"again"]
 
 
+async def test_whatever_the_driver_makes_of_connections_that_are_cut_at_any_moment_the_bus_hears_again(server, connect):
+    here, there = await connect(server), await connect(server, backoff_first_s=0.001, backoff_most_s=0.01)
+    heard = Heard()
+    for number in range(24):
+        there.subscribe(f"topic {number}", heard)
+    end = None
+    async with Redis.from_url(server.url) as operator:
+        for cut in range(60):
+            await operator.client_kill_filter(_type="pubsub")
+            # What it asks the server for goes out over a connection that is just ending.
+            if end is not None:
+                end()
+            end = there.subscribe(f"passing {cut}", heard)
+            for _ in range(cut % 12):
+                await operator.ping()
+    async with asyncio.timeout(20):
+        await there.settled()
+        while not heard.payloads:
+            here.publish("topic 7", b"after all that")
+            await asyncio.sleep(0.01)
+    assert there.reconnects > 3
+
+
+async def test_a_driver_that_fails_in_its_own_way_stops_nobody_who_speaks(server, connect):
+    here, there = await connect(server, backoff_first_s=0.001, backoff_most_s=0.01), await connect(server)
+    heard = Heard()
+    there.subscribe("a", heard)
+    await there.settled()
+    send, here._send = here._send, None
+    here.publish("a", b"lost")
+    await until(lambda: here.dropped["failed"] == 1)
+    here._send = send
+    async with asyncio.timeout(20):
+        while not heard.payloads:
+            here.publish("a", b"after")
+            await asyncio.sleep(0.01)
+    assert set(heard.payloads) == {b"after"}
+
+
 async def test_a_full_queue_drops_the_newest_and_counts_them(server, connect):
     bus, heard = await connect(server, outgoing_bytes_max=100), Heard()
     bus.subscribe("a", heard)
