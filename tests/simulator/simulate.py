@@ -189,9 +189,10 @@ def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
             net.groups = [frozenset({name}), everyone - {name}]
             ends.append((end_s, lambda: setattr(net, "groups", [])))
         case "cut":
-            # From one other: the leases' store, a gateway, or a node.
+            # From one other: the leases' store, and then it runs on beyond its leases; or a gateway, or a node.
             others = sorted(everyone - {name})
-            net.groups = [everyone - {name}, everyone - {others[fault.effects % len(others)]}]
+            other = "redis" if fault.after else others[fault.effects % len(others)]
+            net.groups = [everyone - {name}, everyone - {other}]
             ends.append((end_s, lambda: setattr(net, "groups", [])))
         case "hang_up":
             player = cluster.crowd.players[fault.effects % len(cluster.crowd.players)]
