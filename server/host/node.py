@@ -211,7 +211,8 @@ class Node:
     async def _renew(self) -> None:
         held = [tenure.lease for tenure in self.tenures.values()]
         for lease, kept in zip(held, await self._leases.renew(held), strict=True):
-            if not kept and lease.shard not in self._busy:
+            tenure = self.tenures.get(lease.shard)
+            if not kept and tenure is not None and tenure.lease == lease and lease.shard not in self._busy:
                 _log.warning("lease lost", node=self.name, shard=lease.shard, epoch=lease.epoch)
                 self._spawn(lease.shard, self._end(lease.shard, orderly=False))
 
@@ -457,17 +458,39 @@ class Node:
         info: bytes = msgpack.packb({"draining": self.draining, "shards": shards})
         return info
 
-    def _told(self, shard: int, tenure: Tenure) -> tuple[object, ...]:
-        """The fields of a ShardLoad."""
+    def _told(self, shard: int, tenure: Tenure) -> dict[str, object]:
+        """A ShardLoad, by its fields' names: a node of another version reads those that it knows."""
         host, gauges = tenure.host, tenure.host.machine.gauges()
         asleep = host.slumber.asleep
         measured = host.measured_s >= self._options.rest_s
         load = 0.0 if asleep else host.load if measured else None
-        players, entities = int(gauges.get("sessions", 0)), int(gauges.get("entities", 0))
-        return shard, load, players, entities, asleep, bool(gauges.get("divided", 0))
+        return {
+            "shard": shard,
+            "load": load,
+            "players": int(gauges.get("sessions", 0)),
+            "entities": int(gauges.get("entities", 0)),
+            "asleep": asleep,
+            "divided": bool(gauges.get("divided", 0)),
+        }
 
 
 def node_load(node: NodeInfo) -> NodeLoad:
-    """What a node has announced."""
-    told = msgpack.unpackb(node.info)
-    return NodeLoad(node.name, bool(told["draining"]), tuple(ShardLoad(*fields) for fields in told["shards"]))
+    """What a node has announced. One that can't be understood counts as one that takes nothing."""
+    try:
+        told = msgpack.unpackb(node.info)
+        return NodeLoad(node.name, bool(told["draining"]), tuple(map(_shard_load, told["shards"])))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _log.warning("a node can't be understood", other=node.name, reason=repr(error))
+        return NodeLoad(node.name, draining=True)
+
+
+def _shard_load(told: Mapping[str, Any]) -> ShardLoad:  # Any: as another process wrote it
+    load = told["load"]
+    return ShardLoad(
+        int(told["shard"]),
+        None if load is None else float(load),
+        int(told.get("players", 0)),
+        int(told.get("entities", 0)),
+        bool(told.get("asleep", False)),
+        bool(told.get("divided", False)),
+    )

@@ -68,10 +68,10 @@ end
 local function known(nodes)
   local now, all, found = now_ms(), redis.call('HGETALL', nodes), {}
   for i = 1, #all, 2 do
-    local space = string.find(all[i + 1], ' ', 1, true)
-    if now < tonumber(string.sub(all[i + 1], 1, space - 1)) then
+    local ends, info = string.match(all[i + 1], '^(%d+) (.*)$')
+    if ends and now < tonumber(ends) then
       table.insert(found, all[i])
-      table.insert(found, string.sub(all[i + 1], space + 1))
+      table.insert(found, info)
     else
       redis.call('HDEL', nodes, all[i])
     end

@@ -56,8 +56,10 @@ class RedisLeases:
         found: dict[int, Lease] = {}
         for shard, held in zip(shards, await self._ask(*(("GET", self._keys(s)[0]) for s in shards)), strict=True):
             if held is not None:
-                epoch, _, owner = held.decode().partition(" ")
-                found[shard] = Lease(shard, owner, int(epoch))
+                epoch, _, owner = held.partition(b" ")
+                # What is no lease is nobody's; the script gives it to nobody either.
+                if epoch.isdigit():
+                    found[shard] = Lease(shard, owner.decode(errors="replace"), int(epoch))
         return found
 
     async def announce(self, node: NodeInfo) -> None:

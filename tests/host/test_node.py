@@ -4,17 +4,20 @@ import asyncio
 import contextlib
 from itertools import pairwise
 
+import msgpack
 import pytest
 
 from server.bus.memory import MemoryBus
 from server.host.host import HostOptions
-from server.host.node import Node, NodeOptions
+from server.host.node import Node, NodeOptions, node_load
 from server.host.tenure import ShardParts, Surroundings
 from server.observe.health import Health
 from server.observe.metrics import Metrics
+from server.regions.balance import NodeLoad, ShardLoad
 from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.envelope import unseal
+from server.shard.lease import NodeInfo
 from server.shard.ports import frames_topic
 from server.store.errors import StoreFailed
 from server.store.leases_memory import MemoryLeases
@@ -379,6 +382,33 @@ def test_who_stands_by_too_slowly_for_the_journal_begins_again():
                     assert follower.tick > tenure.host.machine.tick - (follow_s + 10) * 20
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb(["draining"]),
+        msgpack.packb({"draining": False}),
+        msgpack.packb({"draining": False, "shards": [[1, 0.5]]}),
+        msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": "much"}]}),
+    ],
+)
+def test_a_node_that_can_not_be_understood_takes_nothing_and_stops_nobody(told):
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.leases.announce(NodeInfo("stranger", told))
+            await cluster.start("a")
+            await cluster.all_run()
+            assert set(cluster.owners().values()) == {"a"}
+
+    run(main())
+
+
+def test_what_a_newer_node_tells_beside_is_passed_over():
+    told = msgpack.packb({"draining": False, "shards": [{"shard": 4, "load": None, "mood": "fair"}], "version": 9})
+    assert node_load(NodeInfo("newer", told)) == NodeLoad("newer", shards=(ShardLoad(4, None),))
 
 
 def test_a_strange_message_does_nothing():

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 
 from bench.redis_server import RedisServer, RedisUnavailable
+from server.shard.lease import NodeInfo
 from server.store.errors import LeaseStoreAway
 from server.store.leases_redis import RedisLeases
 from tests.store.leases_contract import LeasesContract
@@ -84,3 +85,19 @@ async def test_many_leases_are_renewed_at_once_also_by_a_redis_that_has_forgotte
         assert await leases.holders(range(50)) == {lease.shard: lease for lease in held}
         assert await leases.renew([]) == []
         assert await leases.holders([]) == {}
+
+
+async def test_what_others_wrote_there_is_no_lease_and_no_node_and_harms_neither(server):
+    async with Redis.from_url(server.url) if not server.cluster else RedisCluster.from_url(server.url) as client:
+        medium = Server(client, uuid.uuid4().hex)
+        leases = medium.leases
+        await leases.announce(NodeInfo("a", b"\x00 as it \n is"))
+        for name, value in (("b", b"nothing"), ("c", b""), ("d", b"soon 1")):
+            await client.hset(f"{medium.prefix}nodes", name, value)
+        assert await leases.nodes() == [NodeInfo("a", b"\x00 as it \n is")]
+        one = await leases.acquire(1, "a", 0)
+        for shard, value in ((2, b"nothing"), (3, b""), (4, b"first a"), (5, b"\xff \xff")):
+            await client.set(f"{medium.prefix}lease:{{{shard}}}", value)
+        assert await leases.holders(range(1, 7)) == {1: one}
+        assert [await leases.acquire(shard, "a", 0) for shard in range(2, 6)] == [None] * 4
+        assert await leases.renew([one]) == [True]
