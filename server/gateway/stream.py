@@ -39,6 +39,9 @@ _JOINED: Final = SessionState.JOINED
 _LAGGING: Final = SessionState.LAGGING
 # Frames that come in vain before a keyframe is asked for again.
 _ASK_AGAIN_FRAMES: Final = 10
+# Seconds for which nothing was heard of the newest owner, after which an older one is believed: a region that is looked
+# at sends frames, so either the world was set back, or what said that there was a newer one was no frame of ours.
+_SILENT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class RegionStream:
         # The epoch of the region's owner, and the newest tick of it that was heard of; 0, -1: none yet.
         self._epoch = 0
         self._heard = -1
+        # When that was.
+        self._heard_s = clock.now_s()
         # Whether the region is divided, or about to be, by its last frame.
         self.divided = False
         self.awaits_key = False
@@ -246,14 +251,15 @@ class RegionStream:
     def _on_frame(self, data: bytes) -> None:
         try:
             epoch, sealed = unseal(data)
-            if epoch < self._epoch:
+            if epoch < self._epoch and self._clock.now_s() - self._heard_s < _SILENT_S:
                 # The region is another's by now, whatever this one believes.
                 return
             frame = Frame.decode(sealed, self._schema)
         except BatchError as error:
             self._start_over(str(error))
             return
-        other = epoch > self._epoch
+        self._heard_s = self._clock.now_s()
+        other = epoch != self._epoch
         if other:
             self._follow(epoch, frame)
         elif frame.tick < self._heard or (frame.tick == self._heard and not frame.key):

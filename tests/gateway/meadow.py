@@ -309,13 +309,14 @@ class Stage:
         self.epoch = 1
         self._entered = 0
         self.bus.subscribe(keyframes_topic(spec.id), self._on_asked)
+        self.clock = Clock()
         self.stream = RegionStream(
             spec,
             SCHEMA,
             Mosaic([spec], view, SCHEMA).interests[spec.id],
             view,
             self.bus,
-            Clock(),
+            self.clock,
             self.sessions,
             StreamLimits(quiet_ticks_max, events_per_write_max=8, receipts_max=16, crossing_hold_ticks=5),
             self,

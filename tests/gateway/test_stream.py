@@ -475,6 +475,30 @@ def test_what_a_former_owner_says_is_not_heard_and_a_new_one_is_asked_for_all_of
     assert (viewer.session.acked, viewer.received) == (0, [])
 
 
+def test_a_region_that_was_set_back_is_heard_once_its_newer_owner_has_been_silent_for_long():
+    stage, viewer = quiet_stage()
+    stage.epoch = 2**63
+    stage.play()
+    stage.publish(stage.region.keyframe())
+    viewer.read()
+    stage.epoch = 4
+    stage.region.tick = 0
+    stage.clock.seconds += 4
+    stage.publish(stage.region.frame(acks=[(viewer.session.id, 9)]))
+    assert viewer.session.acked == 0
+    stage.clock.seconds += 2
+    asked = stage.keyframes_asked
+    stage.region.walk(50, 9, 9)
+    stage.play()
+    assert stage.keyframes_asked == asked + 1
+    stage.publish(stage.region.keyframe())
+    stage.region.walk(50, 3, 3)
+    stage.play()
+    viewer.read()
+    assert seen(viewer) == stage.records(stage.within(viewer, 2))
+    assert stage.stream.tick == stage.region.tick
+
+
 def test_a_new_owner_that_goes_on_where_the_last_one_stopped_takes_nobodys_view_and_another_does():
     stage, viewer = quiet_stage()
     stage.epoch = 5
