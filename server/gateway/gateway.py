@@ -322,7 +322,7 @@ class Gateway:
         else:
             # It may be there through another gateway.
             otherwise = functools.partial(self._admit, socket, session, player, hello)
-            self._search(socket, session, 0, player.id, otherwise)
+            self._search(socket, session, 0, player.id, otherwise, functools.partial(self._come_again, socket))
 
     def _search(
         self,
@@ -331,7 +331,7 @@ class Gateway:
         session: int,
         player: str,
         otherwise: Callable[[], None],
-        unsure: Callable[[], None] | None = None,
+        unsure: Callable[[], None],
     ) -> None:
         """Give a connection the session that a region has, if one has it: of this number, or this account's.
 
@@ -343,7 +343,7 @@ class Gateway:
             if socket.ending or socket not in self.sockets or newcomer.state is not SessionState.CONNECTING:
                 return
             if found is None:
-                (otherwise if sure or unsure is None else unsure)()
+                (otherwise if sure else unsure)()
                 return
             known = self.sessions.get(found.session)
             if known is None:
@@ -404,14 +404,17 @@ class Gateway:
                 session_id,
                 "",
                 lambda: self._resume_failed(socket, "the session is over"),
-                # The region that has it may be on its way from a node that died to another: the player keeps the token.
-                lambda: self._end(socket, CloseCode.INTERNAL, "a part of the world does not answer"),
+                functools.partial(self._come_again, socket),
             )
             return
         # Of a session from before a restart any token counts, once: which was its last is not known here.
         if old.nonce and nonce not in (old.nonce, old.nonce_before):
             raise ResumeFailed("the resume token is spent")
         self._attach(socket, session, old, now_s)
+
+    def _come_again(self, socket: GameSocket) -> None:
+        """The region that has the session may be on its way from a node that died to another: nothing is over."""
+        self._end(socket, CloseCode.INTERNAL, "a part of the world does not answer")
 
     def _attach(self, socket: GameSocket, newcomer: Session, session: Session, now_s: float) -> None:
         """`socket` is the session's connection from now on."""

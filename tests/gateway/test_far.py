@@ -127,6 +127,22 @@ def test_an_account_plays_one_session_over_all_gateways():
     assert other.session.id != again.session.id
 
 
+def test_an_account_has_no_second_session_while_a_region_that_may_have_its_first_does_not_answer():
+    land = FarLand()
+    ada = patron(land, "ada", gateway=0, token=account("ada"))
+    land.kill(0)
+    land.network.partition(["gateway 1"], [f"region {n}" for n in land.regions])
+    again = Patron(land, "ada", gateway=1, token=account("ada"))
+    land.seconds(3)
+    assert again.wire.ended is not None
+    assert again.wire.ended[0] == CloseCode.INTERNAL
+    land.network.heal()
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    land.seconds(1)
+    assert again.session.id == ada.session.id
+    assert len(land.whereabouts(ada.session.id)) == 1
+
+
 def test_a_token_of_a_session_that_is_over_fails_and_the_wire_may_begin_anew():
     land = FarLand()
     ada = land.join("ada")
