@@ -78,27 +78,32 @@ class Far:
         """Who has a turn at tick `number` of `dt` seconds. `position`: the game's."""
         n = world.high_water
         far, due = np.zeros(world.capacity, np.bool_), np.ones(world.capacity, np.bool_)
-        far[:n] = world.mask(position)
-        if self.who is not None:
-            far[:n] &= self.who(world)
         place: Any = world[position]  # Any: its x and y are the game's declaration
-        far[:n] &= self._away(world, place.x[:n], place.y[:n])
-        np.logical_not(far[:n], out=due[:n])
-        # Rows that a spawn filled together have their turns at different ticks.
-        due[-number % self.every_ticks : n : self.every_ticks] = True
+        away = self._away(world, place.x[:n], place.y[:n])
+        if away is not None:
+            far[:n] = world.mask(position)
+            if self.who is not None:
+                far[:n] &= self.who(world)
+            far[:n] &= away
+            np.logical_not(far[:n], out=due[:n])
+            # Rows that a spawn filled together have their turns at different ticks.
+            due[-number % self.every_ticks : n : self.every_ticks] = True
         return Turns(far, due, np.float32(dt), np.float32(dt * self.every_ticks))
 
-    def _away(self, world: World, x: F32, y: F32) -> Bool:
-        """(n,) bool: no player and no other region is near."""
+    def _away(self, world: World, x: F32, y: F32) -> Bool | None:
+        """(n,) bool: no player and no other region is near. None: there is no such place."""
         x0, y0, x1, y1 = world.bounds
         cell = max(self.beyond_units / _CELLS_PER_REACH, (x1 - x0) / _CELLS_MAX, (y1 - y0) / _CELLS_MAX)
         columns, rows = int(-((x0 - x1) // cell)), int(-((y0 - y1) // cell))
         reach = int(-(-self.beyond_units // cell))
         players = np.flatnonzero(world.owner[: world.high_water] != 0)
-        # (n,) the cell of each: along x, and then row after row.
-        cells = _along(x, x0, cell, columns) + _along(y, y0, cell, rows) * columns
+
+        def cells(x: F32, y: F32) -> I64:
+            """The cell of each place: along x, and then row after row."""
+            return _along(x, x0, cell, columns) + _along(y, y0, cell, rows) * columns
+
         count = np.zeros((rows, columns), np.int64)
-        count.ravel()[cells[players]] = 1
+        count.ravel()[cells(x[players], y[players])] = 1
         near = _around(_around(count, reach).T, reach).T > 0
         left, top, right, bottom = world.limits
         if x0 > left:
@@ -109,8 +114,8 @@ class Far:
             near[:, max(0, columns - reach - 1) :] = True
         if y1 < bottom:
             near[max(0, rows - reach - 1) :] = True
-        away: Bool = np.logical_not(near).ravel()[cells]
-        return away
+        # Where players are everywhere, nobody else is looked at.
+        return None if near.all() else np.logical_not(near).ravel()[cells(x, y)]
 
 
 def _along(values: F32, origin: float, cell: float, n: int) -> I64:
