@@ -46,9 +46,9 @@ class Walker:
         # From sending a mark to seeing it on oneself, milliseconds.
         self.latency_ms: list[float] = []
         self._sent_s: dict[int, float] = {}
-        west = min(r.x for r in client.welcome.regions)
         # Where regions lie beside each other, and the border it walks over: the one that was nearest when it came.
-        self._borders = sorted({r.x for r in client.welcome.regions if r.x > west})
+        # What WELCOME says of a region has the region's margin around it.
+        self._borders = sorted({r.x + r.margin for r in client.welcome.regions})[1:]
         self._border: float | None = None
 
     def look(self) -> bool:
