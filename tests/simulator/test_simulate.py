@@ -51,9 +51,21 @@ def test_every_patch_fits(name):
     assert fits(name)
 
 
+# Where a bug that few seeds find was found last: only so that it is found sooner.
+FOUND_AT = {
+    "a takeover that misses the last ticks": 309,
+    "a fence that lets old owners in": 105,
+    "a record that is not replayed": 98,
+    "an ACK is told as a receipt": 33,
+}
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_found(name):
-    status, said = simulator("--seeds", "0:2000", "--first", "--plant", name)
+    first = FOUND_AT.get(name, 0)
+    status, said = simulator("--seeds", f"{first}:2000", "--first", "--plant", name)
+    if status == 0 and first:
+        status, said = simulator("--seeds", f"0:{first}", "--first", "--plant", name)
     assert status == 1, f"2000 seeds did not find: {PLANTED[name].why}"
     assert "seed " in said
 
