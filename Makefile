@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOTS ?= 200
 WORKERS ?= 2
-SEEDS ?= 0:2000
+SEEDS ?= 0:1000
 ARGS ?=
 
 .PHONY: help
