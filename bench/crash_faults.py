@@ -16,10 +16,12 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import crash_game
 from server import cli
 from server.regions.sessions import Sessions
+from server.shard import inbox
 from server.shard.checkpoint import Chunk, Manifest
 from server.shard.journal import JournalRecord
 from server.shard.machine import Records
@@ -84,6 +86,11 @@ def forget() -> None:
     def applied(_sessions: Sessions, processed: Records) -> None:
         """Note nothing."""
 
+    def unbroken(session: NDArray[np.uint64], *_: object) -> NDArray[np.bool_]:
+        """Ask nobody for what came before: by a state that knows no number, something always lacks."""
+        return np.ones(session.size, np.bool_)
+
+    inbox._unbroken = unbroken  # type: ignore[assignment]  # noqa: SLF001  # that is part of the fault
     # Only what was applied and not yet confirmed is sent again. A store may be slow to report, so that breaks nothing,
     # and every kill meets orders of that kind. A fast one leaves a window of milliseconds that few kills meet.
     honest = SqliteJournal.append

@@ -1,9 +1,9 @@
 """`python -m bench failover`: how long players see nothing move while their regions change nodes.
 
-Two nodes of real processes, each of which follows the other's regions, and one gateway. By turns a node is told to end
-(its regions are moved, one after the other) and killed (the other one, which stands by, takes them), and started
-again. Players walk in every tick, so one who sees itself stand still has been made to wait; they look for views that
-are wrong and inputs that were lost as in `bench crossing`.
+Two nodes of real processes, each of which follows the other's regions, and one gateway. By turns the one is told to end
+(its regions are moved, one after the other) and the other killed (the one, which stands by, takes them), and each is
+started again. Players walk in every tick, so one who sees itself stand still has been made to wait; they look for
+views that are wrong and inputs that were lost as in `bench crossing`.
 """
 
 from __future__ import annotations
@@ -96,14 +96,15 @@ class Failover:
         ]
         try:
             await self._settled()
+            # What the one runs is moved to the other, who then has everything to lose.
+            one, other = self._cluster.nodes
             for n in range(self._options.rounds):
-                node = self._cluster.nodes[n % len(self._cluster.nodes)]
-                glance(f"{n} of {self._options.rounds} rounds; {node.name} is told to end")
-                self._seen.moved_s.append(await self._gap(node.stop))
-                await self._again(node)
-                glance(f"{n} of {self._options.rounds} rounds; {node.name} is killed")
-                self._seen.killed_s.append(await self._gap(node.kill))
-                await self._again(node)
+                glance(f"{n} of {self._options.rounds} rounds; {one.name} is told to end")
+                self._seen.moved_s.append(await self._gap(one.stop))
+                await self._again(one)
+                glance(f"{n} of {self._options.rounds} rounds; {other.name} is killed")
+                self._seen.killed_s.append(await self._gap(other.kill))
+                await self._again(other)
         finally:
             faults = [repr(task.exception()) for task in tasks if task.done() and not task.cancelled()]
             for task in tasks:

@@ -23,6 +23,6 @@ def test_refused(words, why):
 
 
 def test_a_seed_is_random_unless_told(capsys):
-    assert crash_cli._told(7) == 7
-    assert crash_cli._told(None) != crash_cli._told(None)
+    assert crash_cli.seed_of(7) == 7
+    assert crash_cli.seed_of(None) != crash_cli.seed_of(None)
     assert "seed 7" in capsys.readouterr().err
