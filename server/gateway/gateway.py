@@ -247,28 +247,39 @@ class Gateway:
         if message.seq <= session.seq_in:
             # A repetition after a resume: it is, or will be, processed.
             self._dropped["duplicate"] += 1
-            if message.command in self._reliable and message.seq <= session.recovered:
+            if message.command in self._reliable:
                 self._ask_again(session, message, values)
             return
         if self.router.busy(session):
             # Before its number counts as seen: the client may send it again, until it sends a higher one.
             self._dropped["link_full"] += 1
             if session.socket is not None:
-                busy = encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", message.seq)
-                session.socket.write(websocket_frame(busy))
+                session.socket.write(websocket_frame(_busy(message.seq)))
+            if message.command in self._reliable:
+                session.refused.append(message.seq)
             return
         reliable = message.command in self._reliable
         if reliable and len(session.due) >= self._options.receipts_max:
             raise RateExceeded("too many reliable commands without a receipt")
+        if message.seq in session.refused:
+            session.refused.remove(message.seq)
         session.seq_in = message.seq
         self._inputs += 1
         self.router.say(session, message.command, message.seq, values, reliable=reliable)
 
     def _ask_again(self, session: Session, message: Input, values: tuple[Any, ...]) -> None:
-        """Whether an input that was processed before the session came here is durable, its region says."""
-        if len(session.due) < self._options.receipts_max and message.seq not in session.due:
-            session.due[message.seq] = (message.seq, message.command, values)
-            self.router.say_again(session)
+        """Whether an input that was processed is durable, its region says: its receipt may have been lost."""
+        if message.seq in session.due:
+            return
+        if message.seq in session.refused:
+            # A higher number stands for it by now: the region would take it for one that it had.
+            if session.socket is not None:
+                session.socket.write(websocket_frame(_busy(message.seq)))
+            return
+        if len(session.due) >= self._options.receipts_max:
+            raise RateExceeded("too many reliable commands without a receipt")
+        session.due[message.seq] = (message.seq, message.command, values)
+        self.router.say_again(session)
 
     def _malformed(self, socket: GameSocket, session: Session, error: ProtocolError, message: object) -> None:
         self._dropped[error.code.name.lower()] += 1
@@ -365,7 +376,7 @@ class Gateway:
         session.address = address
         session.player, session.name = text(found.player), text(found.name)
         session.region, session.handle, session.roamed = found.region, found.handle, True
-        session.acked = session.seq_in = session.recovered = found.seq
+        session.acked = session.seq_in = found.seq
         session.connection = session.began = secrets.randbits(_CONNECTION_BITS)
         self._by_player[session.player] = session
         return session
@@ -570,6 +581,10 @@ class Gateway:
         metrics.bytes_out_total.inc(now.octets - before.octets)
         self._health.readers(states[SessionState.JOINED])
         self._health.sent(now.frames - before.frames)
+
+
+def _busy(seq: int) -> bytes:
+    return encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", seq)
 
 
 def _clean_name(name: str) -> str:

@@ -23,6 +23,9 @@ Kept = tuple[int, int, tuple[Any, ...]]  # Any: as CommandReader returns them
 
 _number: Final = itemgetter(0)
 
+# Numbers of refused inputs that are remembered; who goes on sending into a busy world loses the older ones.
+_REFUSED_MAX: Final = 256
+
 
 class SessionState(Enum):
     """Where a session stands."""
@@ -163,7 +166,7 @@ class Session:
     __slots__ = (
         "acked", "address", "again", "began", "bucket", "connection", "crossing", "crossing_s", "due", "durable",
         "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s", "outbox",
-        "player", "recovered", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
+        "player", "refused", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
         "strikes", "unacked",
     )  # fmt: skip
 
@@ -188,8 +191,6 @@ class Session:
         # Highest sequence number accepted, and highest that the world has processed.
         self.seq_in = 0
         self.acked = 0
-        # What the world had processed of it when this gateway first heard of it.
-        self.recovered = 0
         # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
         self.region = 0
         self.handle = -1
@@ -216,6 +217,8 @@ class Session:
         self.repeats = 0
         # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
         self.durable: deque[int] | None = None
+        # Numbers of reliable inputs that were not taken because the world was busy, the newest of them.
+        self.refused: deque[int] = deque(maxlen=_REFUSED_MAX)
         self.strikes = 0
         self.malformed = 0
 
