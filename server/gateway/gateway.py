@@ -250,19 +250,16 @@ class Gateway:
             if message.command in self._reliable:
                 self._ask_again(session, message, values)
             return
-        if self.router.busy(session):
-            # Before its number counts as seen: the client may send it again, until it sends a higher one.
+        reliable = message.command in self._reliable
+        if reliable:
+            # However busy the world is: of what is above the limit nothing comes after it, see `received`.
+            self._room_for_receipt(session)
+        elif self.router.busy(session):
             self._dropped["link_full"] += 1
             if session.socket is not None:
-                session.socket.write(websocket_frame(_busy(message.seq)))
-            if message.command in self._reliable:
-                session.refused.append(message.seq)
+                busy = encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", message.seq)
+                session.socket.write(websocket_frame(busy))
             return
-        reliable = message.command in self._reliable
-        if reliable and len(session.due) >= self._options.receipts_max:
-            raise RateExceeded("too many reliable commands without a receipt")
-        if message.seq in session.refused:
-            session.refused.remove(message.seq)
         session.seq_in = message.seq
         self._inputs += 1
         self.router.say(session, message.command, message.seq, values, reliable=reliable)
@@ -271,15 +268,13 @@ class Gateway:
         """Whether an input that was processed is durable, its region says: its receipt may have been lost."""
         if message.seq in session.due:
             return
-        if message.seq in session.refused:
-            # A higher number stands for it by now: the region would take it for one that it had.
-            if session.socket is not None:
-                session.socket.write(websocket_frame(_busy(message.seq)))
-            return
-        if len(session.due) >= self._options.receipts_max:
-            raise RateExceeded("too many reliable commands without a receipt")
+        self._room_for_receipt(session)
         session.due[message.seq] = (message.seq, message.command, values)
         self.router.say_again(session)
+
+    def _room_for_receipt(self, session: Session) -> None:
+        if len(session.due) >= self._options.receipts_max:
+            raise RateExceeded("too many reliable commands without a receipt")
 
     def _malformed(self, socket: GameSocket, session: Session, error: ProtocolError, message: object) -> None:
         self._dropped[error.code.name.lower()] += 1
@@ -581,10 +576,6 @@ class Gateway:
         metrics.bytes_out_total.inc(now.octets - before.octets)
         self._health.readers(states[SessionState.JOINED])
         self._health.sent(now.frames - before.frames)
-
-
-def _busy(seq: int) -> bytes:
-    return encode_error(ErrorCode.FULL, "the world is busy: the input was not taken", seq)
 
 
 def _clean_name(name: str) -> str:

@@ -120,7 +120,7 @@ class Router:
         }
         # What a client has to know of each region.
         self.infos = tuple(_info(region) for region in self._specs.values())
-        # Sessions all of whose kept inputs are to be said again.
+        # Sessions that are to say of their kept inputs what they have not said, or all.
         self._again: dict[Session, None] = {}
         # Sessions that left -> when, in seconds, and the region they were in.
         self._left: dict[int, tuple[float, int]] = {}
@@ -192,7 +192,7 @@ class Router:
             self._tell_presence(session)
 
     def busy(self, session: Session) -> bool:
-        """Whether no input of it should be taken now."""
+        """Whether no input of it should be taken now but a reliable one."""
         return self.links[session.region].full or len(session.unacked) >= self._options.unacked_max
 
     def say(self, session: Session, command: int, seq: int, values: tuple[Any, ...], *, reliable: bool) -> None:
@@ -202,9 +202,15 @@ class Router:
             session.due[seq] = kept
         else:
             session.unacked.append(kept)
-        if not session.crossing and not session.again:
-            self.links[session.region].say(command, session.id, seq, session.said, values)
-            session.said = seq
+        if session.crossing or session.again:
+            return
+        link = self.links[session.region]
+        if link.full:
+            # It waits here, and so does what comes after it: as many as may be without a receipt.
+            self._say_later(session)
+            return
+        link.say(command, session.id, seq, session.said, values)
+        session.said = seq
 
     def say_again(self, session: Session) -> None:
         """Have its region hear all that is kept, with the next flush: what it had, it drops by its number.
@@ -212,21 +218,34 @@ class Router:
         All, and not what seems to be missing: the region may have begun anew before that, and would take what it is
         told for all there was.
         """
+        session.said = 0
+        self._say_later(session)
+
+    def _say_later(self, session: Session) -> None:
         session.again = True
         self._again[session] = None
 
     def _repeat(self, region: int) -> None:
-        """Say again what is to be said again to this region."""
-        link = self.links[region]
+        """Say to this region what is to be said again, or waited."""
         for session in [session for session in self._again if session.region == region]:
-            del self._again[session]
-            session.again, session.said = False, 0
             if self._sessions.get(session.id) is not session or session.crossing or session.handle < 0:
                 # Once it is bound.
-                continue
-            for seq, command, values in session.unheard():
+                session.again = False
+            else:
+                session.again = not self._catch_up(session, self.links[region])
+            if session.again:
+                break
+            del self._again[session]
+
+    def _catch_up(self, session: Session, link: Link) -> bool:
+        """Say what it has not said, as far as the link takes it. Returns whether that is all."""
+        for seq, command, values in session.unheard():
+            if seq > session.said:
+                if link.full:
+                    return False
                 link.say(command, session.id, seq, session.said, values)
                 session.said = seq
+        return True
 
     def flush(self, region: int | None = None) -> None:
         """Send what waits: to this region, or to all."""

@@ -23,9 +23,6 @@ Kept = tuple[int, int, tuple[Any, ...]]  # Any: as CommandReader returns them
 
 _number: Final = itemgetter(0)
 
-# Numbers of refused inputs that are remembered; who goes on sending into a busy world loses the older ones.
-_REFUSED_MAX: Final = 256
-
 
 class SessionState(Enum):
     """Where a session stands."""
@@ -166,7 +163,7 @@ class Session:
     __slots__ = (
         "acked", "address", "again", "began", "bucket", "connection", "crossing", "crossing_s", "due", "durable",
         "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s", "outbox",
-        "player", "refused", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
+        "player", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
         "strikes", "unacked",
     )  # fmt: skip
 
@@ -217,8 +214,6 @@ class Session:
         self.repeats = 0
         # Sequence numbers of the newest receipts, told again to a client that may have lost one; None: there were none.
         self.durable: deque[int] | None = None
-        # Numbers of reliable inputs that were not taken because the world was busy, the newest of them.
-        self.refused: deque[int] = deque(maxlen=_REFUSED_MAX)
         self.strikes = 0
         self.malformed = 0
 

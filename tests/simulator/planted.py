@@ -136,11 +136,11 @@ PLANTED = {
         "            if packet.number < 1:\n",
         "A new host waits for ever for batches that went to another.",
     ),
-    "repetitions hang on what came after": Patch(
+    "only what is new is said again": Patch(
         "server.gateway.router",
-        "            session.again, session.said = False, 0\n",
-        "            session.again = False\n",
-        "What is said again follows what follows it, and no region takes it.",
+        "        session.said = 0\n        self._say_later(session)\n",
+        "        self._say_later(session)\n",
+        "A region that began anew never hears what the one before it was told.",
     ),
     "who is released is not told of": Patch(
         "server.gateway.stream",
