@@ -126,6 +126,12 @@ class RedisBus:
 
         return unsubscribe
 
+    @property
+    def circuits(self) -> dict[str, CircuitState]:
+        """Whether it tries to speak, and to hear."""
+        now_s = self._loop.time()
+        return {"speaking": self._speaking.state(now_s), "hearing": self._hearing.state(now_s)}
+
     async def settled(self) -> None:
         """Wait until Redis has confirmed what this process listens to."""
         async with self._turn:

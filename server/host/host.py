@@ -20,7 +20,7 @@ from server.host.postman import MailOptions, Postman
 from server.host.reception import Reception, ReceptionOptions
 from server.host.slumber import Slumber
 from server.observe.health import Health
-from server.observe.metrics import Metrics
+from server.observe.metrics import Metrics, Tally
 from server.shard.envelope import seal
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
@@ -126,9 +126,11 @@ class ShardHost:
         self.load = 0.0
         self._load_ticks = 0
         self._keyframe_wanted = False
-        self._counted_drops: dict[str, int] = {}
-        self._counted_mail: dict[str, int] = {}
         shard = machine.shard
+        self._dropped = Tally(metrics.inputs_dropped_total)
+        self._received = Tally(metrics.reception_total, shard)
+        self._mail = Tally(metrics.mail_total, shard, since=self._mail_counts())
+        self._to_nobody = machine.gauges().get("to_nobody", 0)
         # Called just before a tick takes its input: gateways of this process send what they hold.
         self.before_tick: list[Callable[[], None]] = []
         # Called after each tick with its times; benchmarks and tests listen here.
@@ -377,9 +379,8 @@ class ShardHost:
             self._observe_time()
             metrics.entities.labels(shard).set(self.machine.gauges()["entities"])
             metrics.inbox_depth.labels(shard).set(self.inbox.depth)
-            for reason, n in self.inbox.dropped.items():
-                metrics.inputs_dropped_total.labels(reason).inc(n - self._counted_drops.get(reason, 0))
-                self._counted_drops[reason] = n
+            self._dropped.tell(self.inbox.dropped)
+            self._received.tell(self.reception.counts)
             self._observe_mail()
         for observer in self.after_tick:
             observer(times, took_s)
@@ -389,9 +390,15 @@ class ShardHost:
         metrics.mail_unacked.labels(shard).set(postman.unacked)
         metrics.mail_waiting.labels(shard).set(postman.waiting)
         metrics.mail_dead.labels(shard).set(len(self.machine.post.dead))
-        for event, n in postman.counts.items():
-            metrics.mail_total.labels(shard, event).inc(n - self._counted_mail.get(event, 0))
-            self._counted_mail[event] = n
+        self._mail.tell(self._mail_counts())
+        to_nobody = self.machine.gauges().get("to_nobody", 0)
+        metrics.mail_to_nobody_total.labels(shard).inc(to_nobody - self._to_nobody)
+        self._to_nobody = to_nobody
+
+    def _mail_counts(self) -> dict[str, int]:
+        """What the postman counted since this host's start, and the state since the world's."""
+        post = self.machine.post
+        return {**self.postman.counts, "unsent": post.unsent, "dead_dropped": post.dead_dropped}
 
     def _observe_time(self) -> None:
         now_s = self._clock.now_s()

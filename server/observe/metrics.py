@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
@@ -23,6 +23,24 @@ TICK_BUCKETS_S: Final = (
 )  # fmt: skip
 CHECKPOINT_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 PAUSE_BUCKETS_S: Final = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+
+
+class Tally:
+    """Brings a counter up to sums that are counted elsewhere, by name: its last label.
+
+    `labels`: the labels before that one. `since`: the sums that somebody else has told already.
+    """
+
+    def __init__(self, counter: Counter, *labels: object, since: Mapping[str, int] | None = None) -> None:
+        self._counter = counter
+        self._labels = labels
+        self._told = dict(since or {})
+
+    def tell(self, sums: Mapping[str, int]) -> None:
+        """Add what the sums have grown by."""
+        for name, n in sums.items():
+            self._counter.labels(*self._labels, name).inc(n - self._told.get(name, 0))
+            self._told[name] = n
 
 
 class Metrics:
@@ -97,6 +115,33 @@ class Metrics:
         )
         self.mail_dead = Gauge(
             "everstep_mail_dead", "Letters that nobody could use, kept for an operator.", ["region"], registry=registry
+        )
+        self.mail_to_nobody_total = Counter(
+            "everstep_mail_to_nobody_total",
+            "Messages of the game to entities that are no more.",
+            ["region"],
+            registry=registry,
+        )
+        self.reception_total = Counter(
+            "everstep_reception_total",
+            "What regions noticed of gateways and absent players: gateways that fell silent, players not back in time.",
+            ["region", "event"],
+            registry=registry,
+        )
+        self.bus_dropped_total = Counter(
+            "everstep_bus_dropped_total",
+            "Messages that were not handed to Redis, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.bus_reconnects_total = Counter(
+            "everstep_bus_reconnects_total", "Times that listening to Redis had to begin again.", registry=registry
+        )
+        self.bus_circuit = Gauge(
+            "everstep_bus_circuit",
+            "1 for the state that the way to Redis is in, 0 for the others: closed is well, open tries nothing.",
+            ["way", "state"],
+            registry=registry,
         )
         self.journal_backlog = Gauge(
             "everstep_journal_backlog", "Ticks journalled but not yet durable.", registry=registry

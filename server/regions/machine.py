@@ -297,8 +297,13 @@ class RegionMachine:
             raise CaptureRefused(f"the world was made under other settings: {'; '.join(found)}")
 
     def gauges(self) -> Mapping[str, float]:
-        """Entities, sessions, and 1 where the region is divided or is about to be."""
-        return {"entities": self.world.count, "sessions": len(self.sessions), "divided": float(self.division.shown)}
+        """Entities, sessions, 1 where the region is divided or is to be, and messages to nobody since the start."""
+        return {
+            "entities": self.world.count,
+            "sessions": len(self.sessions),
+            "divided": float(self.division.shown),
+            "to_nobody": self._game_mail.to_nobody,
+        }
 
     # -- the parts of a tick --------------------------------------------------
 

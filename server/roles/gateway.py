@@ -15,7 +15,7 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.roles.front import Front
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
-from server.roles.redis import Connected, connected
+from server.roles.redis import BusGauges, Connected, connected
 from server.roles.world import world_atlas, world_terms
 from server.sim.game import Game
 
@@ -71,8 +71,10 @@ class GatewayProcess:
             self.front.gateway.flush()
 
     async def _sweep(self) -> None:
+        gauges = BusGauges(self.bus, self.metrics)
         while True:
             await asyncio.sleep(_SWEEP_S)
+            gauges.show()
             self.health.waits(self._without())
             self.front.gateway.sweep()
 

@@ -30,7 +30,7 @@ from server.roles.desk import Desk
 from server.roles.errors import SettingsRefuse
 from server.roles.front import shown_host
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
-from server.roles.redis import Connected, connected
+from server.roles.redis import BusGauges, Connected, connected
 from server.roles.stores import CLOSE_WITHIN_S, Shelves, shelves
 from server.roles.world import (
     balance_policy,
@@ -131,8 +131,10 @@ class NodeProcess:
         await asyncio.gather(self.node.run(), self._watch(), self._redis.keep(terms))
 
     async def _watch(self) -> None:
+        gauges = BusGauges(self.bus, self.metrics)
         while True:
             await asyncio.sleep(_WATCH_S)
+            gauges.show()
             self.health.waits(None if self.bus.connected else "Redis does not answer")
 
     async def drain(self) -> None:

@@ -15,6 +15,8 @@ import orjson
 import structlog
 
 from config.settings import Settings
+from server.bus.circuit import CircuitState
+from server.observe.metrics import Metrics, Tally
 from server.roles.errors import RedisAway, SettingsRefuse
 
 if TYPE_CHECKING:
@@ -122,6 +124,26 @@ async def connected(settings: Settings) -> AsyncIterator[Connected]:
             yield Connected(bus, RedisLeases(client, settings.node.lease_ttl_s, told.prefix), client, told.prefix)
     finally:
         await client.aclose()
+
+
+class BusGauges:
+    """What the bus of a process tells an operator: `show` now and then."""
+
+    def __init__(self, bus: RedisBus, metrics: Metrics) -> None:
+        self._bus = bus
+        self._metrics = metrics
+        self._dropped = Tally(metrics.bus_dropped_total)
+        self._reconnects = 0
+
+    def show(self) -> None:
+        """Bring the metrics up to what the bus has counted."""
+        self._dropped.tell(self._bus.dropped)
+        reconnects = self._bus.reconnects
+        self._metrics.bus_reconnects_total.inc(reconnects - self._reconnects)
+        self._reconnects = reconnects
+        for way, now in self._bus.circuits.items():
+            for state in CircuitState:
+                self._metrics.bus_circuit.labels(way, state.value).set(state is now)
 
 
 def shown(url: str) -> str:

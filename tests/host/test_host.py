@@ -15,7 +15,9 @@ from server.observe.metrics import Metrics
 from server.regions.frame import Frame
 from server.shard.envelope import unseal
 from server.shard.machine import NOTHING, PROCESSED, TickInput
-from server.shard.ports import commands_topic, frames_topic, keyframes_topic, receipts_topic
+from server.shard.ports import commands_topic, frames_topic, keyframes_topic, receipts_topic, uplink_topic
+from server.shard.uplink import Outgoing
+from server.sim import Mail
 from server.store.errors import Fenced, StoreFailed
 from server.store.memory import MemoryJournal
 from tests.support.captures import frozen
@@ -140,6 +142,10 @@ class Rig:
 
 
 JOIN = ("join", 7, 0, b"account", b"Ada")
+
+
+class Baa(Mail):
+    """What sheep say to each other."""
 
 
 def buy(seq, wool=5):
@@ -458,6 +464,43 @@ def test_dropped_inputs_are_counted_once_by_reason():
         rig.tick()
     for reason in ("duplicate", "unknown_session", "inbox_full"):
         assert rig.metric("everstep_inputs_dropped_total", reason=reason) == 1, reason
+
+
+def test_what_the_reception_noticed_is_counted_for_the_operator():
+    rig = Rig(hold=False, reception=ReceptionOptions(gateway_silence_s=0.5, grace_s=1.0))
+    rig.tick(JOIN)
+    rig.bus.publish(uplink_topic(SHARD), Outgoing(3).here(0.0))
+    for _ in range(60):
+        rig.clock.work(0.05)
+        rig.tick()
+    for event in ("gateway_silent", "grace_over"):
+        assert rig.metric("everstep_reception_total", region=str(SHARD), event=event) == 1, event
+
+
+def test_messages_to_nobody_are_counted_and_those_of_before_this_host_are_not():
+    def shout(world, tick):
+        if tick.number <= 3:
+            tick.send(Baa, to=np.array([0], np.uint64))
+
+    game = replace(GAME, systems=(*GAME.systems, shout), mail=(Baa,))
+    rig = Rig(hold=False, game=game)
+    rig.tick()
+    rig.host.close()
+    # As after a recovery, which replays what was counted before.
+    later = ShardHost(
+        rig.machine,
+        rig.journal,
+        rig.bus,
+        rig.clock,
+        OPTIONS,
+        rig.metrics,
+        rig.health,
+        claim=rig.journal.claim_now(SHARD),
+    )
+    for _ in range(40):
+        later.tick_once()
+    assert rig.metric("everstep_mail_to_nobody_total", region=str(SHARD)) == 2
+    assert rig.metric("everstep_mail_total", region=str(SHARD), event="dead_dropped") == 0
 
 
 def test_a_closed_host_listens_no_more_and_is_not_missed():

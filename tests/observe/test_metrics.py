@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.observe.metrics import Metrics
+from server.observe.metrics import Metrics, Tally
 
 
 def read(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -31,6 +31,16 @@ def test_a_scrape_reads_what_was_counted():
     assert seen["everstep_inputs_dropped_total", (("reason", "flood"),)] == 7
     assert seen["everstep_disconnects_total", (("cause", "idle"),)] == 1
     assert seen["everstep_bytes_out_total", ()] == 1234
+
+
+def test_a_tally_adds_what_sums_have_grown_by_and_not_what_others_told_before():
+    metrics = Metrics()
+    tally = Tally(metrics.mail_total, 1, since={"sent": 100})
+    tally.tell({"sent": 103, "taken": 5})
+    tally.tell({"sent": 104, "taken": 5})
+    seen = read(metrics)
+    assert seen["everstep_mail_total", (("event", "sent"), ("region", "1"))] == 4
+    assert seen["everstep_mail_total", (("event", "taken"), ("region", "1"))] == 5
 
 
 def test_two_servers_in_one_process_count_for_themselves():

@@ -135,7 +135,7 @@ def test_who_joins_is_bound_to_an_entity_that_enters_in_the_same_frame():
     assert frame.entered.tolist() == rows
     assert machine.world.owner[rows].tolist() == [3, 7]
     assert machine.world[Body].name[rows].tolist() == [b"Ada", "Zoë".encode()]
-    assert machine.gauges() == {"entities": 8, "sessions": 2, "divided": 0}
+    assert machine.gauges() == {"entities": 8, "sessions": 2, "divided": 0, "to_nobody": 0}
     assert machine.high_water(np.array([3, 4, 7], np.uint64)).tolist() == [0, -1, 0]
 
 
