@@ -7,12 +7,13 @@ session and a nonce that every WELCOME renews: a spent token opens nothing.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import jwt
 
-from server.gateway.errors import ResumeFailed, Unauthorised
+from server.gateway.errors import ResumeFailed, ResumeUnsure, Unauthorised
 
 _RESUME_ALGORITHM: Final = "HS256"
 _PLAYER_BYTES_MAX: Final = 64
@@ -36,7 +37,16 @@ class Authenticator:
         self._guests = guests
         self._secret = jwt_secret or secrets.token_hex(32)
         self._algorithms = list(jwt_algorithms)
-        self._resume_secret = resume_secret or secrets.token_hex(32)
+        # Tokens are signed with the first, and taken with any.
+        self._resume_secrets = [resume_secret or secrets.token_hex(32)]
+        self._all_known = True
+
+    def trust(self, resume_secrets: Sequence[str], *, all_known: bool) -> None:
+        """Sign with the first of these from now on, and take what any of them signed.
+
+        `all_known`: False where some gateway of the world may sign with yet another.
+        """
+        self._resume_secrets, self._all_known = list(resume_secrets), all_known
 
     def admit(self, token: str | None, session: int) -> Player:
         """The player a HELLO brings. Raises Unauthorised."""
@@ -60,12 +70,18 @@ class Authenticator:
 
     def resume_token(self, session: int, nonce: int) -> str:
         """A token that brings this session back once."""
-        return jwt.encode({"s": session, "n": nonce}, self._resume_secret, algorithm=_RESUME_ALGORITHM)
+        return jwt.encode({"s": session, "n": nonce}, self._resume_secrets[0], algorithm=_RESUME_ALGORITHM)
 
     def read_resume(self, token: str) -> tuple[int, int]:
-        """(session, nonce). Raises ResumeFailed."""
-        try:
-            claims = jwt.decode(token, self._resume_secret, algorithms=[_RESUME_ALGORITHM])
-            return int(claims["s"]), int(claims["n"])
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ResumeFailed("not a resume token of this world") from error
+        """(session, nonce). Raises ResumeFailed, ResumeUnsure."""
+        for secret in self._resume_secrets:
+            try:
+                claims = jwt.decode(token, secret, algorithms=[_RESUME_ALGORITHM])
+                return int(claims["s"]), int(claims["n"])
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError) as error:
+                raise ResumeFailed("not a resume token of this world") from error
+        if not self._all_known:
+            raise ResumeUnsure("signed with a key that is not known here")
+        raise ResumeFailed("not a resume token of this world")

@@ -3,6 +3,7 @@
 GatewayError
 ├── Unauthorised    a token that is not accepted
 ├── ResumeFailed    a resume token that is unknown, spent or too old
+├── ResumeUnsure    a resume token that may be another gateway's
 └── FrameGap        a frame that does not follow the one before, or whose digest does not hold
 """
 
@@ -19,6 +20,10 @@ class Unauthorised(GatewayError):
 
 class ResumeFailed(GatewayError):
     """A resume token that is unknown, spent or too old."""
+
+
+class ResumeUnsure(GatewayError):
+    """A resume token that may be another gateway's, whose key is not known here yet."""
 
 
 class FrameGap(GatewayError):

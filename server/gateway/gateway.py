@@ -27,7 +27,7 @@ from protocol.limits import VERSION
 from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, SessionLimits, Welcome
 from protocol.schema import Schema
 from server.gateway.auth import Authenticator, Player
-from server.gateway.errors import ResumeFailed, Unauthorised
+from server.gateway.errors import ResumeFailed, ResumeUnsure, Unauthorised
 from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
 from server.gateway.router import Router, RouterOptions, Sent
@@ -313,6 +313,9 @@ class Gateway:
                 self._resume(socket, session, hello.resume, now_s)
                 return
             player = self._auth.admit(hello.token, session.id)
+        except ResumeUnsure:
+            self._come_again(socket)
+            return
         except ResumeFailed as error:
             self._resume_failed(socket, str(error))
             return
@@ -419,7 +422,7 @@ class Gateway:
         self._attach(socket, session, old, now_s)
 
     def _come_again(self, socket: GameSocket) -> None:
-        """The region that has the session may be on its way from a node that died to another: nothing is over."""
+        """Nothing is over: the region that has the session may be on its way from a node that died to another."""
         self._end(socket, CloseCode.INTERNAL, "a part of the world does not answer")
 
     def _attach(self, socket: GameSocket, newcomer: Session, session: Session, now_s: float) -> None:

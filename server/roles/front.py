@@ -55,18 +55,19 @@ class Front:
         world, view, auth = settings.world, settings.view, settings.auth
         self._settings = settings
         self._metrics = metrics
+        self.auth = Authenticator(
+            guests=auth.guests,
+            jwt_secret=auth.jwt_secret.get_secret_value(),
+            jwt_algorithms=auth.jwt_algorithms,
+            resume_secret=auth.resume_secret.get_secret_value() or resume_key,
+        )
         self.gateway = Gateway(
             game.schema,
             atlas,
             ViewSpec(view.cell_units, view.near_cells, view.far_cells, view.far_every_ticks, view.hysteresis_units),
             bus,
             clock,
-            Authenticator(
-                guests=auth.guests,
-                jwt_secret=auth.jwt_secret.get_secret_value(),
-                jwt_algorithms=auth.jwt_algorithms,
-                resume_secret=auth.resume_secret.get_secret_value() or resume_key,
-            ),
+            self.auth,
             GatewayOptions(
                 **settings.gateway.model_dump(exclude={"flush_every_s"}),
                 quiet_ticks_max=view.quiet_ticks_max,

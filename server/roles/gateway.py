@@ -15,7 +15,7 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.roles.front import Front
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
-from server.roles.redis import BusGauges, Connected, connected
+from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
 from server.roles.world import world_atlas, world_terms
 from server.sim.game import Game
 
@@ -26,11 +26,11 @@ class GatewayProcess:
     """Made by `gateway_process`: `run` until it is cancelled."""
 
     def __init__(
-        self, settings: Settings, game: Game, redis: Connected, resume_key: str, worker: travel.Worker | None
+        self, settings: Settings, game: Game, redis: Connected, keys: ResumeKeys, worker: travel.Worker | None
     ) -> None:
         self._settings = settings
         self._redis = redis
-        self._resume_key = resume_key
+        self._keys = keys
         self._terms = world_terms(settings, game)
         self.metrics = Metrics()
         self.clock = LoopClock()
@@ -46,13 +46,18 @@ class GatewayProcess:
             self.clock,
             self.metrics,
             self.health,
-            resume_key=resume_key,
             worker=worker,
         )
+        self._trust(keys)
 
     async def run(self) -> None:
         """Hand over what players say, and look after everything else now and then. Raises what ends it."""
-        await asyncio.gather(self._flush(), self._sweep(), self._redis.keep(self._terms, self._resume_key))
+        await asyncio.gather(self._flush(), self._sweep(), self._redis.keep(self._terms, self._keys, self._trust))
+
+    def _trust(self, keys: ResumeKeys) -> None:
+        """Sign and take resume tokens with these keys, where the settings name none."""
+        if not self._settings.auth.resume_secret.get_secret_value():
+            self.front.auth.trust(keys.known, all_known=keys.all_known)
 
     async def drain(self) -> None:
         """Take nobody more. There is nothing to give away: its players resume at other gateways."""
@@ -95,7 +100,7 @@ async def gateway_process(
     """A gateway of the cluster that the settings name, listening. Raises SettingsRefuse, RedisAway, OSError."""
     async with connected(settings) as redis, contextlib.AsyncExitStack() as stack:
         await redis.agree(world_terms(settings, game))
-        process = GatewayProcess(settings, game, redis, await redis.resume_key(), worker)
+        process = GatewayProcess(settings, game, redis, await redis.resume_keys(), worker)
         stack.push_async_callback(process.close)
         await process.front.open()
         stack.enter_context(process.metrics.watching_gc())

@@ -30,7 +30,7 @@ from server.roles.desk import Desk
 from server.roles.errors import SettingsRefuse
 from server.roles.front import shown_host
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
-from server.roles.redis import BusGauges, Connected, connected
+from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
 from server.roles.stores import CLOSE_WITHIN_S, Shelves, shelves
 from server.roles.world import (
     balance_policy,
@@ -128,7 +128,8 @@ class NodeProcess:
     async def run(self) -> None:
         """Take, run and give away regions. Raises what ends it."""
         terms = world_terms(self._settings, self._game)
-        await asyncio.gather(self.node.run(), self._watch(), self._redis.keep(terms))
+        # It takes no players, and remembers the gateways' keys for them.
+        await asyncio.gather(self.node.run(), self._watch(), self._redis.keep(terms, ResumeKeys()))
 
     async def _watch(self) -> None:
         gauges = BusGauges(self.bus, self.metrics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -30,9 +30,41 @@ _log = structlog.get_logger(__name__)
 _KEY_BYTES: Final = 32
 # Seconds for which Redis knows the terms of a world after its last process said them, and between two times of saying.
 _TERMS_S: Final = 10.0
-_KEEP_S: Final = 3.0
+_KEEP_S: Final = 1.0
+# Times that Redis has to be asked for keys until those that are there are believed to be all: who has others, of before
+# Redis lost its data, puts them back meanwhile.
+_ASKED_FOR_KEYS: Final = 5
 # What a world's processes agree on: a text for each name.
 Terms = Mapping[str, str]
+
+
+class ResumeKeys:
+    """The keys that sign resume tokens: each gateway signs with one, and takes what any of them signed.
+
+    They lie in a set of Redis, and every process of the world remembers all that it has seen there, nodes too: Redis
+    may lose them at any moment, and any gateway may begin just then, find none and make one.
+    """
+
+    def __init__(self) -> None:
+        # The one to sign with first.
+        self.known: list[str] = []
+        # Times that Redis still has to be asked.
+        self._to_ask = 0
+
+    @property
+    def all_known(self) -> bool:
+        """Whether what is signed with another key is nobody's."""
+        return self._to_ask == 0
+
+    def see(self, there: Iterable[str]) -> None:
+        """What Redis has."""
+        self.known += sorted(set(there).difference(self.known))
+        self._to_ask = max(0, self._to_ask - 1)
+
+    def make(self) -> None:
+        """There is none: the world is new, or Redis has lost its data."""
+        self.known = [secrets.token_hex(_KEY_BYTES)]
+        self._to_ask = _ASKED_FOR_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +76,15 @@ class Connected:
     client: Redis | RedisCluster
     prefix: str
 
-    async def resume_key(self) -> str:
-        """The key that signs resume tokens, the same for all gateways of this world. Raises RedisAway."""
+    async def resume_keys(self) -> ResumeKeys:
+        """Those of this world, one at the least. Raises RedisAway."""
+        keys = ResumeKeys()
         with _told(self.prefix):
-            await _awaited(self.client.set(self._resume_name, secrets.token_hex(_KEY_BYTES), nx=True))
-            kept: bytes = await _awaited(self.client.get(self._resume_name))
-            return kept.decode()
+            await self._exchange(keys)
+            if not keys.known:
+                keys.make()
+                await self._exchange(keys)
+        return keys
 
     async def agree(self, terms: Terms) -> None:
         """See to it that all processes of this world have the same terms. Raises SettingsRefuse, RedisAway.
@@ -67,15 +102,26 @@ class Connected:
                     f"(or was, {_TERMS_S:.0f} s ago): all have the same, or a redis.prefix of their own"
                 )
 
-    async def keep(self, terms: Terms, resume_key: str | None = None) -> None:
-        """Until cancelled: say the terms again, and give Redis the key whenever it has lost it."""
+    async def keep(
+        self, terms: Terms, keys: ResumeKeys, seen: Callable[[ResumeKeys], None] = lambda _keys: None
+    ) -> None:
+        """Until cancelled: say the terms again, and give Redis the keys whenever it has lost them.
+
+        `seen`: called whenever Redis was asked for keys.
+        """
         while True:
             await asyncio.sleep(_KEEP_S)
             with contextlib.suppress(*_faults()):
                 await self._say(terms)
                 await _awaited(self.client.pexpire(self._terms_name, round(_TERMS_S * 1000)))
-                if resume_key is not None:
-                    await _awaited(self.client.set(self._resume_name, resume_key, nx=True))
+                await self._exchange(keys)
+                seen(keys)
+
+    async def _exchange(self, keys: ResumeKeys) -> None:
+        if keys.known:
+            await _awaited(self.client.sadd(self._resume_name, *keys.known))
+        there: set[bytes] = await _awaited(self.client.smembers(self._resume_name))
+        keys.see(key.decode() for key in there)
 
     async def _say(self, terms: Terms) -> None:
         told = orjson.dumps(dict(terms), option=orjson.OPT_SORT_KEYS)
@@ -87,7 +133,7 @@ class Connected:
 
     @property
     def _resume_name(self) -> str:
-        return f"{self.prefix}resume-key"
+        return f"{self.prefix}resume-keys"
 
 
 @contextlib.asynccontextmanager

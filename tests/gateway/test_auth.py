@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.gateway.auth import Authenticator, Player
-from server.gateway.errors import ResumeFailed, Unauthorised
+from server.gateway.errors import ResumeFailed, ResumeUnsure, Unauthorised
 
 SECRET = "the-secret-of-these-tests-alone-0123456789"
 OTHER = "another-secret-of-the-same-length-987654321"
@@ -119,6 +119,22 @@ def test_a_resume_token_names_its_session_and_nonce():
 
 def test_a_resume_token_of_another_gateway_with_the_same_secret_counts():
     assert authenticator().read_resume(authenticator().resume_token(5, 6)) == (5, 6)
+
+
+def test_tokens_of_any_gateway_of_the_world_count_whose_key_is_known():
+    theirs = Authenticator(guests=True, jwt_secret="", jwt_algorithms=("HS256",), resume_secret=OTHER)
+    ours = authenticator()
+    with pytest.raises(ResumeFailed):
+        ours.read_resume(theirs.resume_token(5, 6))
+    ours.trust([RESUME], all_known=False)
+    with pytest.raises(ResumeUnsure):
+        ours.read_resume(theirs.resume_token(5, 6))
+    with pytest.raises(ResumeFailed):
+        ours.read_resume("text")
+    ours.trust([RESUME, OTHER], all_known=True)
+    assert ours.read_resume(theirs.resume_token(5, 6)) == (5, 6)
+    # It goes on signing with its own.
+    assert authenticator().read_resume(ours.resume_token(7, 8)) == (7, 8)
 
 
 def test_a_resume_token_fits_the_protocols_limit():

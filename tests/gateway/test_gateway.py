@@ -20,6 +20,7 @@ from protocol.codec import encode_check, encode_hello, encode_input, encode_leav
 from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Ack, Bye, Delta, Error, Event, Keyframe, Pong, Receipt, ViewDigest, Welcome
 from server.app import Everstep
+from server.gateway.auth import Authenticator
 from server.gateway.session import SessionState
 from tests.gateway.glade import (
     ADD,
@@ -643,6 +644,18 @@ async def test_an_accounts_second_login_takes_its_session_over():
         await second.check()
         await other.check()
         assert owned(app) == 2
+
+
+async def test_while_other_gateways_keys_may_be_unknown_nobody_is_told_that_a_session_is_over(app: Everstep):
+    app.front.auth.trust(["ours" * 8], all_known=False)
+    late = await Visitor.connect(app)
+    theirs = Authenticator(guests=True, jwt_secret="", jwt_algorithms=(), resume_secret="theirs" * 8)
+    await late.send(encode_hello(resume=theirs.resume_token(7, 1)))
+    assert (await late.until_closed()).code == CloseCode.INTERNAL
+    app.front.auth.trust(["ours" * 8], all_known=True)
+    late = await Visitor.connect(app)
+    await late.send(encode_hello(resume=theirs.resume_token(7, 1)))
+    assert (await late.until(Error)).code == ErrorCode.RESUME_FAILED
 
 
 async def test_who_does_not_return_within_the_grace_time_is_gone():

@@ -11,7 +11,7 @@ import pytest
 from bench.redis_server import RedisServer, RedisUnavailable
 from config.settings import Settings, load
 from server.observe.metrics import Metrics
-from server.roles.redis import BusGauges, connected
+from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
 
 
 @pytest.fixture
@@ -55,3 +55,38 @@ async def test_what_the_bus_drops_and_whether_it_tries_is_told(redis: RedisServe
         gauges.show()
         assert told("everstep_bus_reconnects_total") == here.bus.reconnects >= 1
         assert told("everstep_bus_circuit", way="hearing", state="closed") == 1
+
+
+async def test_gateways_take_each_others_tokens_though_redis_forgot_the_key_of_one_as_the_other_began(
+    redis: RedisServer,
+):
+    async def keep(there: Connected, keys: ResumeKeys) -> None:
+        done = asyncio.Event()
+        kept = asyncio.create_task(there.keep({}, keys, lambda _: done.set()))
+        await done.wait()
+        kept.cancel()
+
+    async with connected(settings_of(redis)) as one, asyncio.timeout(60):
+        first = await one.resume_keys()
+        assert len(first.known) == 1
+        redis.kill()
+        redis.start()
+        async with connected(settings_of(redis)) as other:
+            later = await other.resume_keys()
+            # Whoever comes with the token of before is not told that it is nobody's.
+            assert set(later.known).isdisjoint(first.known)
+            assert not later.all_known
+            await keep(one, first)
+            # A node makes none, and gives back what it saw.
+            of_a_node = ResumeKeys()
+            await keep(one, of_a_node)
+            redis.kill()
+            redis.start()
+            await keep(one, of_a_node)
+            await keep(other, later)
+            assert set(first.known) == set(later.known) == set(of_a_node.known)
+            assert len(first.known) == 2
+            # Each signs on with its own.
+            assert first.known[0] != later.known[0]
+            while not later.all_known:
+                await keep(other, later)
