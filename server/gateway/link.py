@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from protocol.schema import CommandSchema
-from server.shard.machine import CHAIN, encode_batches
+from server.shard.machine import CHAIN, JOIN, PRESENCE, encode_batches
 from server.shard.ports import Bus, Clock, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -37,14 +37,33 @@ class Link:
         self._commands_max = commands_max
         self._out = Outgoing(gateway)
         self._held = 0
+        # The game's commands and CHAIN. And the engine's own, by what is said of whom: the last word of each.
         self._waiting: dict[int, list[tuple[Any, ...]]] = {kind: [] for kind in shapes}
+        self._engines: dict[int, dict[tuple[Any, ...], tuple[Any, ...]]] = {}
         # Session -> its newest input among those that wait.
         self._newest: dict[int, int] = {}
 
     def add(self, kind: int, session: int, seq: int, values: tuple[Any, ...] = ()) -> None:
-        """Take one of the engine's commands."""
-        self._waiting[kind].append((session, seq, *values))
+        """Take one of the engine's commands. It takes the place of one that waits and says the same of the session.
+
+        So however long a region has no owner, no more waits than there are sessions; see `withdraw` for those that end.
+        """
+        self._drop(kind, (session, *values))
+        self._engines.setdefault(kind, {})[session, *values] = (session, seq, *values)
         self._held += 1
+
+    def withdraw(self, session: int, values: tuple[Any, ...]) -> bool:
+        """Say nothing of a session whose JOIN, of these values, waits here. False: none waits; nothing is changed."""
+        if not self._drop(JOIN, (session, *values)):
+            return False
+        for here in (0, 1):
+            self._drop(PRESENCE, (session, here))
+        return True
+
+    def _drop(self, kind: int, what: tuple[Any, ...]) -> bool:
+        dropped = self._engines.get(kind, {}).pop(what, None) is not None
+        self._held -= dropped
+        return dropped
 
     def say(self, kind: int, session: int, seq: int, before: int, values: tuple[Any, ...]) -> None:
         """Take an input with validated arguments, as CommandReader returns them.
@@ -58,8 +77,13 @@ class Link:
         self._held += 1
 
     @property
+    def waiting(self) -> int:
+        """Commands that wait here."""
+        return self._held
+
+    @property
     def full(self) -> bool:
-        """Whether no input should be added. The engine's own commands still may: sessions bound their number."""
+        """Whether no input should be added. The engine's own commands still may; see `add`."""
         return self._held >= self._commands_max
 
     @property
@@ -86,6 +110,7 @@ class Link:
             return False
         for rows in self._waiting.values():
             rows.clear()
+        self._engines.clear()
         self._newest.clear()
         self._held = 0
         return True
@@ -101,6 +126,8 @@ class Link:
             self._newest.clear()
         else:
             going = self._some(self._out.room or 0)
+        going |= {kind: list(said.values()) for kind, said in self._engines.items()}
+        self._engines.clear()
         self._held -= sum(len(rows) for kind, rows in going.items() if kind != CHAIN)
         return {kind: np.array(rows, self._dtypes[kind]) for kind, rows in going.items() if rows}
 
@@ -112,7 +139,7 @@ class Link:
         return sum(len(rows) for kind, rows in self._waiting.items() if kind >= FIRST_COMMAND) <= room
 
     def _some(self, room: int) -> dict[int, list[tuple[Any, ...]]]:
-        """The engine's commands, and those of as many sessions as there is room for."""
+        """The game's commands of as many sessions as there is room for."""
         game = [kind for kind in self._waiting if kind >= FIRST_COMMAND]
         of_session = Counter(row[0] for kind in game for row in self._waiting[kind])
         chosen: set[int] = set()
@@ -124,11 +151,8 @@ class Link:
             chosen.add(session)
         going: dict[int, list[tuple[Any, ...]]] = {}
         for kind, rows in self._waiting.items():
-            if kind in game or kind == CHAIN:
-                going[kind] = [row for row in rows if row[0] in chosen]
-                self._waiting[kind] = [row for row in rows if row[0] not in chosen]
-            else:
-                going[kind], self._waiting[kind] = rows, []
+            going[kind] = [row for row in rows if row[0] in chosen]
+            self._waiting[kind] = [row for row in rows if row[0] not in chosen]
         for session in chosen:
             del self._newest[session]
         return going

@@ -177,13 +177,17 @@ class Router:
         self._ask(session)
 
     def _ask(self, session: Session) -> None:
-        names = (session.player.encode(), session.name.encode())
-        self.links[session.region].add(JOIN, session.id, session.connection, names)
+        session.asked += 1
+        self.links[session.region].add(JOIN, session.id, session.connection, _names(session))
 
     def leave(self, session: Session) -> None:
         """Its entity goes, wherever it is."""
+        link = self.links[session.region]
+        if session.handle < 0 and session.asked == 1 and link.withdraw(session.id, _names(session)):
+            # It never came: its region has no owner, and who comes and goes meanwhile leaves nothing here.
+            return
         self._left[session.id] = (self._clock.now_s(), session.region)
-        self.links[session.region].add(LEAVE, session.id, 0)
+        link.add(LEAVE, session.id, 0)
 
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
@@ -523,6 +527,10 @@ class Router:
 
 def _with(sent: Sent, stream: RegionStream) -> Sent:
     return Sent(sent.frames + stream.frames_out, sent.skipped + stream.frames_skipped, sent.octets + stream.bytes_out)
+
+
+def _names(session: Session) -> tuple[bytes, bytes]:
+    return session.player.encode(), session.name.encode()
 
 
 def _info(region: RegionSpec) -> RegionInfo:

@@ -161,9 +161,9 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "again", "began", "bucket", "connection", "crossing", "crossing_s", "due", "durable",
-        "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s", "outbox",
-        "player", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
+        "acked", "address", "again", "asked", "began", "bucket", "connection", "crossing", "crossing_s", "due",
+        "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s",
+        "outbox", "player", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
         "strikes", "unacked",
     )  # fmt: skip
 
@@ -178,7 +178,7 @@ class Session:
         # Which of its connections this is, counted: orders its PRESENCE commands. And what the count began with, which
         # tells it from the same session here before, or at another gateway.
         self.connection = self.began = 0
-        # What its resume token must name; and the one before, until the client shows that it has the newer.
+        # What its resume token must name; and the one that it came with, until the client shows that it has the newer.
         self.nonce = 0
         self.nonce_before = 0
         self.player = ""
@@ -191,6 +191,8 @@ class Session:
         # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
         self.region = 0
         self.handle = -1
+        # How often a region was asked for one.
+        self.asked = 0
         # Where its entity is on its way to; `region` itself where that is not known; 0 while it stands in `region`.
         self.crossing = 0
         self.crossing_s = 0.0

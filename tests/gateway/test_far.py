@@ -269,3 +269,23 @@ def test_an_account_comes_in_though_no_region_ticks():
     land.clock.work(1.0)
     land.gateway.sweep()
     assert ada.session.state is SessionState.JOINING
+
+
+def test_who_comes_and_goes_while_a_region_has_no_owner_leaves_nothing_behind():
+    land = FarLand(columns=1)
+    ada = patron(land, "ada")
+    link = land.gateways[0].router.links[ada.session.region]
+    land.network.partition(["gateway 0"], [f"region {n}" for n in land.regions])
+    while not link.stuck:
+        Player(land, "guest").gateway.flush()
+    sessions = len(land.gateways[0].sessions)
+    for _ in range(500):
+        guest = Player(land, "guest")
+        guest.gateway.received(guest.wire, encode_leave())
+    assert len(land.gateways[0].sessions) == sessions
+    bob = Player(land, "bob")
+    assert link.waiting == 1
+    land.players.append(bob)
+    land.settle()
+    assert len(land.whereabouts(bob.session.id)) == len(land.whereabouts(ada.session.id)) == 1
+    assert link.waiting == 0

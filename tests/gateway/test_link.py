@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.bus.memory import MemoryBus
 from server.gateway.link import Link
-from server.shard.machine import CHAIN, JOIN, LEAVE, command_shapes, decode_batches
+from server.shard.machine import CHAIN, JOIN, LEAVE, PRESENCE, command_shapes, decode_batches
 from server.shard.ports import links_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Packet
 from tests.gateway.glade import ADD, GAME, WALK
@@ -126,6 +126,37 @@ def test_a_region_that_answers_nothing_fills_the_window_and_then_the_link():
     line.clock.work(1.0)
     line.link.flush(watched=False)
     assert not line.link.stuck
+    assert not line.link.full
+
+
+def test_while_a_region_has_no_owner_no_more_waits_than_there_are_sessions():
+    line = Line(commands_max=100)
+    line.answers = False
+    for seq in range(1, 65):
+        line.link.say(WALK, 6, seq, seq - 1, (0.0, 1.0))
+        line.link.flush(watched=False)
+    assert line.link.stuck
+    for connection in range(1, 5000):
+        # One whose connection breaks again and again, and newcomers who give up.
+        line.link.add(PRESENCE, 7, connection, (connection % 2,))
+        line.link.add(JOIN, 8, connection, (b"guest:8", b"Eve"))
+        line.link.add(LEAVE, 9, 0)
+        line.link.add(JOIN, 1000 + connection, 0, (b"guest", b"Eve"))
+        line.link.add(PRESENCE, 1000 + connection, 1, (0,))
+        assert line.link.withdraw(1000 + connection, (b"guest", b"Eve"))
+        assert not line.link.withdraw(9, (b"guest", b"Eve"))
+    assert not line.link.full
+    line.answers = True
+    line.clock.work(10.0)
+    line.link.flush(watched=False)
+    batch = line.packets[-1].batch
+    assert batch is not None
+    assert {k: r.tolist() for k, r in decode_batches(batch, SHAPES).items()} == {
+        # Each once, the last of each, in the order in which they were last said.
+        PRESENCE: [(7, 4998, 0), (7, 4999, 1)],
+        JOIN: [(8, 4999, b"guest:8", b"Eve")],
+        LEAVE: [(9, 0)],
+    }
     assert not line.link.full
 
 
