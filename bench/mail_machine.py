@@ -81,6 +81,10 @@ class Scribe:
         """It knows no session."""
         return None
 
+    def sending(self, _session: int, _player: bytes) -> bool:
+        """Nobody is."""
+        return False
+
     def step(self, inputs: TickInput) -> Effects:
         """One tick."""
         self.replay(inputs)

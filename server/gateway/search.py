@@ -1,7 +1,9 @@
 """Searches: which region has a session, or an account's session? All of them are asked, for a bounded time.
 
-A session outlives the gateway that its player came through, and may be anywhere, on its way between two regions too.
-So one round in which every region says that it has none proves little: there is another, a little later.
+A session outlives the gateway that its player came through, and may be anywhere, on its way between two regions too:
+then the one that sends it says nothing. An answer counts for its own round alone: what one region said before a session
+came to it, and another after it had gone from there, is no proof. And since an owner that lost its region a moment ago
+may answer, too, there is a second round, a little later.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ class Searches:
         search.rounds += 1
         search.again_s = self._clock.now_s() + _ROUND_S
         search.silent = set(self._regions)
-        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what]))
+        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what, search.rounds]))
 
     def _end(self, what: tuple[int, bytes], found: Found | None, *, sure: bool) -> None:
         search = self._running.pop(what, None)
@@ -114,8 +116,8 @@ class Searches:
                 case ["found", int(region), bytes(record)] if region in self._regions:
                     session, handle, seq, player, name = np.frombuffer(record, KNOWN)[0].tolist()
                     self._found(Found(region, session, handle, seq, player, name))
-                case ["none", int(region), int(session), bytes(player)]:
-                    self._none(region, (session, player))
+                case ["none", int(region), int(session), bytes(player), int(turn)]:
+                    self._none(region, (session, player), turn)
                 case ["taken", int(session), int(word)]:
                     self._taken(session, word)
                 case other:
@@ -127,9 +129,9 @@ class Searches:
         for what in [w for w in self._running if w[0] == found.session or (w[1] and w[1] == found.player)]:
             self._end(what, found, sure=True)
 
-    def _none(self, region: int, what: tuple[int, bytes]) -> None:
+    def _none(self, region: int, what: tuple[int, bytes], turn: int) -> None:
         search = self._running.get(what)
-        if search is not None:
+        if search is not None and search.rounds == turn:
             search.silent.discard(region)
             if not search.silent and search.rounds >= self._rounds:
                 self._end(what, None, sure=True)

@@ -188,12 +188,15 @@ class Reception:
     def _on_seek(self, data: bytes) -> None:
         """A gateway asks who has a session, or an account's."""
         try:
-            gateway, session, player = msgpack.unpackb(data)
+            gateway, session, player, turn = msgpack.unpackb(data)
             found = self._machine.find(session, player)
+            if found is None and self._machine.sending(session, player):
+                # In no region, and not over: nobody may say that there is none before it has come somewhere.
+                return
         except (ValueError, TypeError) as error:
             _log.warning("search refused", shard=self._machine.shard, reason=str(error))
             return
-        answer = ["none", self._machine.shard, session, player]
+        answer = ["none", self._machine.shard, session, player, turn]
         if found is not None:
             answer = ["found", self._machine.shard, found]
         self._bus.publish(sessions_topic(gateway), msgpack.packb(answer))

@@ -21,7 +21,7 @@ from server.regions.sessions import Sessions
 from server.regions.travellers import PASSENGER, Travellers
 from server.shard.errors import MailError
 from server.shard.machine import Records
-from server.shard.mail import HANDOFF, LETTER_BYTES_MAX, Lane, Letter, Post
+from server.shard.mail import HANDOFF, LETTER_BYTES_MAX, REFUSAL, Lane, Letter, Post, unwrap_refusal
 from server.sim.component import I64, U64, Rows
 from server.sim.errors import SnapshotError
 from server.sim.game import Game
@@ -142,6 +142,35 @@ class Borders:
         passengers["id"] = departed["id"][places]
         departed["session"][places] = playing["session"]
         return Travellers(tick, arrays, passengers), departed
+
+    def sending(self, post: Post, session: int, player: bytes) -> bool:
+        """Whether this session, or this account's (b"": nobody's), is on its way from here.
+
+        So it is until whoever it goes to has said that it came, durably, or while it waits here for room.
+        """
+        payloads = [payload for _, payload in self._waiting]
+        for letter in post.unacked():
+            kind, payload = letter.kind, letter.payload
+            if kind == REFUSAL:
+                refused, _ = unwrap_refusal(letter)
+                kind, payload = refused.kind, refused.payload
+            if kind == HANDOFF:
+                payloads.append(payload)
+        # Few letters have what looks like it, and only those are read.
+        number = session.to_bytes(8, "little")
+        return any(
+            self._carries(payload, session, player)
+            for payload in payloads
+            if number in payload or (player and player in payload)
+        )
+
+    def _carries(self, payload: bytes, session: int, player: bytes) -> bool:
+        try:
+            passengers = Travellers.decode(payload, self._game).passengers
+        except MailError:
+            # Another version of the game's: it may be.
+            return True
+        return bool(((passengers["session"] == session) | ((passengers["player"] == player) & (player != b""))).any())
 
     # -- coming ----------------------------------------------------------------
 

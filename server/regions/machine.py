@@ -181,6 +181,10 @@ class RegionMachine:
         """A record of KNOWN, as bytes: of this session, or else of the one that this account plays."""
         return self.sessions.of(session, player)
 
+    def sending(self, session: int, player: bytes) -> bool:
+        """Whether this session, or this account's, is on its way from here to another region."""
+        return self.borders.sending(self.post, session, player)
+
     def step(self, inputs: TickInput) -> Effects:
         """One tick. A session's command counts only while its entity lives; its sequence number counts always."""
         if self._unseen:

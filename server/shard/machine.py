@@ -216,6 +216,9 @@ class Machine(Protocol):
         None where neither is here. An empty `player` is nobody's.
         """
 
+    def sending(self, session: int, player: bytes) -> bool:
+        """Whether it is on its way from here to another shard, which has not said that it came."""
+
     def step(self, inputs: TickInput) -> Effects:
         """Advance by one tick."""
 

@@ -34,7 +34,7 @@ class World:
         self.bus.subscribe(SEEK_TOPIC, self._on_seek)
 
     def _on_seek(self, data: bytes) -> None:
-        gateway, session, player = msgpack.unpackb(data)
+        gateway, session, player, turn = msgpack.unpackb(data)
         self.asked += 1
         for region in self.regions:
             record = self.has.get(region)
@@ -43,7 +43,7 @@ class World:
             if record is not None and (record[0] == session or (player and record[3] == player)):
                 self.say("found", region, np.array([record], KNOWN).tobytes(), gateway=gateway)
             else:
-                self.say("none", region, session, player, gateway=gateway)
+                self.say("none", region, session, player, turn, gateway=gateway)
 
     def say(self, *word: object, gateway: int = GATEWAY) -> None:
         self.bus.publish(sessions_topic(gateway), msgpack.packb(word))
@@ -83,6 +83,20 @@ def test_one_on_the_way_between_two_regions_is_found_in_the_next_round():
     world.searches.begin(71, "", world.done)
     world.wait(1)
     assert world.ends[1:] == [(None, True)]
+
+
+def test_what_a_region_said_in_another_round_does_not_count():
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    world.searches.begin(70, "", world.done)
+    world.wait(0.6)
+    assert world.asked == 3
+    # It came to 1 after 1 had answered, from 2 before 2 does.
+    world.say("none", 1, 70, b"", 2)
+    world.say("none", 2, 70, b"", 3)
+    assert world.ends == []
+    world.say("none", 1, 70, b"", 3)
+    assert world.ends == [(None, True)]
 
 
 def test_where_a_region_does_not_answer_it_is_asked_again_and_given_up_unsure():

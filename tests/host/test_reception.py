@@ -1,6 +1,7 @@
 """Who speaks for a session, and what becomes of those for whom nobody does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from server.bus.memory import MemoryBus
 from server.host.reception import Reception, ReceptionOptions
 from server.shard.inbox import Inbox
-from server.shard.machine import JOIN, LEAVE, PRESENCE, encode_batches
+from server.shard.machine import JOIN, LEAVE, NOTHING, PRESENCE, encode_batches
 from server.shard.ports import SEEK_TOPIC, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Outgoing
 from tests.support.clock import VirtualClock
+from tests.support.march import ATLAS, Position, region
 from tests.support.pasture import REGION, pasture
 
 SHARD = REGION.id
@@ -22,8 +24,8 @@ HERE, GONE = 1, 0
 class Desk:
     """A pasture's reception, and gateways before it."""
 
-    def __init__(self, inbox_max=1000):
-        self.machine, self.bus, self.clock = pasture(), MemoryBus(), VirtualClock(100.0)
+    def __init__(self, inbox_max=1000, machine=None):
+        self.machine, self.bus, self.clock = machine or pasture(), MemoryBus(), VirtualClock(100.0)
         self.inbox = Inbox(self.machine.shapes, inbox_max, 8)
         self.reception = Reception(self.machine, self.inbox, self.bus, self.clock, ReceptionOptions())
         self.links = {g: Outgoing(g) for g in (1, 2)}
@@ -144,13 +146,28 @@ def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_mor
 def test_a_session_is_found_by_its_number_or_by_its_account(session, player, found):
     desk = Desk()
     desk.join(1, 7, 8)
-    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player]))
+    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1]))
     if found is None:
-        assert desk.told[2] == [["none", SHARD, session, player]]
+        assert desk.told[2] == [["none", SHARD, session, player, 1]]
     else:
         [[word, shard, known]] = desk.told[2]
         assert (word, shard) == ("found", SHARD)
         assert known == desk.machine.find(found, b"")
+
+
+def test_whether_one_on_its_way_to_another_region_is_anywhere_it_does_not_say():
+    desk = Desk(machine=region(ATLAS.regions[0].id))
+    records = np.array([(7, 0, b"account", b"Ada")], desk.machine.shapes[JOIN].dtype)
+    desk.machine.step(replace(NOTHING, batches={JOIN: records}))
+    place = desk.machine.world[Position]
+    place.x[desk.machine.sessions.rows(np.array([7], np.uint64), desk.machine.world)] = 30.0
+    desk.machine.step(NOTHING)
+    assert desk.machine.attending() == frozenset()
+    for session, player in ((7, b""), (0, b"account")):
+        desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1]))
+    assert desk.told[2] == []
+    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, 8, b"", 1]))
+    assert desk.told[2] == [["none", desk.machine.shard, 8, b"", 1]]
 
 
 def test_what_does_not_fit_comes_again_and_is_taken_once():

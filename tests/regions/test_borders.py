@@ -75,6 +75,38 @@ def test_who_goes_over_a_border_leaves_and_arrives_whole():
     assert east.sessions.known()["name"].tolist() == [b"Ada"]
 
 
+def test_who_is_on_the_way_is_known_to_whoever_sent_it_until_it_came_for_good():
+    country = Country()
+    walker(country, WEST, -1.0, -30.0, vx=4.0, session=7)
+
+    def sending(number, session=7, player=b"account"):
+        return country.machines[number].sending(session, player)
+
+    assert not sending(WEST), "it is here"
+    country.tick(WEST, sync=False)
+    for session, player in ((7, b""), (0, b"account"), (9, b"account")):
+        assert country.machines[WEST].find(session, player) is None
+        assert sending(WEST, session, player), "though the tick is not durable, and nothing has left"
+    assert not sending(WEST, 9, b"acc")
+    assert not sending(WEST, 8, b"")
+    country.sync(WEST)
+    country.carry()
+    country.tick(EAST, sync=False)
+    assert country.machines[EAST].find(7, b"") is not None
+    # It came in a tick that is not durable, and is gone again.
+    country.crash(EAST)
+    assert country.machines[EAST].find(7, b"") is None
+    assert sending(WEST)
+    country.send_again(WEST)
+    country.carry()
+    country.tick(EAST)
+    country.carry()
+    country.tick(WEST)
+    assert country.machines[EAST].find(7, b"") is not None
+    assert not sending(WEST)
+    assert not sending(EAST)
+
+
 def test_all_columns_are_the_same_before_and_after_private_ones_too():
     country = Country()
     number = walker(country, WEST, 3.0, -30.0)
@@ -233,6 +265,7 @@ def test_who_finds_no_room_is_back_at_the_border_and_plays_on():
     assert country.find(number) is None
     assert country.census()[number] == 1
     country.tick(EAST)
+    assert country.machines[EAST].sending(7, b""), "it sends it back"
     country.carry()
     frame = country.tick(WEST)
     there, row = country.find(number)
@@ -280,6 +313,7 @@ def test_who_is_turned_away_and_finds_the_own_region_full_waits_for_room():
         assert country.find(number) is None
         assert country.census()[number] == 1
     assert country.machines[WEST].borders.waiting == 1
+    assert country.machines[WEST].sending(7, b"")
     # What the engine wants of its session waits with it.
     country.tick(WEST, ("leave", 7, 0))
     country.crash(WEST)

@@ -52,6 +52,9 @@ class Gossip:
     def find(self, _session: int, _player: bytes) -> bytes | None:
         return None
 
+    def sending(self, _session: int, _player: bytes) -> bool:
+        return False
+
     def step(self, inputs: TickInput) -> Effects:
         self.replay(inputs)
         return Effects(self.tick, b"", NOTHING.processed, self.post.posted)
