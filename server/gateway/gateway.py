@@ -331,19 +331,21 @@ class Gateway:
         else:
             # It may be there through another gateway.
             otherwise = functools.partial(self._admit, socket, session, player, hello)
-            self._search(socket, session, 0, player.id, otherwise, functools.partial(self._come_again, socket))
+            self._search(socket, session, 0, 0, player.id, otherwise, functools.partial(self._come_again, socket))
 
     def _search(
         self,
         socket: GameSocket,
         newcomer: Session,
         session: int,
+        nonce: int,
         player: str,
         otherwise: Callable[[], None],
         unsure: Callable[[], None],
     ) -> None:
         """Give a connection the session that a region has, if one has it: of this number, or this account's.
 
+        `nonce`: that of the token it brought, 0 for none.
         `unsure`: instead of `otherwise`, where a region that may have it did not answer.
         """
 
@@ -360,6 +362,7 @@ class Gateway:
                     self._end(socket, CloseCode.FULL, "no room: too many sessions")
                     return
                 known = self._adopt(found, socket.address)
+            known.nonce_before = nonce
             self._attach(socket, newcomer, known, self._clock.now_s())
 
         self._searching.add(socket)
@@ -411,6 +414,7 @@ class Gateway:
                 socket,
                 session,
                 session_id,
+                nonce,
                 "",
                 lambda: self._resume_failed(socket, "the session is over"),
                 functools.partial(self._come_again, socket),
@@ -419,6 +423,8 @@ class Gateway:
         # Of a session from before a restart any token counts, once: which was its last is not known here.
         if old.nonce and nonce not in (old.nonce, old.nonce_before):
             raise ResumeFailed("the resume token is spent")
+        # However many a WELCOME gets lost on its way, what it came with brings it back until it is heard.
+        old.nonce_before = nonce
         self._attach(socket, session, old, now_s)
 
     def _come_again(self, socket: GameSocket) -> None:
@@ -475,7 +481,7 @@ class Gateway:
         if socket is None:
             return
         stream = self.router.stream(session)
-        session.nonce_before, session.nonce = session.nonce, secrets.randbits(31) or 1
+        session.nonce = secrets.randbits(31) or 1
         welcome = Welcome(
             session=session.id,
             resume=self._auth.resume_token(session.id, session.nonce),

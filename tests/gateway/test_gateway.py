@@ -595,6 +595,19 @@ async def test_a_spent_token_is_refused_and_a_fresh_hello_on_the_same_wire_works
     await back.check()
 
 
+async def test_a_token_stays_good_while_every_welcome_that_brings_a_newer_one_is_lost(app: Everstep):
+    ada = await Visitor.join(app)
+    ada.abort()
+    for _ in range(3):
+        # Nothing shows that it had its WELCOME.
+        back = await Visitor.connect(app)
+        assert (await back.hello(resume=ada.welcome.resume)).resumed
+        back.abort()
+    last = await Visitor.connect(app)
+    assert (await last.hello(resume=back.welcome.resume)).session == ada.welcome.session
+    await last.check()
+
+
 async def test_a_second_connection_with_the_token_replaces_the_first(app: Everstep):
     first = await Visitor.join(app)
     second = await Visitor.connect(app)
