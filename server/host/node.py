@@ -5,7 +5,7 @@ Every turn (some times per time to live of a lease):
     renew      leases that another took meanwhile: those shards end here, at once
     announce   name, whether it drains, and of each shard its load and who is there
     claim      shards that nobody holds and that are this node's to take (server/regions/balance.py): recovered, or
-               taken over by the standby that this node is for them
+               taken over by the standby that this node is for them. What nobody took in time is anybody's
     follow     with `standby`: the shards whose standby this node is
     move       shards that should run elsewhere, one at a time, without a stop that players would notice:
 
@@ -137,8 +137,11 @@ class Node:
         self._moving: dict[int, _Moving] = {}
         # Shards whose tenure is on its way to begin or to end: nothing else is done with them meanwhile.
         self._busy: dict[int, asyncio.Task[None]] = {}
-        # Shard -> turns for which nobody has held it.
+        # Leases of shards that are being brought back here: that may take longer than a lease lasts.
+        self._taking: dict[int, Lease] = {}
+        # Shard -> turns for which nobody has held it, and since when.
         self._free_turns: dict[int, int] = {}
+        self._free_since_s: dict[int, float] = {}
         # Shard -> turns for which it is not to be claimed.
         self._shunned: dict[int, int] = {}
         self._patience = Patience(options.divide_after_s)
@@ -209,7 +212,7 @@ class Node:
                 self._spawn(shard, self._end(shard, orderly=False))
 
     async def _renew(self) -> None:
-        held = [tenure.lease for tenure in self.tenures.values()]
+        held = [*self._taking.values(), *(tenure.lease for tenure in self.tenures.values())]
         for lease, kept in zip(held, await self._leases.renew(held), strict=True):
             tenure = self.tenures.get(lease.shard)
             if not kept and tenure is not None and tenure.lease == lease and lease.shard not in self._busy:
@@ -219,11 +222,17 @@ class Node:
     async def _claim(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
         held = {shard: lease.owner for shard, lease in holders.items()}
         wanted = claims(self.name, self.shards, held, nodes)
+        now_s = self._clock.now_s()
         self._free_turns = {s: self._free_turns.get(s, 0) + 1 for s in self.shards if s not in held}
+        self._free_since_s = {s: self._free_since_s.get(s, now_s) for s in self._free_turns}
         if self._options.standby and not self.draining:
             # A standby has its shard in no time, so it has the first turn; whoever else takes it has to recover it.
             wanted = [s for s in wanted if self._free_turns[s] > 1]
             wanted += [s for s in self._following if s not in held and s not in wanted]
+        if not self.draining:
+            # Whose turn it is may be unable to run it, and leave it to others.
+            late_s = now_s - self._options.lease_ttl_s
+            wanted += [s for s, since_s in self._free_since_s.items() if since_s < late_s and s not in wanted]
         for shard in wanted:
             if shard in self._busy or shard in self.tenures or shard in self._shunned:
                 continue
@@ -245,13 +254,8 @@ class Node:
         """Run the shard of this lease. If it can't be, the lease is given back."""
         shard = lease.shard
         following = self._following.pop(shard, None)
-        follower = None
-        if following is not None:
-            await self._still(following)
-            follower = following.follower
         try:
-            parts = following.parts if following is not None else await self._open(shard)
-            self.tenures[shard] = await Tenure.begin(lease, parts, self._around, follower)
+            self.tenures[shard] = await self._bring_back(lease, following)
         except Fenced as error:
             # Redis forgot, and counts from the beginning: the journal knows better.
             _log.warning("lease behind the journal", node=self.name, shard=shard, reason=str(error))
@@ -264,8 +268,21 @@ class Node:
             self._shunned[shard] = _SHUN_TURNS
             await self._give_back(lease)
         else:
-            tick, stood_by = self.tenures[shard].report.tick, follower is not None
+            tick = self.tenures[shard].report.tick
+            stood_by = following is not None and following.follower is not None
             _log.info("shard taken", node=self.name, shard=shard, epoch=lease.epoch, tick=tick, stood_by=stood_by)
+
+    async def _bring_back(self, lease: Lease, following: _Following | None) -> Tenure:
+        """As `Tenure.begin`. The lease is renewed meanwhile: a long replay must not be another's to begin as well."""
+        self._taking[lease.shard] = lease
+        try:
+            if following is None:
+                return await Tenure.begin(lease, await self._open(lease.shard), self._around)
+            await self._still(following)
+            return await Tenure.begin(lease, following.parts, self._around, following.follower)
+        finally:
+            # Before it may be given back: renewed after that it would be held again.
+            del self._taking[lease.shard]
 
     async def _end(self, shard: int, *, orderly: bool) -> None:
         """Run it no more, and give its lease back."""

@@ -423,3 +423,44 @@ def test_a_strange_message_does_nothing():
 
     with contextlib.suppress(asyncio.CancelledError):
         run(main())
+
+
+def test_a_lease_is_held_while_its_shard_is_brought_back_however_long_that_takes():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            opened, began_s = node._open, {}
+
+            async def slowly(shard):
+                began_s[shard] = cluster.clock.now_s()
+                await asyncio.sleep(12)
+                return await opened(shard)
+
+            node._open = slowly
+            await cluster.until(lambda: set(began_s) == set(SHARDS))
+            await cluster.start("b")
+            while len(cluster.owners()) < len(SHARDS):
+                assert {lease.owner for lease in (await cluster.leases.holders(SHARDS)).values()} == {"a"}
+                assert set(await cluster.leases.holders(SHARDS)) == set(SHARDS)
+                await asyncio.sleep(0.1)
+            assert max(began_s.values()) - min(began_s.values()) < 1.0, "each was begun once"
+
+    run(main())
+
+
+def test_what_a_node_can_not_run_is_run_by_others():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.start("b")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
+
+            async def cut_off(shard):
+                raise StoreFailed("the store can't be reached from here")
+
+            node._open = cut_off
+            for tenure in node.tenures.values():
+                tenure.host.machine.step = lambda inputs: 1 / 0
+            await cluster.until(lambda: cluster.counts() == {"a": 0, "b": 6}, within_s=15.0)
+
+    run(main())
