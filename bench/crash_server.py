@@ -18,7 +18,7 @@ from bench.stores import Store
 GAME: Final = "bench.crash_game"
 CHECKPOINT_EVERY_S: Final = 0.5
 DATABASE: Final = "ledger"
-_READY_WITHIN_S: Final = 60.0
+_READY_WITHIN_S: Final = 120.0
 _ASK_AGAIN_S: Final = 0.005
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.daemon import Daemon
 
-_START_TIMEOUT_S: Final = 10.0
+_START_TIMEOUT_S: Final = 60.0
 
 
 class RedisUnavailable(Exception):
