@@ -300,6 +300,11 @@ class ShardHost:
         return self._load_ticks / self._options.tick_rate_hz
 
     @property
+    def _written_as(self) -> int:
+        """What others are told of it: 0 before it claimed the shard."""
+        return self._claim.epoch if self._claim else 0
+
+    @property
     def durable_tick(self) -> int:
         """Tick of the last record that would survive a power cut."""
         return self._durable_tick
@@ -350,9 +355,8 @@ class ShardHost:
         self.postman.deliver()
 
     def _publish_frames(self, frames: Sequence[bytes]) -> None:
-        epoch = self._claim.epoch if self._claim else 0
         for frame in frames:
-            self._bus.publish(frames_topic(self.machine.shard), seal(epoch, frame))
+            self._bus.publish(frames_topic(self.machine.shard), seal(self._written_as, frame))
 
     # -- arrivals --------------------------------------------------------------
 

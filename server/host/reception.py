@@ -11,7 +11,7 @@ What follows from it (PRESENCE, LEAVE) goes through the inbox and the journal as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,14 +75,23 @@ class _Taken:
 
 
 class Reception:
-    """One shard's. `sweep` before each tick."""
+    """One shard's. `sweep` before each tick. `epoch`: as whom its host runs it."""
 
-    def __init__(self, machine: Machine, inbox: Inbox, bus: Bus, clock: Clock, options: ReceptionOptions) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        inbox: Inbox,
+        bus: Bus,
+        clock: Clock,
+        options: ReceptionOptions,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._machine = machine
         self._inbox = inbox
         self._bus = bus
         self._clock = clock
         self._options = options
+        self._epoch = epoch
         self._gateways: dict[int, _Gateway] = {}
         self._claims: dict[int, _Claim] = {}
         # Session -> since when nobody speaks for it.
@@ -125,7 +134,7 @@ class Reception:
         batch = gateway.incoming.hear(packet)
         while batch is not None and self._take(packet.gateway, batch):
             batch = gateway.incoming.took()
-        answer = gateway.incoming.answer(self._machine.shard, packet, self._inbox.room)
+        answer = gateway.incoming.answer(self._machine.shard, packet, self._inbox.room, self._epoch())
         self._bus.publish(links_topic(packet.gateway), answer.encode())
 
     def _take(self, gateway: int, data: bytes) -> bool:

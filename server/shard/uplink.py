@@ -9,6 +9,10 @@ a number that is lost alone, and the next one not, would be taken for applied.
 Received is not durable: a host may die with what it received. That is why gateways keep a session's commands until the
 world acknowledges them (ACK, and RECEIPT for reliable ones), and why a new stream begins with those. A host that
 hears the second batch first asks for a new stream as well; that costs a repetition and no more.
+
+A host that was paused may believe for a moment that it has a shard which another has taken. Both hear the gateway, and
+what the one says it received, the other may have missed. So answers say whose they are by the owner's epoch: to a newer
+owner everything is said anew, and an older one is not listened to.
 """
 
 from __future__ import annotations
@@ -56,6 +60,8 @@ class Answer(NamedTuple):
     received: int
     # The game's commands that the shard could take now.
     room: int
+    # As whom the host runs the shard; 0 before it does.
+    epoch: int = 0
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
@@ -65,10 +71,12 @@ class Answer(NamedTuple):
     @classmethod
     def decode(cls, data: bytes) -> Answer:
         """Read what `encode` wrote. Raises BatchError."""
-        return cls(*_checked(data, (int, int, int, int)))
+        return cls(*_checked(data, (int, int, int, int, int)))
 
 
 UNKNOWN: Final = -1
+# Seconds of silence after which the newest owner is gone for good, and an older epoch counts: a world was set back.
+_SILENT_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -100,6 +108,9 @@ class Outgoing:
         self._said_s: float | None = None
         # The game's commands that the shard could take when it last answered; None before.
         self.room: int | None = None
+        # Of the owner that answers, and when it did last.
+        self._epoch: int | None = None
+        self._heard_s = 0.0
         # Batches sent again since the start.
         self.repeated = 0
 
@@ -138,11 +149,16 @@ class Outgoing:
         return []
 
     def hear(self, answer: Answer, now_s: float) -> bool:
-        """Take an answer. True: the shard knows nothing of us; a new stream has begun, and is empty."""
-        if answer.stream != self.stream:
+        """Take an answer. True: the shard may know nothing of us; a new stream has begun, and is empty."""
+        before = answer.epoch if self._epoch is None else self._epoch
+        if answer.epoch < before and now_s - self._heard_s < _SILENT_S:
+            return False
+        self._epoch, self._heard_s = answer.epoch, now_s
+        other = answer.epoch != before
+        if answer.stream != self.stream and not other:
             return False
         self.room = answer.room
-        if answer.received == UNKNOWN:
+        if other or answer.received == UNKNOWN:
             self.stream += 1
             self._next = 1
             self._under_way.clear()
@@ -190,10 +206,10 @@ class Incoming:
         self.ahead.pop(self.received, None)
         return self.ahead.get(self.received + 1)
 
-    def answer(self, shard: int, packet: Packet, room: int) -> Answer:
+    def answer(self, shard: int, packet: Packet, room: int, epoch: int = 0) -> Answer:
         """What the gateway is to hear after this packet."""
         known = packet.stream == self.stream
-        return Answer(shard, packet.stream, self.received if known else UNKNOWN, room)
+        return Answer(shard, packet.stream, self.received if known else UNKNOWN, room, epoch)
 
 
 def _checked(data: bytes, types: tuple[type, ...], *, last_may_be_nil: bool = False) -> Any:  # Any: as msgpack read it

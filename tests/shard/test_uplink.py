@@ -13,7 +13,7 @@ from server.shard.uplink import AHEAD_MAX, UNKNOWN, Answer, Incoming, Outgoing, 
 def test_packets_and_answers_are_read_as_they_were_written():
     for packet in (Packet(2**63, 1, 2, b"x"), Packet(5, 3, 1, None)):
         assert Packet.decode(packet.encode()) == packet
-    answer = Answer(7, 1, UNKNOWN, 100)
+    answer = Answer(7, 1, UNKNOWN, 100, 3)
     assert Answer.decode(answer.encode()) == answer
 
 
@@ -28,7 +28,8 @@ def test_what_is_no_packet_is_refused(data):
 class Host:
     """Takes batches in order; forgets everything when it is replaced."""
 
-    def __init__(self):
+    def __init__(self, epoch=0):
+        self.epoch = epoch
         self.taken = []
         self.incoming = Incoming()
         self.full = False
@@ -39,7 +40,7 @@ class Host:
         while batch is not None and not self.full:
             self.taken.append(batch)
             batch = self.incoming.took()
-        return self.incoming.answer(1, packet, 10).encode()
+        return self.incoming.answer(1, packet, 10, self.epoch).encode()
 
 
 @given(st.integers(0, 2**32), st.floats(0, 0.8), st.floats(0, 0.5))
@@ -125,3 +126,36 @@ def test_what_comes_too_early_is_kept_up_to_a_bound():
     for data in out.due(10.0):
         host.hear(data)
     assert host.taken == [b"%d" % n for n in range(AHEAD_MAX + 10)]
+
+
+def test_what_an_owner_received_that_is_none_any_more_is_said_to_the_next_one():
+    out, stale, new = Outgoing(9), Host(epoch=1), Host(epoch=2)
+    now_s = 0.0
+    kept = []
+
+    def say(data, hosts):
+        for host in hosts:
+            if out.hear(Answer.decode(host.hear(data)), now_s):
+                # As a gateway does that keeps what is not known to be applied.
+                for batch in kept:
+                    say(out.send(batch, now_s), [new])
+
+    for n in range(12):
+        kept.append(b"%d" % n)
+        # The new owner begins with the fourth; now and then what was meant for it gets lost, and the stale one hears it.
+        say(out.send(kept[-1], now_s), [stale] if n < 3 or n in (5, 6) else [stale, new])
+        now_s += 0.05
+    for _ in range(40):
+        now_s += 0.05
+        for data in out.due(now_s):
+            say(data, [new])
+    assert new.taken[-len(kept) :] == kept
+
+
+def test_an_owner_of_before_is_listened_to_once_the_newer_one_is_silent():
+    out = Outgoing(9)
+    out.send(b"0", 0.0)
+    assert not out.hear(Answer(1, 1, 1, 10, epoch=7), 0.0)
+    assert not out.hear(Answer(1, 1, UNKNOWN, 10, epoch=3), 4.0), "it is another's by now"
+    assert out.hear(Answer(1, 1, UNKNOWN, 10, epoch=3), 6.0), "the world was set back"
+    assert not out.hear(Answer(1, 2, 0, 10, epoch=3), 6.1)
