@@ -1,8 +1,9 @@
 """The WebSocket shell: bytes in, bytes out, nothing else.
 
 The library does the handshake, control frames, fragments, limits and closing. Two paths go below it, because they
-are taken 20 times a second by everyone: a finished frame is written straight to the kernel, and a chunk of
-whole, small, masked binary frames, which is what inputs are, is unmasked here. Everything else is the library's.
+are taken 20 times a second by everyone: a finished frame is written straight to the kernel (where the world has several
+regions, together with all else of that turn of the event loop), and a chunk of whole, small, masked binary frames,
+which is what inputs are, is unmasked here. Everything else is the library's.
 """
 
 from __future__ import annotations
@@ -39,6 +40,28 @@ _REASON_BYTES_MAX: Final = 120
 _PONG_BYTES_MAX: Final = 65_536
 
 
+class Turn:
+    """What a gateway's sockets write in a turn of the event loop, or in the next, leaves then: one piece for each.
+
+    Who sees several regions is written to by each of them, mostly at the same time, and what costs is the call and not
+    its bytes. Two turns, because the timers of regions that tick together go off up to a millisecond apart.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[GameSocket] = []
+
+    def wait(self, socket: GameSocket) -> None:
+        """Have it send what it gathered."""
+        if not self._waiting:
+            socket.loop.call_soon(socket.loop.call_soon, self._end)
+        self._waiting.append(socket)
+
+    def _end(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for socket in waiting:
+            socket.send_gathered()
+
+
 class Listener(Protocol):
     """What a gateway hears from its sockets."""
 
@@ -72,6 +95,9 @@ class GameSocket(ServerConnection):
         self._early: list[bytes] = []
         self._fragments: list[bytes] = []
         self._fd = -1
+        # Where what is written waits for the end of the event loop's turn; None: it does not.
+        self._turn: Turn | None = None
+        self._gathered: list[bytes] = []
         # How many bytes it may send; anything before `open`, where the library's own limits hold.
         self._receiving: TokenBucket | None = None
         self._size_max: int = protocol.max_message_size if protocol.max_message_size is not None else 125
@@ -81,9 +107,13 @@ class GameSocket(ServerConnection):
 
     # -- life --------------------------------------------------------------------
 
-    def open(self, send_buffer_bytes: int, receiving: TokenBucket | None = None) -> None:
-        """The handshake is done. Messages that came on its heels are delivered now. `receiving`: bytes it may send."""
+    def open(self, send_buffer_bytes: int, receiving: TokenBucket | None = None, turn: Turn | None = None) -> None:
+        """The handshake is done. Messages that came on its heels are delivered now.
+
+        `receiving`: bytes it may send. `turn`: with whose end leaves what is written; without, it leaves at once.
+        """
         self._receiving = receiving
+        self._turn = turn
         if self.transport.is_closing():
             # Hung up meanwhile: nobody hears of this connection, neither its beginning nor its end.
             return
@@ -108,6 +138,7 @@ class GameSocket(ServerConnection):
         """Write a last frame and close. Further calls do nothing."""
         if self._closing is None:
             self._between_frames = False
+            self.send_gathered()
             self._fd = -1
             if not self.transport.is_closing():
                 self.transport.write(farewell)
@@ -138,6 +169,7 @@ class GameSocket(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the transport is closed."""
         self._fd = -1
+        self._gathered.clear()
         super().connection_lost(exc)
         if self._opened:
             self._listener.lost(self)
@@ -152,7 +184,7 @@ class GameSocket(ServerConnection):
         """Write finished frames. False, and nothing is written, where bytes wait already or the socket is gone.
 
         What the kernel does not take at once waits in the transport: the next call is then refused, so no
-        more than one call's bytes ever wait.
+        more than one call's bytes ever wait; one turn's, where they are gathered.
         """
         transport = self.transport
         # Closed transports are told apart first: their descriptor may already be another connection's.
@@ -161,6 +193,11 @@ class GameSocket(ServerConnection):
         fd = self._fd
         if fd < 0:
             return self._write_through(frames)
+        if self._turn is not None:
+            if not self._gathered:
+                self._turn.wait(self)
+            self._gathered.append(frames)
+            return True
         try:
             written = _write(fd, frames)
         except BlockingIOError:
@@ -171,6 +208,27 @@ class GameSocket(ServerConnection):
         if written < len(frames):
             transport.write(frames[written:])
         return True
+
+    def send_gathered(self) -> None:
+        """Give the kernel what was written in this turn."""
+        if not self._gathered:
+            return
+        frames = b"".join(self._gathered)
+        self._gathered.clear()
+        transport, written = self.transport, 0
+        if transport.is_closing() or self._fd < 0:
+            return
+        # What the library has written meanwhile, the answer to a ping, may wait: it goes first.
+        if not transport.get_write_buffer_size():
+            try:
+                written = _write(self._fd, frames)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                # Reset by the peer: the transport will say so.
+                return
+        if written < len(frames):
+            transport.write(frames[written:])
 
     def _write_through(self, frames: bytes) -> bool:
         """Where the kernel can't be given bytes past the transport: TLS, and a connection that is being closed."""

@@ -21,7 +21,7 @@ from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
 from server.gateway.session import TokenBucket
-from server.gateway.socket import GameSocket
+from server.gateway.socket import GameSocket, Turn
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
@@ -90,6 +90,8 @@ class Front:
         self._desk = Desk(
             self.http, mailroom.Mailroom(token, posts, bus), Ground(token, atlas.divisible, bus), self.travel
         )
+        # Where there is but one region there is nothing to wait for.
+        self._turn = Turn() if len(atlas.sites) > 1 else None
         self._server: Server | None = None
 
     async def open(self) -> None:
@@ -142,7 +144,7 @@ class Front:
         assert isinstance(connection, GameSocket)
         limits = self._settings.gateway
         receiving = TokenBucket(limits.receive_bytes_per_s, limits.receive_burst_bytes, connection.loop.time())
-        connection.open(limits.send_buffer_bytes, receiving)
+        connection.open(limits.send_buffer_bytes, receiving, self._turn)
         await connection.wait_closed()
 
     def _process_request(

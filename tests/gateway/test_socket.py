@@ -15,7 +15,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from server.gateway.socket import GameSocket
+from server.gateway.socket import GameSocket, Turn
 from tests.gateway.visitor import PATIENCE_S, masked
 
 SIZE_MAX = 1000
@@ -106,11 +106,11 @@ class Mouth:
 
 
 @asynccontextmanager
-async def listening(size_max: int = SIZE_MAX) -> AsyncIterator[tuple[Ear, int]]:
+async def listening(size_max: int = SIZE_MAX, turn: Turn | None = None) -> AsyncIterator[tuple[Ear, int]]:
     ear = Ear()
 
     async def handle(connection: GameSocket) -> None:
-        connection.open(SEND_BUFFER_BYTES)
+        connection.open(SEND_BUFFER_BYTES, turn=turn)
         await connection.wait_closed()
 
     server = await serve(
@@ -340,6 +340,74 @@ async def test_a_write_after_the_end_is_refused_and_harms_nobody():
             ear.change.clear()
             await ear.change.wait()
         assert not socket.write(b"\x82\x01x")
+
+
+def framed(*payloads: bytes) -> bytes:
+    return b"".join(Frame(Opcode.BINARY, payload).serialize(mask=False) for payload in payloads)
+
+
+async def test_what_one_turn_writes_leaves_in_one_piece_and_in_order():
+    async with listening(turn=Turn()) as (ear, port):
+        mouths = [await Mouth.dial(port) for _ in range(3)]
+        for n, socket in enumerate(ear.sockets):
+            assert socket.write(framed(b"one", b"%d" % n))
+        for socket in ear.sockets:
+            assert socket.write(framed(b"two"))
+            assert not socket.stalled(), "nothing waits for its client"
+        for n, mouth in enumerate(mouths):
+            assert await mouth.read() == framed(b"one", b"%d" % n, b"two")
+
+
+async def test_what_the_next_turn_writes_goes_along():
+    async with listening(turn=Turn()) as (ear, port):
+        mouth = await Mouth.dial(port)
+        (socket,) = ear.sockets
+        assert socket.write(framed(b"one"))
+        asyncio.get_running_loop().call_soon(socket.write, framed(b"two"))
+        assert await mouth.read() == framed(b"one", b"two")
+        assert socket.write(framed(b"three"))
+        assert await mouth.read() == framed(b"three"), "and nothing is written twice"
+
+
+async def test_a_farewell_comes_after_what_its_turn_wrote():
+    async with listening(turn=Turn()) as (ear, port):
+        mouth = await Mouth.dial(port)
+        (socket,) = ear.sockets
+        assert socket.write(framed(b"one"))
+        socket.end(framed(b"bye"), 1000, "")
+        assert not socket.write(framed(b"two"))
+        assert await mouth.close_code() == 1000
+        said = [event.data for event in mouth.events if isinstance(event, Frame) and event.opcode is Opcode.BINARY]
+        assert said == [b"one", b"bye"]
+
+
+async def test_what_the_kernel_does_not_take_of_a_turn_waits_and_the_next_is_refused():
+    async with listening(turn=Turn()) as (ear, port):
+        mouth = await Mouth.dial(port, receive_bytes=4096)
+        (socket,) = ear.sockets
+        parts = [framed(b"x" * 3_000_000), framed(b"y" * 3_000_000)]
+        assert all(socket.write(part) for part in parts)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert socket.stalled()
+        assert not socket.write(framed(b"z"))
+        data = b""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(data) < sum(map(len, parts)):
+                data += await asyncio.get_running_loop().sock_recv(mouth.raw, 1_000_000)
+        assert data == b"".join(parts)
+
+
+async def test_whoever_hangs_up_with_something_gathered_harms_nobody():
+    async with listening(turn=Turn()) as (ear, port):
+        mouth, other = await Mouth.dial(port), await Mouth.dial(port)
+        first, second = ear.sockets
+        assert first.write(framed(b"gone"))
+        first.transport.abort()
+        assert second.write(framed(b"here"))
+        assert await other.read() == framed(b"here")
+        assert not first.write(framed(b"more"))
+        mouth.raw.close()
 
 
 async def test_whoever_hangs_up_during_the_handshake_leaves_nothing_behind():
