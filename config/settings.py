@@ -556,6 +556,12 @@ class NodeSettings(Section):
         default=True,
         description="Whether it moves regions to other nodes to even out the load, and divides and unites them.",
     )
+    drain_regions_max: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Regions that a node that is told to stop has on their way to others at once.",
+    )
     drain_within_s: float = Field(
         default=60.0,
         ge=0,

@@ -7,7 +7,8 @@ Every turn (some times per time to live of a lease):
     claim      shards that nobody holds and that are this node's to take (server/regions/balance.py): recovered, or
                taken over by the standby that this node is for them. What nobody took in time is anybody's
     follow     with `standby`: the shards whose standby this node is
-    move       shards that should run elsewhere, one at a time, without a stop that players would notice:
+    move       shards that should run elsewhere, one at a time, without a stop that players would notice. A node that
+               drains has several followed at once, and hands over one after the other:
 
         source                               target
         "follow" ──────────────────────────▶ follows the journal
@@ -65,6 +66,8 @@ class NodeOptions:
     standby: bool = False
     # Seconds until a move that does not come about is given up.
     move_timeout_s: float = 10.0
+    # Shards that are on their way at once from a node that drains.
+    drain_regions_max: int = 4
     # Whether shards are moved, divided and united as their loads are, and by which measure.
     balance: bool = True
     policy: Policy = field(default_factory=Policy)
@@ -95,7 +98,8 @@ class _Moving:
 
     target: str
     until_s: float
-    ready: bool = False
+    # Whether it is being handed over.
+    going: bool = False
 
 
 @dataclass(slots=True)
@@ -374,18 +378,20 @@ class Node:
                 del self._moving[shard]
             else:
                 self._say(moving.target, "follow", shard)
-        if self._moving or not (self._options.balance or self.draining):
+        at_once = self._options.drain_regions_max if self.draining else 1
+        if len(self._moving) >= at_once or not (self._options.balance or self.draining):
             return
         # Only when all is at rest: a shard that nobody runs is not to be counted away.
         if not self.draining and len(holders) < len(self.shards):
             return
         held = {shard: lease.owner for shard, lease in holders.items()}
         for planned in moves(self.shards, held, nodes, self._options.policy, moves_max=len(self.shards)):
-            if planned.source == self.name:
+            if planned.source == self.name and planned.shard not in self._moving:
                 reason = planned.reason
                 _log.info("shard is to move", node=self.name, shard=planned.shard, target=planned.target, reason=reason)
                 self.move(planned.shard, planned.target)
-                return
+                if len(self._moving) >= at_once:
+                    return
 
     async def _hand_over(self, shard: int, target: str) -> None:
         """The last tick, and then the lease."""
@@ -434,7 +440,15 @@ class Node:
                     self._spawn(shard, self._open_following(shard, sender))
             case "ready":
                 moving = self._moving.get(shard)
-                if moving is not None and moving.target == sender and shard in self.tenures and shard not in self._busy:
+                if (
+                    moving is not None
+                    and moving.target == sender
+                    and shard in self.tenures
+                    and shard not in self._busy
+                    # One by one: each of two would wait for the other's last words, and so would its players.
+                    and not any(other.going for other in self._moving.values())
+                ):
+                    moving.going = True
                     self._spawn(shard, self._hand_over(shard, sender))
             case "yours" if more and not self.draining and shard in self._following:
                 # At once, and not at the next turn: players wait. The journal would say if it were not so.

@@ -109,6 +109,7 @@ class NodeProcess:
                 follow_s=node.follow_s,
                 standby=node.standby,
                 move_timeout_s=node.move_timeout_s,
+                drain_regions_max=node.drain_regions_max,
                 balance=node.balance,
                 policy=balance_policy(settings),
                 rest_s=settings.balance.rest_s,

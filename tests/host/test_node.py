@@ -205,6 +205,42 @@ def test_a_node_that_drains_gives_everything_away():
     run(main())
 
 
+def test_a_node_that_drains_has_several_shards_followed_at_once_and_hands_over_one_after_the_other():
+    class Wide(Cluster):
+        shards = tuple(range(1, 13))
+
+    async def main():
+        async with Wide(drain_regions_max=4) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.start("b")
+            node, taker = cluster.nodes["a"], cluster.nodes["b"]
+            await cluster.until(lambda: cluster.counts() == {"a": 6, "b": 6})
+            followed, under_way, hand_over = set(), [0, 0], cluster.leases.hand_over
+
+            async def slowly(lease, target):
+                under_way[0] += 1
+                under_way[1] = max(under_way)
+                await asyncio.sleep(0.02)
+                under_way[0] -= 1
+                return await hand_over(lease, target)
+
+            cluster.leases.hand_over = slowly
+            began_s = cluster.clock.now_s()
+            draining = asyncio.create_task(node.drain())
+            while not draining.done():
+                followed.add(len(taker._following))
+                await asyncio.sleep(0.001)
+            assert cluster.counts() == {"a": 0, "b": 12}
+            assert 1 < max(followed) <= 4
+            assert under_way == [0, 1]
+            await asyncio.sleep(5)
+            for shard in cluster.shards:
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
 def test_the_last_node_drains_nowhere_and_keeps_what_it_has_until_it_stops():
     async def main():
         async with Cluster() as cluster:
