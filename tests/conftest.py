@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import uvloop
 from hypothesis import settings as hypothesis_settings
 
+from bench.mongo_server import MongoServer, MongoUnavailable
+from bench.redis_server import RedisServer, RedisUnavailable
 from config.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,3 +54,29 @@ def data_dir(tmp_path: Path) -> Path:
 def settings(data_dir: Path) -> Settings:
     """The defaults, on a free port and in a directory of their own, whatever the environment says."""
     return load(overrides={"server.port": 0, "server.data_dir": data_dir}, environment={})
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """One server for all tests that neither kill it nor leave it paused; each takes a database of its own."""
+    try:
+        with MongoServer(tmp_path_factory.mktemp("mongo")) as server:
+            yield server
+    except MongoUnavailable as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def mongo_database() -> str:
+    """The name of a database that nobody else has."""
+    return f"everstep_test_{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed and paused."""
+    try:
+        with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+            yield server
+    except RedisUnavailable as why:
+        pytest.skip(str(why))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.mongo_server import MongoServer, MongoUnavailable
 from clients.python.view import Views
 from config.settings import load
 from protocol.codec import decode_server, encode_hello, encode_input
@@ -22,8 +20,9 @@ from server.app import opened
 from server.roles.world import data_directory
 from server.store.errors import StoreInUse
 from tests.gateway.glade import GAME, PAY, settings
+from tests.support.mongo_database import Database
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Process:
@@ -96,23 +95,14 @@ class Payer:
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])
-def environment(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+async def environment(request: pytest.FixtureRequest, mongo_database: str) -> AsyncIterator[dict[str, str]]:
     """What a server is told of where its world is kept."""
     told = {**os.environ, "EVERSTEP_STORE__KIND": request.param}
     if request.param == "sqlite":
         yield told
         return
-    try:
-        server = MongoServer(tmp_path / "database")
-        server.start()
-    except MongoUnavailable as error:
-        pytest.skip(str(error))
-    try:
-        told |= {"EVERSTEP_STORE__MONGODB_URI": server.uri, "EVERSTEP_STORE__MONGODB_DATABASE": "world"}
-        subprocess.run([sys.executable, "-m", "server", "store", "init"], cwd=root, env=told, check=True)
-        yield told
-    finally:
-        server.kill()
+    async with Database(request.getfixturevalue("mongo_server"), mongo_database) as made:
+        yield told | {"EVERSTEP_STORE__MONGODB_URI": made.uri, "EVERSTEP_STORE__MONGODB_DATABASE": made.name}
 
 
 async def test_killed_again_and_again_it_loses_no_confirmed_command_and_doubles_none(

@@ -1,27 +1,14 @@
 """`bench chaos`, short: a cluster of processes under faults loses nothing; and a run that found something says so."""
 
-import shutil
-
 import pytest
 
 from bench.chaos import ChaosOptions, failed, shape_of
 from bench.chaos_game import REGION_UNITS
 from bench.cluster_processes import Doors
-from bench.mongo_server import MongoUnavailable, executable
 from tests.bench.test_crash import bench
 
 
-@pytest.fixture
-def _servers():
-    try:
-        executable()
-    except MongoUnavailable as error:
-        pytest.skip(str(error))
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-
-
-@pytest.mark.usefixtures("_servers")
+@pytest.mark.usefixtures("mongodb", "redis")
 def test_nothing_is_lost_and_nothing_is_doubled(tmp_path):
     kinds = ("node_killed", "gateway_killed", "redis_forgot")
     only = [word for kind in kinds for word in ("--only", kind)]

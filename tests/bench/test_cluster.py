@@ -1,27 +1,14 @@
 """`bench cluster` and `bench density`, small: a crowd over many regions, and nobody sees a seam."""
 
-import shutil
-
 import pytest
 
 from bench.cluster import ClusterOptions, failed, run, shape_of
 from bench.cluster_processes import metric
 from bench.density import visible
-from bench.mongo_server import MongoUnavailable, executable
 from tests.bench.test_crash import bench
 
 
-@pytest.fixture
-def _servers():
-    try:
-        executable()
-    except MongoUnavailable as error:
-        pytest.skip(str(error))
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-
-
-@pytest.mark.usefixtures("_servers")
+@pytest.mark.usefixtures("mongodb", "redis")
 def test_a_small_cluster_is_one_world():
     figures = run(ClusterOptions(nodes=2, gateways=2, regions=4, clients=16, walkers=4, seconds=8.0))
     assert figures["clients"] == 20

@@ -11,7 +11,6 @@ import pytest
 from bench.crash import CrashOptions, run
 from bench.crash_faults import FAULTS, Plant
 from bench.crash_load import clean
-from bench.mongo_server import MongoUnavailable, executable
 from bench.stores import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,12 +27,9 @@ def bench(*words, status, load=SMALL):
 
 
 @pytest.mark.parametrize(("store", "kills"), [("sqlite", 3), ("mongodb", 1)])
-def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path, store, kills):
+def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path, request, store, kills):
     if store == "mongodb":
-        try:
-            executable()
-        except MongoUnavailable as error:
-            pytest.skip(str(error))
+        request.getfixturevalue("mongodb")
     figures = bench("crash", "--kills", str(kills), "--store", store, "--seed", "4", "--data", str(tmp_path), status=0)
     assert figures.keys() >= KEYS
     assert figures["kills"] == kills

@@ -7,18 +7,10 @@ import sys
 import pytest
 
 from bench.failover import failed
-from bench.mongo_server import MongoUnavailable, executable
 from bench.processes import ROOT
 
 
-@pytest.fixture(autouse=True)
-def _a_server_that_speaks_mongodb():
-    try:
-        executable()
-    except MongoUnavailable as error:
-        pytest.skip(str(error))
-
-
+@pytest.mark.usefixtures("mongodb")
 def test_players_keep_everything_and_one_that_did_not_is_said_so():
     command = [sys.executable, "-m", "bench", "failover", "--rounds", "1", "--clients", "4", "--settle-s", "3"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

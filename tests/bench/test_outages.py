@@ -4,18 +4,10 @@ import json
 
 import pytest
 
-from bench.mongo_server import MongoUnavailable, executable
 from tests.bench.test_crash import bench
 
 
-@pytest.fixture(autouse=True)
-def _a_server_that_speaks_mongodb():
-    try:
-        executable()
-    except MongoUnavailable as error:
-        pytest.skip(str(error))
-
-
+@pytest.mark.usefixtures("mongodb")
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path):
     # A seed whose first outages are of many kinds.
     figures = bench("outages", "--outages", "5", "--seed", "5", "--data", str(tmp_path), status=0)

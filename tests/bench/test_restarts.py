@@ -1,7 +1,6 @@
 """`bench restarts`, small: Redis goes and comes, and everyone is somewhere once."""
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ from server.regions.frame import Frame
 from server.shard.machine import NOTHING
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+@pytest.mark.usefixtures("redis")
 def test_nobody_is_lost_and_the_command_ends_with_a_line_of_json():
     command = [sys.executable, "-m", "bench", "restarts", "--redis-restarts", "2", "--handoffs", "200", "--seed", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from bench.mongo_server import MongoUnavailable, executable
 from bench.processes import ROOT
 from bench.stores import DATABASE, Store, kept_in
 from config.settings import load
@@ -15,16 +14,10 @@ from server.store.mongo_client import connect
 from server.store.mongo_layout import check
 
 
-@pytest.fixture(autouse=True)
-def database():
-    try:
-        executable()
-    except MongoUnavailable as why:
-        pytest.skip(str(why))
-
-
 @pytest.mark.parametrize("store", Store)
-def test_a_crowd_on_every_store(store):
+def test_a_crowd_on_every_store(store, request):
+    if store is Store.MONGODB:
+        request.getfixturevalue("mongodb")
     command = [sys.executable, "-m", "bench", "crowd", "--clients", "8", "--seconds", "1", "--store", store]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -41,6 +34,7 @@ def test_settings_name_the_store_and_a_directory_of_its_own(tmp_path):
     assert loaded.server.data_dir == tmp_path
 
 
+@pytest.mark.usefixtures("mongodb")
 def test_a_database_is_laid_out_and_ends_with_its_use(tmp_path):
     with kept_in(Store.MONGODB, tmp_path, 0) as settings:
         loaded = load(overrides=settings, environment={})

@@ -9,21 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bench.mongo_server import MongoServer, MongoUnavailable
 from config.settings import Settings, StoreSettings
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.sqlite import SqliteJournal
 from tests.support.life import SHARD, Life, live
 from tests.support.mongo_database import Database
-
-
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory):
-    try:
-        with MongoServer(tmp_path_factory.mktemp("mongo")) as server:
-            yield server
-    except MongoUnavailable as why:
-        pytest.skip(str(why))
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])
@@ -33,13 +23,12 @@ def kind(request):
 
 
 @pytest.fixture
-async def mongo(kind, request):
+async def mongo(kind, request, mongo_database):
     """A database, laid out, where one is wanted."""
     if kind == "sqlite":
         yield None
         return
-    name = f"everstep_test_{uuid.uuid4().hex}"
-    async with Database(request.getfixturevalue("mongo_server"), name) as made:
+    async with Database(request.getfixturevalue("mongo_server"), mongo_database) as made:
         yield made
 
 

@@ -7,24 +7,10 @@ import json
 import signal
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from bench.mongo_server import MongoServer, MongoUnavailable
-from bench.redis_server import RedisServer, RedisUnavailable
 from tests.roles.processes import PATIENCE_S, Cluster, Player
-
-
-@pytest.fixture
-async def cluster(root: Path, tmp_path: Path):
-    (tmp_path / "redis").mkdir()
-    try:
-        with RedisServer(tmp_path / "redis") as redis, MongoServer(tmp_path / "database") as mongo:
-            async with Cluster(root, tmp_path, redis, mongo) as made:
-                yield made
-    except (RedisUnavailable, MongoUnavailable) as why:
-        pytest.skip(str(why))
 
 
 async def test_players_of_two_gateways_meet_and_outlive_a_node_that_is_killed(cluster: Cluster):

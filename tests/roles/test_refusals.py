@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.redis_server import RedisServer, RedisUnavailable
+from bench.redis_server import RedisServer
 
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("EVERSTEP_")}
 
@@ -69,13 +69,11 @@ def test_an_address_that_is_none_is_refused_without_its_password(root: Path):
     assert "hush" not in done.stderr
 
 
-def test_a_database_that_does_not_answer_ends_a_node_with_the_store_s_status(root: Path, tmp_path: Path, nowhere: str):
-    try:
-        with RedisServer(tmp_path) as redis:
-            uri = nowhere.replace("redis://", "mongodb://") + "/?serverSelectionTimeoutMS=100"
-            done = everstep(root, "node", store__kind="mongodb", redis__url=redis.url, store__mongodb_uri=uri)
-    except RedisUnavailable as why:
-        pytest.skip(str(why))
+def test_a_database_that_does_not_answer_ends_a_node_with_the_store_s_status(
+    root: Path, redis_server: RedisServer, nowhere: str
+):
+    uri = nowhere.replace("redis://", "mongodb://") + "/?serverSelectionTimeoutMS=100"
+    done = everstep(root, "node", store__kind="mongodb", redis__url=redis_server.url, store__mongodb_uri=uri)
     assert done.returncode == 3, done.stderr
     assert "the world's store can't be used" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,15 +3,13 @@
 import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bench.mongo_proxy import MongoProxy
-from bench.mongo_server import MongoServer, MongoUnavailable
 from tests.support.mongo_database import Database, collect_sockets
 
 # The contract's assertions explain themselves as a test module's do.
@@ -55,22 +53,6 @@ class FailingDisk:
 def failing_disk(failing_disk_object, tmp_path) -> FailingDisk:
     """A disk that can be made to fail."""
     return FailingDisk(failing_disk_object, tmp_path / "fault")
-
-
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory) -> Iterator[MongoServer]:
-    """One server for all tests that neither kill nor pause it; each takes a database of its own."""
-    try:
-        with MongoServer(tmp_path_factory.mktemp("mongo")) as server:
-            yield server
-    except MongoUnavailable as why:
-        pytest.skip(str(why))
-
-
-@pytest.fixture
-def mongo_database() -> str:
-    """The name of a database that nobody else has."""
-    return f"everstep_test_{uuid.uuid4().hex}"
 
 
 @pytest.fixture
