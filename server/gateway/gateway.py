@@ -580,6 +580,7 @@ class Gateway:
         self._dropped.clear()
         now, before = self.router.sent, self._reported
         self._reported = now
+        metrics.frames_in_total.inc(now.heard - before.heard)
         metrics.frames_out_total.inc(now.frames - before.frames)
         metrics.frames_skipped_total.inc(now.skipped - before.skipped)
         metrics.bytes_out_total.inc(now.octets - before.octets)

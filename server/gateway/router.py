@@ -76,8 +76,9 @@ class RouterListener(Protocol):
 
 @dataclass(slots=True)
 class Sent:
-    """What went to clients since the start."""
+    """What went to clients since the start, and of how many regions' frames that was made."""
 
+    heard: int = 0
     frames: int = 0
     skipped: int = 0
     octets: int = 0
@@ -518,7 +519,7 @@ class Router:
 
     @property
     def sent(self) -> Sent:
-        """What went to clients since the start."""
+        """What came from regions and went to clients since the start."""
         total = self._past
         for stream in self.streams.values():
             total = _with(total, stream)
@@ -526,7 +527,12 @@ class Router:
 
 
 def _with(sent: Sent, stream: RegionStream) -> Sent:
-    return Sent(sent.frames + stream.frames_out, sent.skipped + stream.frames_skipped, sent.octets + stream.bytes_out)
+    return Sent(
+        sent.heard + stream.frames_in,
+        sent.frames + stream.frames_out,
+        sent.skipped + stream.frames_skipped,
+        sent.octets + stream.bytes_out,
+    )
 
 
 def _names(session: Session) -> tuple[bytes, bytes]:

@@ -110,6 +110,7 @@ class RegionStream:
         self._leaving: dict[Seat, None] = {}
         self.frame_s = clock.now_s()
         # Since the start; the gateway hands them to the metrics.
+        self.frames_in = 0
         self.frames_out = 0
         self.frames_skipped = 0
         self.bytes_out = 0
@@ -254,6 +255,7 @@ class RegionStream:
             if epoch < self._epoch and self._clock.now_s() - self._heard_s < _SILENT_S:
                 # The region is another's by now, whatever this one believes.
                 return
+            self.frames_in += 1
             frame = Frame.decode(sealed, self._schema)
         except BatchError as error:
             self._start_over(str(error))

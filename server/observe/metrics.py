@@ -86,6 +86,11 @@ class Metrics:
         )
 
         self.bytes_out_total = Counter("everstep_bytes_out_total", "Bytes written to clients.", registry=registry)
+        self.frames_in_total = Counter(
+            "everstep_frames_in_total",
+            "Frames of regions decoded: one for each region and tick, however many clients see it.",
+            registry=registry,
+        )
         self.frames_out_total = Counter("everstep_frames_out_total", "Frames written to clients.", registry=registry)
         self.frames_skipped_total = Counter(
             "everstep_frames_skipped_total", "Frames not written because the client did not read.", registry=registry

@@ -96,6 +96,7 @@ METRICS = [
     'everstep_sessions{state="lagging"}',
     'everstep_sessions{state="resuming"}',
     "everstep_bytes_out_total",
+    "everstep_frames_in_total",
     "everstep_frames_out_total",
     "everstep_frames_skipped_total",
     "everstep_inputs_total",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from server.gateway.fanout import Fanout
 from server.gateway.interest import ViewSpec
+from server.regions.frame import Frame
 from tests.gateway.borderland import VIEW, WHOLE, Land
 from tests.gateway.glade import ADD, glade
 
@@ -22,6 +24,38 @@ def test_sessions_are_spread_over_the_regions_and_play_where_they_are():
         land.tick()
         assert player.acked == seq
         assert player.view(player.entity[0]).value(player.entity[1], "Body.sum") == 7
+
+
+@pytest.mark.parametrize("players", [1, 30])
+def test_a_regions_frame_is_decoded_and_encoded_once_per_tick_however_many_see_it(
+    players: int, monkeypatch: pytest.MonkeyPatch
+):
+    land = Land(2, 1, game=glade(50), view=WHOLE)
+    for n in range(players):
+        # All of them near the border, so that everyone sees both regions.
+        land.put(land.join(f"p{n}"), -37.0 + n % 2, 60.0 + n / 10)
+    land.ticks(2)
+    for player in land.players:
+        assert set(player.session.seats) == set(land.regions)
+    calls = {"decode": 0, "encode": 0}
+    decode, encode = Frame.decode.__func__, Fanout.encode
+
+    def decoded(cls, *args):
+        calls["decode"] += 1
+        return decode(cls, *args)
+
+    def encoded(*args, **options):
+        calls["encode"] += 1
+        return encode(*args, **options)
+
+    monkeypatch.setattr(Frame, "decode", classmethod(decoded))
+    monkeypatch.setattr(Fanout, "encode", encoded)
+    before = land.gateway.router.sent
+    land.ticks(20)
+    after = land.gateway.router.sent
+    assert after.heard - before.heard == calls["decode"] == calls["encode"] == 20 * len(land.regions)
+    # And yet everyone was shown something of both, in every tick.
+    assert after.frames - before.frames == players * 20 * len(land.regions)
 
 
 @pytest.mark.parametrize("view", [VIEW, WHOLE], ids=["ringed", "whole"])
