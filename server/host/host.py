@@ -300,13 +300,13 @@ class ShardHost:
         return self._load_ticks / self._options.tick_rate_hz
 
     @property
+    def durable_tick(self) -> int:
+        """Tick of the last record that would survive a power cut."""
+    @property
     def _written_as(self) -> int:
         """What others are told of it: 0 before it claimed the shard."""
         return self._claim.epoch if self._claim else 0
 
-    @property
-    def durable_tick(self) -> int:
-        """Tick of the last record that would survive a power cut."""
         return self._durable_tick
 
     def _digest(self, *, quiet: bool) -> int | None:

@@ -138,11 +138,11 @@ def test_what_an_owner_received_that_is_none_any_more_is_said_to_the_next_one():
             if out.hear(Answer.decode(host.hear(data)), now_s):
                 # As a gateway does that keeps what is not known to be applied.
                 for batch in kept:
-                    say(out.send(batch, now_s), [new])
+                    say(out.send(batch, now_s), hosts)
 
     for n in range(12):
         kept.append(b"%d" % n)
-        # The new owner begins with the fourth; now and then what was meant for it gets lost, and the stale one hears it.
+        # The new owner begins with the fourth. Two that were meant for both it misses, and the other one hears them.
         say(out.send(kept[-1], now_s), [stale] if n < 3 or n in (5, 6) else [stale, new])
         now_s += 0.05
     for _ in range(40):
