@@ -103,7 +103,7 @@ class ShardHost:
         self.machine = machine
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
-        self.reception = Reception(machine, self.inbox, bus, clock, options.reception)
+        self.reception = Reception(machine, self.inbox, bus, clock, options.reception, lambda: self._written_as)
         after_s = options.hibernate_after_s
         self.slumber = Slumber(machine.shard, bus, clock, after_s, self._looked_at, self._under_way)
         self.pacer = Pacer(options.tick_rate_hz, options.catch_up_ticks_max, clock.now_s())
@@ -300,13 +300,13 @@ class ShardHost:
         return self._load_ticks / self._options.tick_rate_hz
 
     @property
-    def durable_tick(self) -> int:
-        """Tick of the last record that would survive a power cut."""
-    @property
     def _written_as(self) -> int:
         """What others are told of it: 0 before it claimed the shard."""
         return self._claim.epoch if self._claim else 0
 
+    @property
+    def durable_tick(self) -> int:
+        """Tick of the last record that would survive a power cut."""
         return self._durable_tick
 
     def _digest(self, *, quiet: bool) -> int | None:
