@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -65,21 +66,10 @@ class Checker:
         if twice:
             raise Violated(f"entities {twice} are in two places", doubled=len(twice))
         born = sum(1 for e in found if e)
-        expected = game.WANDERERS * len(machines) + self._players(machines)
+        expected = game.WANDERERS * len(self.cluster.atlas.regions) + len(sessions(machines))
         if born != expected:
             lost = expected - born
             raise Violated(f"{born} entities where there were {expected}", lost=lost, doubled=-lost)
-
-    def _players(self, machines) -> int:
-        sessions = set()
-        for machine in machines.values():
-            sessions.update(machine.attending())
-            for letter in machine.post.unacked():
-                if letter.seq > machines[letter.destination].post.received().get((letter.source, letter.lane), 0):
-                    sessions.update(_passengers(letter))
-            for _, payload in machine.borders._waiting:
-                sessions.update(Travellers.decode(payload, game.GAME).passengers["session"].tolist())
-        return len(sessions)
 
     # -- at the end ------------------------------------------------------------------
 
@@ -94,7 +84,14 @@ class Checker:
         under_way = sum(len(m.post.unacked()) for m in machines.values())
         if under_way:
             raise Violated(f"{under_way} letters are still under way")
-        expected = len(machines) * game.COINS * (10 + game.WANDERERS)
+        for region, divide in self.cluster.wanted.items():
+            parts = [machines[part].division.ground is not None for part in self.cluster.atlas.parts_of(region)]
+            if parts != [divide] * len(parts):
+                raise Violated(f"region {region}: of its parts {parts} have their ground, long after it was ordered")
+        for shard, machine in machines.items():
+            if machine.division.ground is None and machine.world.count:
+                raise Violated(f"{machine.world.count} entities stand in region {shard}, which has no ground")
+        expected = len(self.cluster.atlas.regions) * game.COINS * (10 + game.WANDERERS)
         if coins != expected or dead:
             raise Violated(
                 f"{coins} coins where there were {expected}, {dead} dead letters, and "
@@ -110,6 +107,8 @@ class Checker:
             for life in player.lives:
                 self._book(machines, life)
             if not player.settled:
+                if player.since_s == math.inf:
+                    raise Violated(f"{player.life.session} was away since {player.gone_s}, and is not gone")
                 waiting = sorted(set(player.life.entries) - player.life.receipted) if player.life else []
                 raise Violated(f"{player.talk._name}: here {player.here}, never receipted, long after: {waiting}")
             machine = next(m for m in machines.values() if player.life.session in m.attending())
@@ -135,7 +134,7 @@ class Checker:
         homes = [m for m in machines.values() if life.session in m.attending()]
         told = {seq for s, seq in self.promises.receipted if s == life.session} | life.receipted
         if not homes:
-            if told:
+            if told and not life.over:
                 raise Violated(f"{life.session} is nowhere, and was told {len(told)} receipts", lost=len(told))
             return
         if len(homes) > 1:
@@ -175,6 +174,19 @@ class Checker:
                 replayed.replay(NOTHING)
             if replayed.digest() != machine.digest():
                 raise Violated(f"shard {shard}: the replay differs at tick {machine.tick}")
+
+
+def sessions(machines) -> set[int]:
+    """Everyone who is in the world, or on the way from one of these regions to another."""
+    found = set()
+    for machine in machines.values():
+        found.update(machine.attending())
+        for letter in machine.post.unacked():
+            if letter.seq > machines[letter.destination].post.received().get((letter.source, letter.lane), 0):
+                found.update(_passengers(letter))
+        for _, payload in machine.borders._waiting:
+            found.update(Travellers.decode(payload, game.GAME).passengers["session"].tolist())
+    return found
 
 
 def _carried(letter) -> list[int]:

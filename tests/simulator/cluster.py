@@ -13,13 +13,15 @@ from server.host.reception import ReceptionOptions
 from server.host.tenure import ShardParts, Surroundings
 from server.observe.health import Health
 from server.observe.metrics import Metrics
+from server.regions.division import division_order
+from server.shard.ports import commands_topic
 from server.store.leases_memory import MemoryLeases
 from tests.simulator import game
 from tests.simulator.check import Checker
-from tests.simulator.desks import GRACE_S, Desk
+from tests.simulator.desks import Desk
 from tests.simulator.disk import Medium, SimCheckpoints, SimJournal, SimLeases
 from tests.simulator.network import Network, SimBus
-from tests.simulator.plan import Plan
+from tests.simulator.plan import GRACE_S, Plan
 from tests.simulator.players import Crowd
 from tests.simulator.process import Process
 
@@ -45,12 +47,16 @@ class Cluster:
         seed = plan.seed
         self.random = Random(f"cluster {seed}")
         self.drift = plan.drift
-        self.atlas = game.atlas(plan.columns, plan.rows)
-        self.shards = [region.id for region in self.atlas.regions]
+        self.atlas = game.atlas(plan.columns, plan.rows, plan.split_depth)
+        self.shards = [region.id for region in self.atlas.sites]
+        # Region -> whether it is to be divided, as its operator has it.
+        self.wanted: dict[int, bool] = {}
         self.network = Network(Random(f"network {seed}"))
         self.medium = Medium(Random(f"disk {seed}"))
         self.names = [f"n{i}" for i in range(plan.nodes)]
         self.gateways = [f"g{i}" for i in range(plan.gateways)]
+        # Names of what may be killed.
+        self.everyone = (*self.names, *self.gateways)
         self.standby = plan.standby
         self.options = replace(OPTIONS, hibernate_after_s=plan.hibernate_after_s)
         self.leases = MemoryLeases(LEASE_TTL_S, asyncio.get_running_loop().time)
@@ -63,13 +69,16 @@ class Cluster:
         self.checker = Checker(self)
         self.desks: dict[str, tuple[Process, Desk]] = {}
         self.loop = asyncio.get_running_loop()
+        self.operator = Process("operator")
         self.crowd = Crowd(
             [f"player {i}" for i in range(plan.players)],
             lambda: [desk for _, desk in self.desks.values()],
-            self.checker.promises.told,
+            self.checker.promises,
+            GRACE_S / (1 + plan.drift),
             self.loop,
             Random(f"play {seed}"),
         )
+        self.checker.promises.on_leave.append(self.crowd.left)
         self.players = self.loop.create_task(self.crowd.run())
 
     def process(self, name: str) -> Process:
@@ -112,6 +121,13 @@ class Cluster:
         self.node_of[process] = node
         process.on_crash.append(lambda: self.nodes.pop(name, None))
         process.spawn(node.run())
+
+    def insist(self) -> None:
+        """Orders to divide and to unite may be lost: they are given until it is so."""
+        tenures = self.tenures()
+        for region, divide in self.wanted.items():
+            if region in tenures and tenures[region].host.machine.division.shown != divide:
+                self.network.publish(self.operator, commands_topic(region), division_order(divide=divide))
 
     def running(self, name: str) -> Process | None:
         running = self.nodes.get(name) or self.desks.get(name)

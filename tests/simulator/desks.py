@@ -15,12 +15,12 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from tests.simulator import game
 from tests.simulator.network import Network, SimBus
+from tests.simulator.plan import GRACE_S
 from tests.simulator.process import Process
 
 FLUSH_S, SWEEP_S = 0.1, 1.0
 # Seconds that a message takes over a connection.
 WIRE_S = 0.005
-GRACE_S = 1000.0
 VIEW = ViewSpec(16.0, 1, 2, 2, 2.0)
 OPTIONS = GatewayOptions(
     connections_max=1000,

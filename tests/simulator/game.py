@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from server.regions import division
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
@@ -34,6 +35,8 @@ COINS = 100
 WANDERERS = 6
 SIDE = 64.0
 TICK_RATE_HZ = 3.0
+# Between the order to divide a region and its division: shorter than it is, for a seed is short.
+division.NOTICE_TICKS = 4
 # From here on nobody gives, and then nobody walks: so that all mail arrives in the end.
 LAST_GIFT, LAST_STEP = 28, 31
 
@@ -80,7 +83,7 @@ class Gift(Mail):
 
 WANDERER = Archetype("wanderer", Position, Heading, Purse)
 PLAYER = Archetype("player", Position, Heading, Purse, Book)
-# Has what nobody else may have: one in each region.
+# Has what nobody else may have: one in each region, and none in the parts of one.
 CHEST = Archetype("chest", Purse)
 
 
@@ -102,8 +105,11 @@ def join(world: World, tick: Tick, session: int, name: str) -> int:
 
 
 def leave(world: World, tick: Tick, row: int) -> None:
-    chest = world.rows_of(CHEST)[0]
-    world[Purse].coins[chest] += world[Purse].coins[row]
+    chest = world.rows_of(CHEST)
+    if chest.size:
+        world[Purse].coins[chest] += world[Purse].coins[row]
+    else:
+        tick.send(Gift, region=np.array([1], np.uint32), coins=world[Purse].coins[row].astype(np.uint32))
     world.despawn(np.array([row], np.int64))
 
 
@@ -153,15 +159,19 @@ def give(world: World, tick: Tick) -> None:
         purse.coins[givers] -= 1
         tick.send(Gift, to=purse.friend[givers], coins=np.ones(givers.size, np.uint32))
     chest = world.rows_of(CHEST)
-    if tick.number % 9 == 0 and purse.coins[chest[0]] > 0:
+    if chest.size and tick.number % 9 == 0 and purse.coins[chest[0]] > 0:
         purse.coins[chest] -= 1
-        tick.send(Gift, region=np.array([1 + tick.number // 9 % 2], np.uint32), lane="bulk", coins=1)
+        x0, y0, x1, y1 = world.limits
+        one_of = min(2, round((x1 - x0) * (y1 - y0) / SIDE**2))
+        tick.send(Gift, region=np.array([1 + tick.number // 9 % one_of], np.uint32), lane="bulk", coins=1)
 
 
 def take(world: World, tick: Tick) -> None:
     gifts = tick.mail(Gift)
-    chest = int(world.rows_of(CHEST)[0])
-    rows = np.where(gifts.row >= 0, gifts.row, chest)
+    rows = gifts.row
+    if (rows < 0).any():
+        # To a region, and those are whole ones.
+        rows = np.where(rows >= 0, rows, int(world.rows_of(CHEST)[0]))
     np.add.at(world[Purse].coins, rows, gifts.coins.astype(np.int64))
 
 
@@ -179,9 +189,11 @@ GAME = Game(
 )
 
 
-def atlas(columns: int, rows: int) -> Atlas:
+def atlas(columns: int, rows: int, split_depth: int) -> Atlas:
     whole = RegionSpec(1, 0.0, 0.0, columns * SIDE, rows * SIDE, 64, margin=16.0)
-    return Atlas.grid(whole, columns=columns, rows=rows, hysteresis_units=2.0, forward_ticks=10_000)
+    return Atlas.grid(
+        whole, columns=columns, rows=rows, hysteresis_units=2.0, forward_ticks=10_000, split_depth=split_depth
+    )
 
 
 def machine(world: Atlas, shard: int) -> RegionMachine:

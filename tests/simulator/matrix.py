@@ -83,7 +83,9 @@ class Trap:
 
 def plan(seed: int) -> Plan:
     """Two nodes, and no fault but the one that is set."""
-    return replace(plan_of(seed), nodes=2, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
+    plan = plan_of(seed)
+    columns = max(2, plan.columns)
+    return replace(plan, nodes=2, columns=columns, split_depth=0, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
 
 
 def handoff_of(seed: int) -> Handoff | None:

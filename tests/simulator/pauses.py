@@ -55,7 +55,7 @@ class Pauser:
 
 def plan(seed: int) -> Plan:
     """Three nodes, and no other fault."""
-    return replace(plan_of(seed), nodes=3, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
+    return replace(plan_of(seed), nodes=3, split_depth=0, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
 
 
 def run(seed: int) -> tuple[Outcome, int]:

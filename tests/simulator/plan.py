@@ -21,6 +21,9 @@ KINDS = {
     "hang_up": 8,
 }
 FAULTS_S = 10.0
+# Seconds for which the world waits for a player who is away: more than faults and what follows from them may last, so
+# that nobody is gone who did not stay away.
+GRACE_S = 20.0
 
 
 @dataclass(frozen=True, order=True)
@@ -48,6 +51,8 @@ class Plan:
     gateways: int
     columns: int
     rows: int
+    # 1: regions may be divided.
+    split_depth: int
     standby: bool
     players: int
     # Seconds after which a region that nobody looks at sleeps; 0: never.
@@ -78,19 +83,47 @@ def plan_of(seed: int) -> Plan:
         )
         for _ in range(random.randint(1, 6))
     )
+    more = Random(f"more {seed}")
+    faults += _absences(more)
+    orders = _orders(more)
+    if orders:
+        columns, rows = more.choice([(1, 1), (2, 1)])
+        faults += orders
     return Plan(
         seed,
         nodes,
         gateways,
         columns,
         rows,
+        split_depth=int(bool(orders)),
         standby=random.random() < 0.4,
         players=random.choice([3, 3, 1]),
-        hibernate_after_s=random.choice([0.0, 0.0, 0.4]),
+        # Parts that are not in use sleep: otherwise each of them costs as much as a region.
+        hibernate_after_s=0.4 if random.choice([0.0, 0.0, 0.4]) or orders else 0.0,
         loss=random.choice([0.0, 0.0, 0.02, 0.2]),
         repetition=random.choice([0.0, 0.0, 0.05, 0.3]),
         delay_s=random.choice([0.002, 0.02, 0.3]),
         latency_s=random.choice([0.003, 0.05, 0.15]),
         drift=random.choice([0.0, 0.02, 0.2]),
-        faults=tuple(faults),
+        faults=tuple(sorted(faults)),
     )
+
+
+def _orders(random: Random) -> list[Fault]:
+    """To divide regions, and to unite them again: once, or there and back."""
+    if random.random() > 0.2:
+        return []
+    return [
+        Fault(round(random.uniform(1.0, FAULTS_S), 2), kind, 0, 0.0, place, after=False)
+        for place in range(random.choice([1, 1, 2]))
+        for kind in random.choice([("divide",), ("divide", "unite"), ("divide", "unite", "divide")])
+    ]
+
+
+def _absences(random: Random) -> list[Fault]:
+    """Of a player who stays away: for a while, or (`after`) until nobody waits any more, which takes long."""
+    if random.random() > 0.15:
+        return []
+    at_s = round(random.uniform(2.0, FAULTS_S), 2)
+    amount = round(random.uniform(1.0, GRACE_S * 0.4), 2)
+    return [Fault(at_s, "stay_away", 0, amount, random.randrange(3), random.random() < 0.5)]

@@ -148,6 +148,42 @@ PLANTED = {
         "",
         "Who went out of a view stays in it.",
     ),
+    "gateways that fall silent have no grace": Patch(
+        "server.host.reception",
+        "        over = [s for s, absence in self._away.items() if now_s - absence.since_s > self._options.grace_s]\n",
+        "        over = [s for s, absence in self._away.items() if now_s - absence.since_s > 2.0]\n",
+        "Whose gateway dies is out of the world before anybody could come back.",
+    ),
+    "who stays away stays for ever": Patch(
+        "server.gateway.gateway",
+        'self._finish(session, CloseCode.NORMAL, "the grace time is over")',
+        'self._finish(session, CloseCode.NORMAL, "the grace time is over", tell_region=False)',
+        "An avatar that nobody will play again is never taken out of the world.",
+    ),
+    "a token is spent before its WELCOME is heard": Patch(
+        "server.gateway.gateway",
+        "        old.nonce_before = nonce\n",
+        "",
+        "Who loses a WELCOME is told that its session is over.",
+    ),
+    "a division that checkpoints forget": Patch(
+        "server.regions.machine",
+        "        arrays.update(self.division.capture())\n",
+        "",
+        "A region that is recovered believes that it is whole, and its parts have their ground.",
+    ),
+    "a part without ground takes commands": Patch(
+        "server.regions.machine",
+        "        applied = inputs.processed if grounded else NOTHING.processed\n",
+        "        applied = inputs.processed\n",
+        "What no system saw counts as done.",
+    ),
+    "mail for a part without ground is nobody's": Patch(
+        "server.regions.machine",
+        "            return came, followers, of_the_game\n",
+        "            return came, followers, ()\n",
+        "What comes after those who left a part is lost.",
+    ),
     "views outlive a keyframe": Patch(
         "server.gateway.stream",
         "                self.awaits_key = False\n                self._forget_views()\n",

@@ -7,6 +7,7 @@ comes back with its resume token at any gateway. What it was told, and what it w
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -18,11 +19,10 @@ from protocol.errors import ErrorCode
 from protocol.messages import Error, Receipt, ViewDigest, Welcome
 from tests.gateway.meadow import messages
 from tests.simulator.desks import Desk, Wire
+from tests.simulator.promises import Promises
 
 # Seconds for which a HELLO is waited for, and until the next one.
 _PATIENCE_S, _BACK_S = 4.0, 0.4
-# Times that a player insists on a session which no region seems to have: its region may have no owner just then.
-_INSISTS = 4
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Life:
     # Numbers of its entries, and those of them whose receipt has come.
     entries: list[int] = field(default_factory=list)
     receipted: set[int] = field(default_factory=set)
+    # Its player was away for so long that the world need not have waited.
+    over: bool = False
 
 
 class Player:
@@ -43,7 +45,8 @@ class Player:
         self.lives: list[Life] = []
         # When it connected, or may again.
         self.since_s = 0.0
-        self.refused = 0
+        # Since when it has been out of the world against its will or not; None: it has a connection that is.
+        self.gone_s: float | None = None
         # View digests that were compared.
         self.digests = 0
 
@@ -104,20 +107,31 @@ class Player:
             self.broke(self.wire)
             self.since_s = now_s + _BACK_S
 
+    def stay_away(self, now_s: float, until_s: float) -> None:
+        """Hang up, and do not come back sooner than then."""
+        self.leave(now_s, 0.0)
+        self.since_s = until_s
+
+    def may_be_over(self, now_s: float) -> bool:
+        """Whether it was away for so long that some clock may say that its grace time has ended."""
+        return self.gone_s is not None and now_s - self.gone_s >= self.crowd.grace_s
+
     # -- what comes ------------------------------------------------------------------
 
     def broke(self, wire: Wire) -> None:
         """The connection is gone."""
         if wire is self.wire:
+            now_s = self.crowd.loop.time()
+            if self.here:
+                self.gone_s = now_s
             self.wire = None
-            self.since_s = self.crowd.loop.time() + _BACK_S
+            self.since_s = now_s + _BACK_S
 
     def heard(self, wire: Wire, data: bytes) -> None:
         """Finished frames."""
         for payload in messages(data):
             if wire is not self.wire:
                 return
-            token = self.talk._resume
             message = self.talk.receive(payload, self.crowd.loop.time())
             match message:
                 case Welcome():
@@ -128,32 +142,41 @@ class Player:
                     self.digests += 1
                     if not self.talk.agrees(message):
                         self.crowd.broken.append(f"{self.life.session} sees another region {message.region} than is so")
-                case Error(code) if code == ErrorCode.RESUME_FAILED:
-                    self.refused += 1
-                    if self.refused < _INSISTS:
-                        # Somewhere it is, as far as the player knows; the client would begin anew at once.
-                        self.talk._resume = token
-                        self.leave(self.crowd.loop.time(), 0.0)
+                case Error(code, reason) if code == ErrorCode.RESUME_FAILED:
+                    self._over(reason)
                 case Error(_, _, seq) if seq:
                     # Not taken, and forgotten.
                     self.life.entries = [entry for entry in self.life.entries if entry != seq]
 
+    def _over(self, reason: str) -> None:
+        """It is told that its session is over."""
+        session = self.life.session
+        if self.may_be_over(self.crowd.loop.time()):
+            self.life.over = True
+        elif self.crowd.promises.joined_s.get(session, math.inf) < self.since_s:
+            # Otherwise the tick in which it joined may never have become durable.
+            away_s = self.crowd.loop.time() - self.gone_s
+            self.crowd.broken.append(f"{session} is told {reason!r}, {away_s:.1f} s after it was there")
+
     def _welcomed(self, welcome: Welcome) -> None:
-        self.refused = 0
+        self.gone_s = None
         if self.life is None or self.life.session != welcome.session:
             self.lives.append(Life(welcome.session))
 
     def _receipted(self, seq: int) -> None:
         self.life.receipted.add(seq)
-        self.crowd.receipted(self.life.session, seq)
+        self.crowd.promises.told(self.life.session, seq)
 
 
 class Crowd:
-    """All players. `desks`: gateways that take connections; `receipted`: told of each receipt that reaches a player."""
+    """All players. `desks`: gateways that take connections; `grace_s`: the grace time as the fastest clock has it."""
 
-    def __init__(self, names, desks, receipted, loop, random: Random) -> None:
-        self.desks: Callable[[], list[Desk]] = desks
-        self.receipted = receipted
+    def __init__(
+        self, names, desks: Callable[[], list[Desk]], promises: Promises, grace_s: float, loop, random: Random
+    ) -> None:
+        self.desks = desks
+        self.promises = promises
+        self.grace_s = grace_s
         self.loop = loop
         self.random = random
         self.players = [Player(self, name) for name in names]
@@ -167,5 +190,8 @@ class Crowd:
             for player in self.players:
                 player.turn(self.loop.time(), self.random, quiet=self.quiet)
 
-    def lives(self):
-        return [life for player in self.players for life in player.lives]
+    def left(self, session: int) -> None:
+        """A session was made to leave the world."""
+        for player in self.players:
+            if player.life is not None and player.life.session == session and not player.may_be_over(self.loop.time()):
+                self.broken.append(f"{session} has to leave the world, and its player was away since {player.gone_s}")

@@ -7,6 +7,7 @@ owner that was paused beyond its lease does not know that it is none any more.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from server.host.postman import decode_packet
 from server.shard.journal import JournalRecord
-from server.shard.machine import PROCESSED, TickInput, command_shapes
+from server.shard.machine import JOIN, LEAVE, PROCESSED, TickInput, command_shapes
 from tests.simulator.game import GAME
 from tests.simulator.process import Process
 
@@ -32,6 +33,10 @@ class Promises:
         self._taken: dict[tuple[int, int, int], int] = {}
         # Shard -> tick -> epoch, of what is durable.
         self._written: dict[int, dict[int, int]] = defaultdict(dict)
+        # Session -> when a tick in which it joined became durable, in seconds.
+        self.joined_s: dict[int, float] = {}
+        # Told of each session whose LEAVE became durable.
+        self.on_leave: list[Callable[[int], None]] = []
         # (session, number) of every receipt.
         self.receipted: set[tuple[int, int]] = set()
         # Promises of what was not durable.
@@ -47,6 +52,13 @@ class Promises:
         inputs = TickInput.decode(record.payload, _SHAPES)
         for session, seq in inputs.processed.tolist():
             self._done[session] = max(self._done.get(session, 0), seq)
+        if (joins := inputs.batches.get(JOIN)) is not None:
+            for session in joins["session"].tolist():
+                self.joined_s.setdefault(session, asyncio.get_running_loop().time())
+        if (leaves := inputs.batches.get(LEAVE)) is not None:
+            for session in leaves["session"].tolist():
+                for told in self.on_leave:
+                    told(session)
         for letter in inputs.mail:
             self._taken[record.shard, letter.source, letter.lane] = letter.seq
 

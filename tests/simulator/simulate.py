@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import zlib
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from random import Random
 import structlog
 
 from server.host.host import ShardHost
-from tests.simulator.check import Violated
+from tests.simulator.check import Violated, sessions
 from tests.simulator.cluster import Cluster
 from tests.simulator.desks import number
+from tests.simulator.faults import Ends, inject
 from tests.simulator.game import LAST_STEP
-from tests.simulator.plan import FAULTS_S, Fault, Plan
+from tests.simulator.plan import FAULTS_S, Plan
 from tests.simulator.process import track
 from tests.support.virtual_loop import VirtualLoop
 
@@ -91,21 +93,22 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
     if prepare is not None:
         prepare(cluster)
     random = Random(f"run {plan.seed}")
-    for name in (*cluster.names, *cluster.gateways):
+    for name in cluster.everyone:
         cluster.start(name)
     net = cluster.network
     net.loss, net.repetition, net.delay_s = plan.loss, plan.repetition, plan.delay_s
     cluster.medium.latency_s = plan.latency_s
     faults = list(plan.faults)
-    ends: list[tuple[float, object]] = []
+    ends: Ends = []
     try:
         while loop.time() < FAULTS_S + 1.0:
             while faults and faults[0].at_s <= loop.time():
-                _inject(cluster, faults.pop(0), ends, loop.time())
+                inject(cluster, faults.pop(0), ends, loop.time())
             for end in [e for e in ends if e[0] <= loop.time()]:
                 ends.remove(end)
                 end[1]()
             _restart(cluster, random)
+            cluster.insist()
             await asyncio.sleep(STEP_S)
             cluster.checker.check()
         for _, end in ends:
@@ -137,8 +140,10 @@ async def _settle(cluster: Cluster, random: Random) -> None:
     cluster.crowd.quiet = True
     while loop.time() < until_s:
         _restart(cluster, random)
+        cluster.insist()
         await asyncio.sleep(0.5)
         cluster.checker.check()
+        _call_back(cluster)
         if not _still(cluster):
             continue
         # Everyone looks once more.
@@ -149,11 +154,23 @@ async def _settle(cluster: Cluster, random: Random) -> None:
             return
 
 
+def _call_back(cluster: Cluster) -> None:
+    """Who stays away for good comes back, as somebody else, when its session is over: or never."""
+    tenures = cluster.tenures()
+    if set(tenures) == set(cluster.shards):
+        here = sessions({shard: tenure.host.machine for shard, tenure in tenures.items()})
+        for player in cluster.crowd.players:
+            if player.since_s == math.inf and (player.life is None or player.life.session not in here):
+                player.since_s = cluster.loop.time()
+
+
 def _still(cluster: Cluster) -> bool:
     tenures = cluster.tenures()
     if set(tenures) != set(cluster.shards):
         return False
     if not all(_done(tenure.host) for tenure in tenures.values()):
+        return False
+    if any(tenures[region].host.machine.division.shown != divide for region, divide in cluster.wanted.items()):
         return False
     return all(player.settled for player in cluster.crowd.players)
 
@@ -161,57 +178,13 @@ def _still(cluster: Cluster) -> bool:
 def _done(host: ShardHost) -> bool:
     """Whether nobody walks there any more, and nothing is under way. Asleep it is as it is for good."""
     still = host.slumber.asleep or host.machine.tick > LAST_STEP
-    return still and not host.machine.post.unacked() and not host.machine.borders.waiting
+    return still and not host.machine.post.unacked() and not host.machine.restless
 
 
 def _restart(cluster: Cluster, random: Random) -> None:
-    for name in (*cluster.names, *cluster.gateways):
+    for name in cluster.everyone:
         if cluster.running(name) is None and random.random() < 0.3:
             cluster.start(name)
-
-
-def _inject(cluster: Cluster, fault: Fault, ends: list, now_s: float) -> None:
-    net, medium = cluster.network, cluster.medium
-    name = (*cluster.names, *cluster.gateways)[fault.node]
-    process = cluster.running(name)
-    end_s = now_s + fault.amount
-    everyone = frozenset({*cluster.names, *cluster.gateways, "redis"})
-    match fault.kind:
-        case "kill" if process is not None:
-            process.crash()
-        case "die_at_effect" if process is not None:
-            process.dies_at = (process.effects + fault.effects, fault.after)
-        case "pause" if process is not None:
-            process.pause(fault.amount)
-        case "pause_at_effect" if process is not None:
-            process.pauses_at = (process.effects + fault.effects, fault.amount)
-        case "partition":
-            net.groups = [frozenset({name}), everyone - {name}]
-            ends.append((end_s, lambda: setattr(net, "groups", [])))
-        case "cut":
-            # From one other: the leases' store, and then it runs on beyond its leases; or a gateway, or a node.
-            others = sorted(everyone - {name})
-            other = "redis" if fault.after else others[fault.effects % len(others)]
-            net.groups = [everyone - {name}, everyone - {other}]
-            ends.append((end_s, lambda: setattr(net, "groups", [])))
-        case "hang_up":
-            player = cluster.crowd.players[fault.effects % len(cluster.crowd.players)]
-            player.leave(now_s, fault.amount if fault.after else 0.0)
-        case "redis_away":
-            net.up = False
-            ends.append((end_s, lambda: setattr(net, "up", True)))
-        case "redis_forgets":
-            cluster.leases.forget()
-        case "store_away":
-            medium.up = False
-            ends.append((end_s, lambda: setattr(medium, "up", True)))
-        case "sync_fails":
-            medium.sync_fails = 0.3
-            ends.append((end_s, lambda: setattr(medium, "sync_fails", 0.0)))
-        case "loss":
-            before = net.loss
-            net.loss = 0.6
-            ends.append((end_s, lambda: setattr(net, "loss", before)))
 
 
 def _brief(_logger, _name, event):
