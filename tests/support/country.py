@@ -155,30 +155,15 @@ class Country:
 
     def mail(self, kind):
         """Letters of this kind, refused ones too, that their destination has not taken."""
-        for number, machine in self.machines.items():
-            for letter in machine.post.unacked():
-                taken = self.machines[letter.destination].post.received().get((number, letter.lane), 0)
-                if letter.seq > taken:
-                    ours = unwrap_refusal(letter)[0] if letter.kind == REFUSAL else letter
-                    if ours.kind == kind:
-                        yield ours
+        return letters_of(self.machines, kind)
 
     def under_way(self):
         """Travellers in letters that their destination has not taken, and those who wait for room."""
-        for letter in self.mail(HANDOFF):
-            yield Travellers.decode(letter.payload, self.machines[letter.source].game)
-        for machine in self.machines.values():
-            for _, payload in machine.borders._waiting:
-                yield Travellers.decode(payload, machine.game)
+        return travellers_of(self.machines)
 
     def census(self):
         """How often each entity is anywhere, by its number."""
-        found = Counter()
-        for machine in self.machines.values():
-            found.update(machine.world.id_of(np.flatnonzero(machine.world.alive)).tolist())
-        for travellers in self.under_way():
-            found.update(travellers.arrays["@id"].tolist())
-        return found
+        return census_of(self.machines)
 
     def players(self):
         """How often each session is anywhere."""
@@ -198,4 +183,34 @@ class Country:
         return None
 
 
-__all__ = ["ATLAS", "GAME", "Country"]
+def letters_of(machines, kind):
+    """Letters of this kind, refused ones too, that their destination among these regions has not taken."""
+    for number, machine in machines.items():
+        for letter in machine.post.unacked():
+            taken = machines[letter.destination].post.received().get((number, letter.lane), 0)
+            if letter.seq > taken:
+                ours = unwrap_refusal(letter)[0] if letter.kind == REFUSAL else letter
+                if ours.kind == kind:
+                    yield ours
+
+
+def travellers_of(machines):
+    """Those between these regions: in letters that their destination has not taken, and those who wait for room."""
+    for letter in letters_of(machines, HANDOFF):
+        yield Travellers.decode(letter.payload, machines[letter.source].game)
+    for machine in machines.values():
+        for _, payload in machine.borders._waiting:
+            yield Travellers.decode(payload, machine.game)
+
+
+def census_of(machines):
+    """How often each entity is anywhere, by its number."""
+    found = Counter()
+    for machine in machines.values():
+        found.update(machine.world.id_of(np.flatnonzero(machine.world.alive)).tolist())
+    for travellers in travellers_of(machines):
+        found.update(travellers.arrays["@id"].tolist())
+    return found
+
+
+__all__ = ["ATLAS", "GAME", "Country", "census_of", "travellers_of"]
