@@ -21,8 +21,8 @@ def host():
 
 async def test_they_tick_until_it_is_over():
     one = host()
-    await at_their_pace([one], lambda: one.machine.tick == 3)
-    assert one.machine.tick == 3
+    await at_their_pace([one], lambda: one.machine.tick >= 3)
+    assert one.machine.tick >= 3
     assert one.after_tick == []
 
 
