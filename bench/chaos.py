@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.chaos_faults import Plant
 from bench.chaos_game import REGION_UNITS
 from bench.cluster_processes import Cluster, ClusterShape, Doors, Member, metric
 from bench.crash import data_directory
@@ -65,6 +66,8 @@ class ChaosOptions:
     only: tuple[str, ...] = ()
     # Where data is kept; None: a temporary directory, removed after a run without findings.
     data: Path | None = None
+    # A promise that is broken on purpose.
+    plant: Plant | None = None
 
 
 @dataclass
@@ -141,7 +144,8 @@ def shape_of(options: ChaosOptions) -> ClusterShape:
         "STORE__CHECKPOINT_EVERY_S": 5.0,
     }
     told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
-    return ClusterShape(options.nodes, options.gateways, "bench.chaos_game", told, proxied=True)
+    program = ("bench.chaos_faults", options.plant) if options.plant else ("server",)
+    return ClusterShape(options.nodes, options.gateways, "bench.chaos_game", told, proxied=True, program=program)
 
 
 class Chaos:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from bench import density as density_bench
 from bench import failover as failover_bench
 from bench import restarts as restarts_bench
+from bench.chaos_faults import Plant
 from bench.crash_cli import progress_of, seed_of
 from bench.figures import hand_over
 from bench.progress import console, show
@@ -102,6 +103,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     ] = 200.0,
     seed: Seed = None,
     only: Annotated[list[str] | None, typer.Option(help="Faults of this kind alone; may be said again.")] = None,
+    plant: Annotated[Plant | None, typer.Option(help="Break a promise: the run must find it, and fail.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="An empty directory to keep data in; a temporary one unless told.")
     ] = None,
@@ -111,7 +113,17 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     from bench import chaos as chaos_bench  # noqa: PLC0415  # needs drivers, which the others do without
 
     options = chaos_bench.ChaosOptions(
-        minutes, nodes, gateways, columns, rows, tellers, rate_per_s, seed_of(seed), only=tuple(only or ()), data=data
+        minutes,
+        nodes,
+        gateways,
+        columns,
+        rows,
+        tellers,
+        rate_per_s,
+        seed_of(seed),
+        only=tuple(only or ()),
+        data=data,
+        plant=plant,
     )
     with progress_of("chaos", line_every=1) as glance:
         figures = uvloop.run(chaos_bench.run(options, glance))

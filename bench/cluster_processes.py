@@ -41,6 +41,8 @@ class ClusterShape:
     # Beside what every cluster here is told: EVERSTEP_... and its value.
     settings: Mapping[str, str]
     proxied: bool = False
+    # See ServerProcess.start.
+    program: tuple[str, ...] = ("server",)
 
 
 class Member:
@@ -51,6 +53,7 @@ class Member:
         self.name = name
         self._data = data
         self._game = shape.game
+        self._program = shape.program
         self._told = told
         # Of a gateway's players, of a node's health and metrics. It comes back where it was.
         self.port = free_port()
@@ -78,7 +81,13 @@ class Member:
     async def start(self) -> None:
         """Start it and return when it says that it runs. Raises ServerEnded."""
         self.process = await ServerProcess.start(
-            self._data, self._told, self.log, role=self.role, game=self._game, port=self.port
+            self._data,
+            self._told,
+            self.log,
+            program=self._program,
+            role=self.role,
+            game=self._game,
+            port=self.port,
         )
         await self.process.running()
 

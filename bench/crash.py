@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.crash_faults import FAULTS, Plant
+from bench.crash_faults import Plant, program
 from bench.crash_load import Load, Verdict, clean, judge
 from bench.crash_server import ServerProcess, environment, init_database
 from bench.figures import percentile
@@ -163,7 +163,7 @@ class Crash:
         self._told = told
         self._uri = uri
         self._log = data / "server.log"
-        self._fault = options.plant if options.plant in FAULTS else None
+        self._program = program(options.plant)
         self._server: ServerProcess
 
     async def run(self, glance: Callable[[str], None]) -> Line:
@@ -228,7 +228,7 @@ class Crash:
             self.book.receipt_s.append(receipt_s - killed_s)
 
     async def _start(self) -> None:
-        self._server = await ServerProcess.start(self._data, self._told, self._log, fault=self._fault)
+        self._server = await ServerProcess.start(self._data, self._told, self._log, program=self._program)
         self.load.watch = self._server.check
 
     async def _play(self, seconds: float) -> None:

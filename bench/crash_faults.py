@@ -111,6 +111,11 @@ def forget() -> None:
 FAULTS: Final = {Plant.EARLY: early, Plant.STRAY: stray, Plant.FORGET: forget}
 
 
+def program(plant: Plant | None) -> tuple[str, ...]:
+    """What is started instead of the server: see `ServerProcess.start`."""
+    return ("bench.crash_faults", plant) if plant in FAULTS else ("server",)
+
+
 if __name__ == "__main__":
     FAULTS[Plant(sys.argv.pop(1))]()
     cli.main()

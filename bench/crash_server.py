@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.crash_faults import Plant
 from bench.processes import ROOT, WorkerError
 from bench.stores import Store
 
@@ -50,7 +50,7 @@ def init_database(told: dict[str, str]) -> None:
 
 
 class ServerProcess:
-    """One life of the server. `fault`: planted, see bench/crash_faults.py."""
+    """One life of the server."""
 
     def __init__(self, process: asyncio.subprocess.Process, began_s: float, log: Path) -> None:
         self.process = process
@@ -67,16 +67,16 @@ class ServerProcess:
         told: dict[str, str],
         log: Path,
         *,
-        fault: Plant | None = None,
+        program: Sequence[str] = ("server",),
         role: str = "run",
         game: str = GAME,
         port: int = 0,
     ) -> ServerProcess:
         """Start it; it is not ready yet. `log`: what it says on standard error is appended there.
 
-        `role`: the command of `everstep`: run, gateway or node.
+        `program`: a module and what goes before the rest, for a server with a planted fault. `role`: the command of
+        `everstep`: run, gateway or node.
         """
-        program = ["bench.crash_faults", fault] if fault else ["server"]
         words = ["-m", *program, role, "--game", game, "--port", str(port), "--data", str(data)]
         began_s = time.monotonic()
         with log.open("ab") as errors:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.crash import data_directory, keep_if_unclean, replayed
-from bench.crash_faults import FAULTS, Plant
+from bench.crash_faults import Plant, program
 from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded, ServerProcess, environment, init_database
 from bench.figures import percentile
@@ -92,9 +92,9 @@ class Outages:
         began_s = time.monotonic()
         told = environment(Store.MONGODB, self._proxy.uri)
         log = self._data / "server.log"
-        fault = self._options.plant if self._options.plant in FAULTS else None
+        wanted = program(self._options.plant)
         async with self.load:
-            self._server = await ServerProcess.start(self._data, told, log, fault=fault)
+            self._server = await ServerProcess.start(self._data, told, log, program=wanted)
             self.load.watch = self._server.check
             try:
                 self.load.address.set(await self._server.ready())
