@@ -129,6 +129,9 @@ class Node:
         self.shards = tuple(shards)
         self.tenures: dict[int, Tenure] = {}
         self.draining = False
+        # Shard -> what is not known to be kept of it, of those that ended here since the node began to leave.
+        self.unkept: dict[int, str] = {}
+        self._leaving = False
         # What the last turn saw.
         self.standing = Standing()
         self._leases = leases
@@ -182,7 +185,7 @@ class Node:
 
     async def drain(self) -> None:
         """Give every shard to other nodes, if there are any; return when none is left here or nobody takes them."""
-        self.draining = True
+        self.draining = self._leaving = True
         while self.tenures or self._busy:
             self._awake.set()
             await self._clock.sleep_until(self._clock.now_s() + self._options.turn_s / 4)
@@ -190,7 +193,8 @@ class Node:
                 return
 
     async def close(self) -> None:
-        """End what runs here in order, and give its leases back."""
+        """End what runs here in order, and give its leases back. `unkept` is then complete."""
+        self._leaving = True
         self._unsubscribe()
         for task in self._busy.values():
             task.cancel()
@@ -295,6 +299,9 @@ class Node:
             await tenure.end(orderly=orderly)
         except Exception as error:  # noqa: BLE001  # whatever its store says: another has to be able to take it
             _log.warning("shard did not end in order", node=self.name, shard=shard, reason=repr(error))
+        if self._leaving and (unkept := tenure.unkept) is not None:
+            _log.error("shard not known to be kept", node=self.name, shard=shard, reason=unkept)
+            self.unkept[shard] = unkept
         del self.tenures[shard]
         self._moving.pop(shard, None)
         await self._give_back(tenure.lease)

@@ -22,6 +22,7 @@ from server.observe.metrics import Metrics
 from server.shard.lease import Lease
 from server.shard.machine import Machine
 from server.shard.ports import Bus, CheckpointStore, Clock, JournalStore
+from server.store.errors import Fenced
 
 # Seconds between two looks at a journal that is not durable yet: it may fail without a word.
 _LOOK_S: Final = 0.002
@@ -128,6 +129,14 @@ class Tenure:
         """Why it ticks no more, if it doesn't."""
         ticks = self._ticks
         return ticks.exception() if ticks is not None and ticks.done() and not ticks.cancelled() else None
+
+    @property
+    def unkept(self) -> str | None:
+        """What is not known to be kept, in words; None where everything is, or where another writes by now."""
+        if self.host.durable_tick >= self.host.journalled_tick or isinstance(self._parts.journal.failure, Fenced):
+            return None
+        tick = self.host.machine.tick
+        return f"stopped at tick {tick}, and what came after tick {self.host.durable_tick} is not known to be kept"
 
     async def stop(self) -> int:
         """Make the last tick and wait until it is durable; returns its number. Nothing else of the shard ends by that.

@@ -43,6 +43,7 @@ from server.roles.world import (
 )
 from server.shard.mail import Post
 from server.sim.game import Game
+from server.store.errors import StoreFailed
 
 _log = structlog.get_logger(__name__)
 
@@ -176,6 +177,11 @@ class NodeProcess:
             self._server.close()
             await self._server.wait_closed()
 
+    def check_kept(self) -> None:
+        """Once it is closed: raise StoreFailed where the last ticks are not known to be kept."""
+        if behind := [f"region {number} {unkept}" for number, unkept in sorted(self.node.unkept.items())]:
+            raise StoreFailed(f"it did not answer within the time of a stop: {'; '.join(behind)}")
+
     async def _open(self, shard: int) -> ShardParts:
         shelf = await self._shelves(shard)
         make = functools.partial(region_machine, self._settings, self._game, shard)
@@ -197,7 +203,8 @@ async def node_process(settings: Settings, game: Game, leave: Callable[[], None]
 
     `leave`: called when an operator wants it drained and gone.
 
-    Raises SettingsRefuse, SimError, RedisAway, StoreError, OSError.
+    Raises SettingsRefuse, SimError, RedisAway, StoreError, OSError; StoreFailed at the end, too, where the last ticks
+    are not known to be kept.
     """
     check_store(settings)
     # One region is as large as the other: what can't be made is told now, and not at each try to run it.
@@ -210,6 +217,7 @@ async def node_process(settings: Settings, game: Game, leave: Callable[[], None]
         stack.enter_context(process.metrics.watching_gc())
         settle_memory()
         yield process
+    process.check_kept()
 
 
 def check_store(settings: Settings) -> None:

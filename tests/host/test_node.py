@@ -19,7 +19,7 @@ from server.regions.machine import RegionMachine
 from server.shard.envelope import unseal
 from server.shard.lease import NodeInfo
 from server.shard.ports import frames_topic
-from server.store.errors import StoreFailed
+from server.store.errors import Fenced, StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
@@ -237,6 +237,27 @@ def test_a_node_that_drains_has_several_shards_followed_at_once_and_hands_over_o
             await asyncio.sleep(5)
             for shard in cluster.shards:
                 assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_a_node_whose_store_does_not_answer_at_its_stop_says_what_is_not_known_to_be_kept():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            await asyncio.sleep(5)
+            journals = {shard: tenure._parts.journal for shard, tenure in node.tenures.items()}
+            journals[2]._hold = journals[4]._hold = True
+            durable = node.tenures[2].host.durable_tick
+            await cluster.until(lambda: journals[4].backlog)
+            # Another has this one, and what it took over is its own to say.
+            cluster.medium.reopened().claim_now(4)
+            with contextlib.suppress(Fenced):
+                journals[4].sync()
+            await cluster.stop("a")
+            assert list(node.unkept) == [2]
+            assert node.unkept[2].endswith(f"what came after tick {durable} is not known to be kept")
 
     run(main())
 

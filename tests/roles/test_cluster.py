@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from bench.mongo_server import MongoServer
 from tests.roles.processes import PATIENCE_S, Cluster, Player
 
 
@@ -74,6 +75,19 @@ async def test_who_loses_the_gateway_goes_on_at_another(cluster: Cluster):
         assert again.client.session == session
         again.paid = 10
         await again.settle()
+
+
+async def test_a_node_whose_store_does_not_answer_at_its_stop_ends_with_the_store_s_status(
+    cluster: Cluster, mongo_server: MongoServer
+):
+    cluster.environment["EVERSTEP_SERVER__STOP_WITHIN_S"] = "3.5"
+    node = await cluster.node()
+    await until_says(f"{node.url}metrics", 'everstep_entities{region="4"}')
+    mongo_server.pause()
+    try:
+        assert await node.end(signal.SIGTERM) == 3
+    finally:
+        mongo_server.resume()
 
 
 async def test_what_nobody_can_name_is_refused_with_what_there_is(cluster: Cluster):
