@@ -202,7 +202,7 @@ def handoffs(
 @app.command()
 def crossing(
     clients: Annotated[int, typer.Option(min=1, help="Players, each walking to and fro over a border.")] = 60,
-    seconds: Seconds = 30.0,
+    seconds: Seconds = 40.0,
     divide_every: Annotated[
         float, typer.Option(min=0, help="Have one region divided into the four, and united, so many seconds apart.")
     ] = 0.0,

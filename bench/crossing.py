@@ -73,18 +73,32 @@ def run(options: CrossingOptions) -> CrossingRun:
     return CrossingRun(_figures(options, cpu_s, ticks, seen), seen["crossing"], seen["plain"])
 
 
+def pauses(seen: Line) -> Line:
+    """What walkers waited, in ticks: at borders, meanwhile all others, and everyone elsewhere. See bench/README.md."""
+    crossing, others = seen["crossing"], seen["others"]
+    return {
+        "crossing_pause_ticks_p50": percentile(crossing, 50),
+        "crossing_pause_ticks_p99": percentile(crossing, 99),
+        "crossing_pause_ticks_max": max(crossing, default=0.0),
+        "others_pause_ticks_p99": percentile(others, 99),
+        "beyond_others_ticks_p99": percentile([a - b for a, b in zip(crossing, others, strict=True)], 99),
+        "plain_pause_ticks_p99": percentile(seen["plain"], 99),
+        "walkers_cpu": seen["walkers_cpu"],
+    }
+
+
 def _figures(options: CrossingOptions, cpu_s: float, ticks: Line, seen: Line) -> Line:
-    crossing, plain = seen["crossing"], seen["plain"]
+    crossing = seen["crossing"]
     return {
         "clients": options.clients,
         "hz": ticks["hz"],
         "divisions": ticks["divisions"],
         "crossings": len(crossing),
+        **pauses(seen),
         "crossings_per_s": len(crossing) / options.seconds,
-        "crossing_pause_ticks_p50": percentile(crossing, 50) if crossing else 0.0,
-        "crossing_pause_ticks_p99": percentile(crossing, 99) if crossing else 0.0,
-        "crossing_pause_ticks_max": max(crossing, default=0.0),
-        "plain_pause_ticks_p99": percentile(plain, 99) if plain else 0.0,
+        "durable_ms_p50": percentile(ticks["durable_ms"], 50),
+        "durable_ms_p99": percentile(ticks["durable_ms"], 99),
+        "durable_ms_max": max(ticks["durable_ms"], default=0.0),
         "missing": seen["missing"],
         "inputs_lost": seen["inputs_lost"],
         "mismatches": seen["mismatches"],

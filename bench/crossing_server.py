@@ -11,7 +11,7 @@ import uvloop
 
 from bench.crowd_game import CELL_UNITS, GAME, NEAR_CELLS
 from bench.processes import Line, arguments, failures_told, listen, tell
-from bench.ticks import TickLog
+from bench.ticks import DurableLog, TickLog
 from config.settings import Settings, load
 from server.app import Everstep, opened
 from server.observe.logs import configure
@@ -79,15 +79,18 @@ async def serve(told: Line) -> None:
     settings = settings_for(told["hz"], told["directory"], divided=bool(every_s), **world)
     configure(settings.log.level, settings.log.format)
     async with opened(settings, GAME) as app:
-        log, orders = TickLog(), Orders(app, every_s)
+        log, orders, durable = TickLog(), Orders(app, every_s), DurableLog()
+        for region in app.regions.values():
+            durable.follow(region.host)
         app.host.after_tick.append(lambda times, took_s: log.note(times.due_s, times.start_s, took_s))
 
         def hear(word: str) -> None:
             if word == "start":
                 log.start()
+                durable.ms.clear()
                 orders.given = 0
             elif word == "stop":
-                tell("ticks", **log.stop(), divisions=orders.given)
+                tell("ticks", **log.stop(), divisions=orders.given, durable_ms=[round(ms, 3) for ms in durable.ms])
             elif word == "end":
                 ended.set()
 

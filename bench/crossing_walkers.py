@@ -12,6 +12,7 @@ from typing import Final
 
 import uvloop
 
+from bench.pauses import Step, crossings
 from bench.processes import Line, arguments, failures_told, listen, settle_memory, tell
 from clients.python import Client, connect
 from clients.python.errors import ClientError
@@ -28,9 +29,7 @@ class Walker:
 
     def __init__(self, client: Client, hz: float) -> None:
         self.client = client
-        # In ticks: what a step took longer than the tick it should, over a border and elsewhere.
-        self.crossing: list[float] = []
-        self.plain: list[float] = []
+        self.steps: list[Step] = []
         # Messages after which it did not see itself; inputs acknowledged and not to be seen; views that were wrong.
         self.missing = 0
         self.lost = 0
@@ -65,7 +64,7 @@ class Walker:
         if (x, y) != self._place:
             now_s = time.perf_counter()
             waited = max(0.0, (now_s - self.moved_s) / self._tick_s - 1.0)
-            (self.crossing if self._crossed else self.plain).append(waited)
+            self.steps.append(Step(self.moved_s, now_s, waited, self._crossed))
             self._place, self.moved_s, self._crossed = (x, y), now_s, False
             if self._borders:
                 if self._border is None:
@@ -114,18 +113,26 @@ async def play(told: Line) -> None:
     tasks = [asyncio.create_task(task) for w in walkers for task in (w.client.until(w.look), w.mark(), w.check())]
     settle_memory()
 
+    began_s = began_cpu_s = 0.0
+
     def hear(word: str) -> None:
+        nonlocal began_s, began_cpu_s
         if word == "start":
+            began_s, began_cpu_s = time.perf_counter(), time.process_time()
             for walker in walkers:
-                walker.crossing.clear()
-                walker.plain.clear()
+                walker.steps.clear()
                 walker.latency_ms.clear()
         elif word == "stop":
+            busy = (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
             faults = [str(task.exception()) for task in tasks if task.done()]
+            over = crossings([w.steps for w in walkers])
             tell(
                 "result",
-                crossing=[ticks for w in walkers for ticks in w.crossing],
-                plain=[ticks for w in walkers for ticks in w.plain],
+                crossing=[crossing.waited for crossing in over],
+                # What the others waited just then, for each of those.
+                others=[crossing.others for crossing in over],
+                plain=[step.waited for w in walkers for step in w.steps if not step.crossed],
+                walkers_cpu=busy,
                 latency_ms=[round(ms, 3) for w in walkers for ms in w.latency_ms],
                 missing=sum(w.missing for w in walkers),
                 inputs_lost=sum(w.lost for w in walkers),

@@ -142,12 +142,11 @@ class Failover:
 
     def _forget(self) -> None:
         for walker in self._walkers:
-            walker.crossing.clear()
-            walker.plain.clear()
+            walker.steps.clear()
 
     def _longest_s(self) -> float:
         # A wait is what a step took longer than its tick.
-        return (1 + max(max((*w.plain, *w.crossing), default=0.0) for w in self._walkers)) / HZ
+        return (1 + max(max((step.waited for step in w.steps), default=0.0) for w in self._walkers)) / HZ
 
     def _figures(self, faults: list[str]) -> Line:
         seen, walkers = self._seen, self._walkers

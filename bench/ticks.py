@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from bench.processes import Line
+from server.host.host import ShardHost
+from server.host.pacer import TickTime
 
 
 @dataclass
@@ -43,3 +47,28 @@ class TickLog:
             "lateness_ms": [round(v, 4) for v in self.lateness_ms],
             "took_ms": [round(v, 4) for v in self.took_ms],
         }
+
+
+@dataclass
+class DurableLog:
+    """How long the ticks of several hosts took to be durable."""
+
+    # From a tick's begin to when its record was known to be durable, of ticks that have one.
+    ms: list[float] = field(default_factory=list)
+
+    def follow(self, host: ShardHost) -> None:
+        """Note this host's ticks too."""
+        # Tick of a record, and when that tick began.
+        waiting: deque[tuple[int, float]] = deque()
+
+        def ticked(times: TickTime, _took_s: float) -> None:
+            if host.journalled_tick > max(host.durable_tick, waiting[-1][0] if waiting else -1):
+                waiting.append((host.journalled_tick, times.start_s))
+
+        def durable() -> None:
+            now_s = time.monotonic()
+            while waiting and waiting[0][0] <= host.durable_tick:
+                self.ms.append((now_s - waiting.popleft()[1]) * 1000)
+
+        host.after_tick.append(ticked)
+        host.after_durable.append(durable)

@@ -20,6 +20,8 @@ def test_a_small_run_is_right_and_one_that_is_wrong_says_so():
     assert [figures[key] for key in FAULTS] == [0] * len(FAULTS)
     assert figures["crossings"] > 0
     assert figures["digests_checked"] > 0
+    assert figures["crossing_pause_ticks_max"] >= figures["beyond_others_ticks_p99"]
+    assert figures["durable_ms_max"] >= figures["durable_ms_p99"] >= figures["durable_ms_p50"] > 0
     done = CrossingRun(figures, [], [])
     assert not done.failed
     for key in (*FAULTS, "crossings", "digests_checked"):
