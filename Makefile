@@ -17,6 +17,14 @@ WORKERS ?= 2
 SEEDS ?= 0:1000
 ARGS ?=
 
+# The tests start hundreds of processes. Each would compile the server anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Tests wait for much of their time, benches for most of it: more of them than processors keep the processors busy.
+PYTEST := $(BIN)/pytest -q --dist worksteal
+TESTS_AT_ONCE = $(shell expr $(WORKERS) + 1)
+BENCHES_AT_ONCE = $(shell expr $(WORKERS) + $(WORKERS))
+
 .PHONY: help
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -61,7 +69,7 @@ check: $(VENV)/.stamp-dev
 .PHONY: test-python
 test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not browser and not bench" $(ARGS)
+	@$(PYTEST) -n $(TESTS_AT_ONCE) -m "not browser and not bench" $(ARGS)
 
 # The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=1000:4000
 .PHONY: test-simulator
@@ -74,7 +82,7 @@ test-js: $(VENV)/.stamp-run
 	@echo "== tests of the JavaScript client"
 	@EVERSTEP_PYTHON=$(abspath $(BIN))/python scripts/test-js.sh
 
-# Each alone on the machine: a browser and a bench would starve each other.
+# After the others: it draws.
 .PHONY: test-browser
 test-browser: $(VENV)/.stamp-dev
 	@echo "== browser tests"
@@ -83,7 +91,7 @@ test-browser: $(VENV)/.stamp-dev
 .PHONY: test-bench
 test-bench: $(VENV)/.stamp-dev
 	@echo "== bench-smoke tests"
-	@$(BIN)/pytest -q -m bench $(ARGS)
+	@$(PYTEST) -n $(BENCHES_AT_ONCE) -m bench $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.stamp-dev
