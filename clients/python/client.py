@@ -78,7 +78,8 @@ async def connect(
     """Join the world at `url` (ws://host:port/ws); returns once WELCOME and the first KEYFRAME are there.
 
     `inputs_max`: inputs that may wait for their ACK, or RECEIPT. `messages_max`: messages that may wait to be
-    read; the oldest go first. `return_within_s`: how long to try to come back after a break.
+    read; the oldest go first. `return_within_s`: how long to try to come back after a break, or to join where a part of
+    the world does not answer (INTERNAL).
     Raises Unreachable, Refused, and ProtocolErrors for an answer that is none.
     """
     client = Client(url, name, token, resume, inputs_max, messages_max, return_within_s)
@@ -321,15 +322,19 @@ class Client:
                 self._talk.joined = False
                 backoff_s = BACKOFF_S
                 lost_at_s = time.monotonic()
-            elif not joined_before:
+            elif not joined_before and not (code == CloseCode.INTERNAL and self._again(lost_at_s, backoff_s)):
                 return Unreachable(reason) if code == BROKEN else Refused(code, reason)
             self._lost(Unreachable(f"the connection broke ({code}: {reason})"))
             if code in FINAL_CODES:
                 return Ended(code, reason)
-            if time.monotonic() - lost_at_s + backoff_s > self._return_within_s:
+            if not self._again(lost_at_s, backoff_s):
                 return Unreachable(f"not back within {self._return_within_s:g} s; last: {code} {reason}")
             await asyncio.sleep(backoff_s * chance.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    def _again(self, lost_at_s: float, backoff_s: float) -> bool:
+        """Whether there is time for another try."""
+        return time.monotonic() - lost_at_s + backoff_s <= self._return_within_s
 
     async def _connection(self) -> tuple[int, str]:
         """One connection from start to end; returns its close code and reason."""

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator
 
 import pytest
+from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import ServerConnection, serve
 
 from clients.python import BacklogFull, Client, Ended, Refused, Unreachable, connect
+from protocol.codec import encode_bye
 from protocol.errors import CloseCode, ErrorCode, InvalidArgument, UnknownMessage
 from protocol.messages import Ack, Error, Event, Receipt, Welcome
 from server.app import Everstep
@@ -186,6 +193,44 @@ async def test_a_refused_token_says_so(pasture: Everstep) -> None:
     with pytest.raises(Refused) as caught:
         await connect(pasture.ws_url, token="no.such.token")
     assert caught.value.code == CloseCode.UNAUTHORISED
+
+
+@contextlib.asynccontextmanager
+async def turning_away(url: str, times: float) -> AsyncIterator[str]:
+    """The address of a server that tells the first so many to come again, and hands others on to the one at `url`."""
+    turned_away = 0
+
+    async def serve_one(here: ServerConnection) -> None:
+        nonlocal turned_away
+        if turned_away < times:
+            turned_away += 1
+            await here.recv()
+            await here.send(encode_bye(CloseCode.INTERNAL, "a part of the world does not answer"))
+            await here.close(CloseCode.INTERNAL, "a part of the world does not answer")
+            return
+        async with open_websocket(url) as there:
+
+            async def carry(source: Connection, target: Connection) -> None:
+                async for message in source:
+                    await target.send(message)
+                await target.close()
+
+            await asyncio.gather(carry(here, there), carry(there, here))
+
+    async with serve(serve_one, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_who_joins_while_a_part_of_the_world_does_not_answer_tries_again(pasture: Everstep) -> None:
+    async with turning_away(pasture.ws_url, 2) as url, await connect(url, name="Ada") as client:
+        assert own(client, "Body.name") == "Ada"
+
+
+async def test_a_part_of_the_world_that_never_answers_says_so_in_the_end(pasture: Everstep) -> None:
+    async with turning_away(pasture.ws_url, math.inf) as url:
+        with pytest.raises(Refused) as caught:
+            await connect(url, resume="of before", return_within_s=0.4)
+        assert caught.value.code == CloseCode.INTERNAL
 
 
 async def test_nobody_there_says_so(pasture: Everstep) -> None:
