@@ -302,7 +302,7 @@ class GatewaySettings(Section):
         default=64, ge=1, le=65_536, description="Events one client is sent per tick; the oldest beyond are dropped."
     )
     crossing_hold_ticks: int = Field(
-        default=20,
+        default=100,
         ge=1,
         le=1200,
         description="Ticks for which an entity that crosses a border is shown where it was, if the next region does "
