@@ -340,6 +340,7 @@ class ShardHost:
         # A store that is durable at once calls during `append`: the tick is then not made yet, nor among the held.
         held.durable = True
         self._durable_tick = tick
+        self.postman.durable(tick)
         self._release()
         for observer in self.after_durable:
             observer()

@@ -109,6 +109,8 @@ class Postman:
         self._ack_due: set[Stream] = set()
         # (peer, lane) -> how far it is, for the next tick.
         self._acks: dict[Stream, int] = {}
+        # Streams of which more was acknowledged than was sent here, and the tick that was taken last before that.
+        self._doubtful: dict[Stream, int] = {}
         # Reason -> letters or packets; what happened since the start.
         self.counts: Counter[str] = Counter()
         for letter in machine.post.unacked():
@@ -179,6 +181,13 @@ class Postman:
             stream = (letter.source, letter.lane)
             self._in[stream].durable = letter.seq
             self._ack_due.add(stream)
+
+    def durable(self, tick: int) -> None:
+        """The journal has the record of this tick: when it was written, nobody else had the shard."""
+        for stream, since in tuple(self._doubtful.items()):
+            if tick > since:
+                del self._doubtful[stream]
+                _log.error("mail acknowledged that was never sent", shard=self.shard, peer=stream[0], lane=stream[1])
 
     def deliver(self) -> None:
         """Send what is due, as far as the tick's share goes; acknowledgements go always."""
@@ -292,9 +301,10 @@ class Postman:
     def _on_ack(self, stream: Stream, seq: int) -> None:
         out = self._out.get(stream)
         if out is None or seq > out.released:
-            # One of the two was set back to an earlier time. What this one sends under old numbers will not be taken.
+            # Another has the shard by now, and the journal is about to say so. Or one of the two was set back to an
+            # earlier time, and what this one sends under old numbers will not be taken: see `durable`.
             self.counts["impossible_acks"] += 1
-            _log.error("mail acknowledged that was never sent", shard=self.shard, peer=stream[0], lane=stream[1])
+            self._doubtful.setdefault(stream, self._tick)
             return
         if seq <= out.acked:
             return

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from server.bus.memory import MemoryBus
 from server.host.host import HostOptions, ShardHost
@@ -17,6 +18,7 @@ from server.shard.errors import MailError
 from server.shard.journal import JournalRecord
 from server.shard.mail import ACK, NO_ACKS, Lane, Letter
 from server.shard.ports import mail_topic
+from server.store.errors import Fenced
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.support.clock import VirtualClock
@@ -343,12 +345,45 @@ def test_an_acknowledgement_is_one_ticks_input_and_counts_once():
 def test_an_acknowledgement_of_what_was_never_sent_is_said_loudly_and_not_believed():
     desk = Desk()
     desk.post(1, 1, 2)
+    desk.take()
     for lane, seq in ((1, 3), (0, 1)):
         desk.ack(lane, seq)
     desk.take()
     assert desk.acks.size == 0
     assert desk.postman.unacked == 2
     assert desk.postman.counts["impossible_acks"] == 2
+    # What was written before says nothing; what was written since says that nobody else has the shard.
+    with capture_logs() as logs:
+        desk.postman.durable(1)
+    assert logs == []
+    with capture_logs() as logs:
+        desk.postman.durable(2)
+        desk.postman.durable(3)
+    assert [(log["log_level"], log["peer"], log["lane"]) for log in logs] == [("error", 5, 1), ("error", 5, 0)]
+
+
+async def test_an_owner_that_was_overtaken_says_nothing_of_what_its_successor_was_acknowledged():
+    world = await World(3, die=0.0).start()
+    node = world.nodes[0]
+    for _ in range(10):
+        world.clock.work(TICK_S)
+        node.tick(nudge=True)
+        world.network.advance(world.clock.now_s())
+    node.journal.sync()
+    later = node.journal.reopened()
+    # Another has the shard, and its mail is acknowledged to whoever hears it.
+    later.claim_now(node.shard)
+    peer = next(other.shard for other in world.nodes if other is not node)
+    with capture_logs() as logs:
+        end = world.network.end("successor's friend")
+        end.publish(mail_topic(node.shard), encode_packet(peer, [], np.array([(peer, 1, 10_000)], ACK)))
+        world.clock.work(TICK_S)
+        world.network.advance(world.clock.now_s())
+        assert node.host.postman.counts["impossible_acks"] == 1
+        node.tick(nudge=True)
+        with pytest.raises(Fenced):
+            node.journal.sync()
+    assert [log for log in logs if log["log_level"] == "error"] == []
 
 
 def test_windows_bound_what_is_kept_and_the_next_letter_always_fits():
