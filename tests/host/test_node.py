@@ -18,7 +18,9 @@ from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.envelope import unseal
 from server.shard.lease import NodeInfo
-from server.shard.ports import frames_topic
+from server.shard.machine import encode_batches
+from server.shard.ports import SEEK_TOPIC, frames_topic, links_topic, sessions_topic, uplink_topic
+from server.shard.uplink import Outgoing
 from server.store.errors import Fenced, StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
@@ -59,7 +61,7 @@ class Cluster:
         self.nodes = {}
         self.tasks = {}
         # Raises, where a store does not close in order.
-        self.closing = lambda shard: None
+        self.close_again()
         # Shard -> (when, tick) of each frame.
         self.frames = {shard: [] for shard in self.shards}
         for shard in self.shards:
@@ -118,6 +120,21 @@ class Cluster:
         for tenure in node.tenures.values():
             tenure.host.close()
         await asyncio.wait(everything)
+
+    def fail_to_close(self):
+        """From now on no store closes in order. The shards whose stores did not, as they come."""
+        closed = []
+
+        def closing(shard):
+            closed.append(shard)
+            raise StoreFailed("the disk is gone")
+
+        self.closing = closing
+        return closed
+
+    def close_again(self):
+        """They close in order."""
+        self.closing = lambda shard: None
 
     def owners(self):
         """Shard -> name, of shards that tick."""
@@ -350,16 +367,10 @@ def test_a_shard_whose_store_does_not_close_in_order_is_run_again_and_the_others
         async with Cluster() as cluster:
             node = await cluster.start("a")
             await cluster.all_run()
-            closed = []
-
-            def closing(shard):
-                closed.append(shard)
-                raise StoreFailed("the disk is gone")
-
-            cluster.closing = closing
+            closed = cluster.fail_to_close()
             node.tenures[3].host.machine.step = lambda inputs: 1 / 0
             await cluster.until(lambda: closed == [3])
-            cluster.closing = lambda shard: None
+            cluster.close_again()
             await cluster.all_run()
             tick = node.tenures[3].host.machine.tick
             await cluster.until(lambda: node.tenures[3].host.machine.tick > tick)
@@ -372,18 +383,55 @@ def test_a_tenure_whose_end_failed_may_be_ended_again():
         async with Cluster() as cluster:
             node = await cluster.start("a")
             await cluster.all_run()
-            closed = []
-
-            def closing(shard):
-                closed.append(shard)
-                raise StoreFailed("the disk is gone")
-
-            cluster.closing = closing
+            closed = cluster.fail_to_close()
             with pytest.raises(StoreFailed):
                 await node.tenures[3].end(orderly=True)
             await node.tenures[3].end(orderly=True)
             assert closed == [3]
-            cluster.closing = lambda shard: None
+            cluster.close_again()
+
+    run(main())
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["its lease is lost", "a system raises"])
+def test_a_shard_that_ticks_no_more_answers_nobody_while_its_store_takes_its_time(fails):
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            answers = []
+            cluster.bus.subscribe(sessions_topic(9), answers.append)
+            cluster.bus.subscribe(links_topic(9), answers.append)
+
+            def ask():
+                answers.clear()
+                cluster.bus.publish(SEEK_TOPIC, msgpack.packb([9, 5, b"", 1]))
+                cluster.bus.publish(uplink_topic(3), Outgoing(9).send(encode_batches({}), 0.0))
+                said = [msgpack.unpackb(data) for data in answers]
+                return sum("none" not in word or word[1] == 3 for word in said)
+
+            assert ask() == 2
+            tenure = node.tenures[3]
+            stuck, written = asyncio.Event(), cluster.checkpoints.write
+
+            async def write(manifest, chunks):
+                await stuck.wait()
+                await written(manifest, chunks)
+
+            cluster.checkpoints.write = write
+            taking = asyncio.create_task(tenure._checkpoints.take())
+            await cluster.until(lambda: tenure._checkpoints.busy)
+            if fails:
+                tenure.host.machine.step = lambda inputs: 1 / 0
+            else:
+                # Another has it behind the node's back.
+                cluster.leases._held[3] = replace(tenure.lease, owner="b", epoch=tenure.lease.epoch + 1)
+            await cluster.until(lambda: tenure._ticks.done())
+            await asyncio.sleep(0)
+            assert 3 in node.tenures, "what it was writing is on its way"
+            assert ask() == 0
+            stuck.set()
+            taking.cancel()
 
     run(main())
 
