@@ -270,13 +270,17 @@ class ShardHost:
         mail, acks = self.postman.take(self.machine.tick + 1)
         return replace(inputs, mail=mail, acks=acks) if mail or acks.size else inputs
 
-    def close(self) -> None:
-        """Listen no more."""
+    def deafen(self) -> None:
+        """Hear no more, and answer nobody: who makes no ticks any more must not stand between others and who does."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self.postman.close()
         self.slumber.close()
         self.reception.close()
+
+    def close(self) -> None:
+        """Listen no more, and be told of no more."""
+        self.deafen()
         self._health.forget(self.machine.shard)
         self._metrics.forget(self.machine.shard)
 

@@ -122,6 +122,9 @@ class Tenure:
             ended.pop_all()
         tenure.host.show()
         tenure._ticks = asyncio.create_task(tenure.host.run(), name=f"ticks-{lease.shard}")
+        # Whatever ended them: letting go of the rest takes as long as its store does, up to half a minute, and another
+        # may have the shard by then. What gateways say would be answered here, and applied nowhere.
+        tenure._ticks.add_done_callback(lambda _: tenure.host.deafen())
         return tenure
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from itertools import pairwise
 
 import msgpack
@@ -425,7 +426,8 @@ def test_a_shard_that_ticks_no_more_answers_nobody_while_its_store_takes_its_tim
                 tenure.host.machine.step = lambda inputs: 1 / 0
             else:
                 # Another has it behind the node's back.
-                cluster.leases._held[3] = replace(tenure.lease, owner="b", epoch=tenure.lease.epoch + 1)
+                other = replace(tenure.lease, owner="b", epoch=tenure.lease.epoch + 1)
+                cluster.leases._held[3] = (other, cluster.clock.now_s() + 9.0)
             await cluster.until(lambda: tenure._ticks.done())
             await asyncio.sleep(0)
             assert 3 in node.tenures, "what it was writing is on its way"
@@ -450,6 +452,24 @@ def test_an_owner_that_lost_its_shard_without_noticing_writes_nothing_more():
             after = [record async for record in cluster.medium.read(2, last)]
             assert after
             assert {record.epoch for record in after} == {node.tenures[2].lease.epoch}
+
+    run(main())
+
+
+def test_nodes_tell_each_other_the_worlds_time():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            # Its regions have made more time than any that is to come.
+            node._around.world_time.hear(50_000)
+            await cluster.until(lambda: all(t.host.machine.world_tick > 50_000 for t in node.tenures.values()))
+            other = await cluster.start("b")
+            await cluster.until(lambda: other.tenures)
+            await cluster.until(lambda: all(t.host.machine.world_tick > 50_000 for t in other.tenures.values()))
+            clocks = [t.host.machine.world_tick for n in (node, other) for t in n.tenures.values()]
+            # As old as what was announced, and as far as nobody minds.
+            assert max(clocks) - min(clocks) <= 20 + 2 * 20
 
     run(main())
 
