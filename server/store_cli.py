@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.commands.options import ConfigOption, read_settings
 from server.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -21,12 +23,11 @@ store_cli = typer.Typer(
 )
 
 UriOption = Annotated[
-    str, typer.Option("--uri", envvar="EVERSTEP_STORE__MONGODB_URI", help="mongodb:// or mongodb+srv://.")
+    str | None, typer.Option("--uri", help="mongodb:// or mongodb+srv://; unless told, store.mongodb_uri.")
 ]
 DatabaseOption = Annotated[
-    str, typer.Option("--database", envvar="EVERSTEP_STORE__MONGODB_DATABASE", help="Its name in MongoDB.")
+    str | None, typer.Option("--database", help="Its name in MongoDB; unless told, store.mongodb_database.")
 ]
-_LOCAL = "mongodb://127.0.0.1:27017"
 
 
 @store_cli.callback()
@@ -38,8 +39,9 @@ def _needs_the_driver() -> None:
 
 @store_cli.command()
 def init(
-    uri: UriOption = _LOCAL,
-    database: DatabaseOption = "everstep",
+    config: ConfigOption = None,
+    uri: UriOption = None,
+    database: DatabaseOption = None,
     zone: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,27 +53,36 @@ def init(
     """Make collections, indexes and, on a sharded cluster, the sharding. Makes what is missing; may be run any time."""
     from server.store import mongo_layout  # noqa: PLC0415  # the driver may not be installed
 
+    address, name = _named(config, uri, database)
     zones = [mongo_layout.Zone(*parse_zone(text)) for text in zone or ()]
 
     async def make(client: Client) -> list[str]:
-        return await mongo_layout.init(client, database, zones=zones, audit_days=audit_days)
+        return await mongo_layout.init(client, name, zones=zones, audit_days=audit_days)
 
-    for line in _ask(uri, make) or [f"{database}: everything is there already"]:
+    for line in _ask(address, make) or [f"{name}: everything is there already"]:
         typer.echo(line)
 
 
 @store_cli.command()
-def check(uri: UriOption = _LOCAL, database: DatabaseOption = "everstep") -> None:
+def check(config: ConfigOption = None, uri: UriOption = None, database: DatabaseOption = None) -> None:
     """Say whether the database is laid out as servers need it."""
     from server.store import mongo_layout  # noqa: PLC0415  # the driver may not be installed
 
-    async def look(client: Client) -> list[str]:
-        await mongo_layout.check(client, database)
-        kind = "a sharded cluster" if await mongo_layout.is_mongos(client) else "a server or replica set"
-        return [f"{database}: laid out, on {kind}"]
+    address, name = _named(config, uri, database)
 
-    for line in _ask(uri, look):
+    async def look(client: Client) -> list[str]:
+        await mongo_layout.check(client, name)
+        kind = "a sharded cluster" if await mongo_layout.is_mongos(client) else "a server or replica set"
+        return [f"{name}: laid out, on {kind}"]
+
+    for line in _ask(address, look):
         typer.echo(line)
+
+
+def _named(config: Path | None, uri: str | None, database: str | None) -> tuple[str, str]:
+    """Address and name of the database: as the options say, or else as servers with these settings find it."""
+    store = read_settings(config, {"store.mongodb_uri": uri, "store.mongodb_database": database}).store
+    return store.mongodb_uri.get_secret_value(), store.mongodb_database
 
 
 def parse_zone(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:

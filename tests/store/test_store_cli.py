@@ -31,6 +31,32 @@ def test_init_says_what_it_made_and_then_that_there_is_nothing_to_make(everstep,
     assert everstep("check").output == f"{mongo_database}: laid out, on a server or replica set\n"
 
 
+def test_the_database_is_that_of_the_settings_unless_an_option_names_another(mongo_server, mongo_database, tmp_path):
+    config = tmp_path / "world.toml"
+    config.write_text(f'[store]\nmongodb_uri = "{mongo_server.uri}"\nmongodb_database = "{mongo_database}"\n')
+
+    def run(*words, **environment):
+        return CliRunner(env=environment).invoke(cli, ["store", *words, "--config", str(config)])
+
+    try:
+        assert f"{mongo_database}.journal: index shard_slot" in run("init").output
+        assert run("check").exit_code == 0
+        other = f"{mongo_database}_2"
+        assert other in run("check", "--database", other).output
+        # As everywhere: the environment before the file.
+        assert other in run("check", EVERSTEP_STORE__MONGODB_DATABASE=other).output
+    finally:
+        with MongoClient(mongo_server.uri) as client:
+            client.drop_database(mongo_database)
+
+
+def test_settings_that_can_not_be_taken_are_said_as_everywhere(tmp_path):
+    config = tmp_path / "world.toml"
+    config.write_text("[store]\nmongodb = 1\n")
+    refused = CliRunner().invoke(cli, ["store", "check", "--config", str(config)])
+    assert (refused.exit_code, "store.mongodb" in refused.output) == (2, True)
+
+
 def test_what_the_database_refuses_is_one_line(everstep):
     refused = everstep("init", "--zone", "eu=rs0:1")
     assert refused.exit_code == 1
