@@ -1,7 +1,7 @@
 """Who may come in: guests, signed tokens (JWT), resume tokens.
 
 A resume token is signed too, so that a gateway knows its own without a look-up. It names the
-session and a nonce that every WELCOME renews: a spent token opens nothing.
+session, a nonce that every WELCOME renews, and the gateway that gave it: a spent token opens nothing there.
 """
 
 from __future__ import annotations
@@ -68,16 +68,17 @@ class Authenticator:
             raise Unauthorised(f"a subject that begins with {_GUEST!r} is a guest's")
         return Player(subject, name if isinstance(name, str) else None)
 
-    def resume_token(self, session: int, nonce: int) -> str:
-        """A token that brings this session back once."""
-        return jwt.encode({"s": session, "n": nonce}, self._resume_secrets[0], algorithm=_RESUME_ALGORITHM)
+    def resume_token(self, session: int, nonce: int, gateway: int) -> str:
+        """A token that brings this session back once. `gateway`: who gives it, and knows whether it is spent."""
+        claims = {"s": session, "n": nonce, "g": gateway}
+        return jwt.encode(claims, self._resume_secrets[0], algorithm=_RESUME_ALGORITHM)
 
-    def read_resume(self, token: str) -> tuple[int, int]:
-        """(session, nonce). Raises ResumeFailed, ResumeUnsure."""
+    def read_resume(self, token: str) -> tuple[int, int, int]:
+        """(session, nonce, gateway). Raises ResumeFailed, ResumeUnsure."""
         for secret in self._resume_secrets:
             try:
                 claims = jwt.decode(token, secret, algorithms=[_RESUME_ALGORITHM])
-                return int(claims["s"]), int(claims["n"])
+                return int(claims["s"]), int(claims["n"]), int(claims["g"])
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError) as error:

@@ -407,7 +407,7 @@ class Gateway:
         self.router.join(session)
 
     def _resume(self, socket: GameSocket, session: Session, token: str, now_s: float) -> None:
-        session_id, nonce = self._auth.read_resume(token)
+        session_id, nonce, gateway = self._auth.read_resume(token)
         old = self.sessions.get(session_id)
         if old is None or old.state is SessionState.CLOSED:
             self._search(
@@ -420,9 +420,12 @@ class Gateway:
                 functools.partial(self._come_again, socket),
             )
             return
-        # Of a session from before a restart any token counts, once: which was its last is not known here.
-        if old.nonce and nonce not in (old.nonce, old.nonce_before):
-            raise ResumeFailed("the resume token is spent")
+        # Of a session from before a restart any token counts, once: which was its last is not known here. And one that
+        # another gateway gave: it spoke for the session since, though it was not heard of here.
+        if nonce not in (old.nonce, old.nonce_before):
+            if old.nonce and (nonce == old.nonce_elsewhere or gateway == self.searches.number):
+                raise ResumeFailed("the resume token is spent")
+            old.nonce = old.nonce_elsewhere = nonce
         # However many a WELCOME gets lost on its way, what it came with brings it back until it is heard.
         old.nonce_before = nonce
         self._attach(socket, session, old, now_s)
@@ -484,7 +487,7 @@ class Gateway:
         session.nonce = secrets.randbits(31) or 1
         welcome = Welcome(
             session=session.id,
-            resume=self._auth.resume_token(session.id, session.nonce),
+            resume=self._auth.resume_token(session.id, session.nonce, self.searches.number),
             resumed=resumed,
             ack=session.acked,
             tick=max(0, stream.tick),

@@ -162,9 +162,9 @@ class Session:
 
     __slots__ = (
         "acked", "address", "again", "asked", "began", "bucket", "connection", "crossing", "crossing_s", "due",
-        "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "oldest", "oldest_s",
-        "outbox", "player", "region", "repeats", "roamed", "said", "seats", "seq_in", "since_s", "socket", "state",
-        "strikes", "unacked",
+        "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "nonce_elsewhere",
+        "oldest", "oldest_s", "outbox", "player", "region", "repeats", "roamed", "said", "seats",
+        "seq_in", "since_s", "socket", "state", "strikes", "unacked",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -181,6 +181,8 @@ class Session:
         # What its resume token must name; and the one that it came with, until the client shows that it has the newer.
         self.nonce = 0
         self.nonce_before = 0
+        # That of the last token taken here which another gateway gave.
+        self.nonce_elsewhere = 0
         self.player = ""
         # Where it came from when it was admitted.
         self.address = ""

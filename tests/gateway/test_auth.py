@@ -112,41 +112,42 @@ def test_without_a_secret_of_its_own_a_server_accepts_nobodys_token():
             blank.admit(token(secret), 1)
 
 
-def test_a_resume_token_names_its_session_and_nonce():
+def test_a_resume_token_names_its_session_its_nonce_and_its_gateway():
     auth = authenticator()
-    assert auth.read_resume(auth.resume_token(2**53 - 1, 12345)) == (2**53 - 1, 12345)
+    assert auth.read_resume(auth.resume_token(2**53 - 1, 12345, 9)) == (2**53 - 1, 12345, 9)
 
 
 def test_a_resume_token_of_another_gateway_with_the_same_secret_counts():
-    assert authenticator().read_resume(authenticator().resume_token(5, 6)) == (5, 6)
+    assert authenticator().read_resume(authenticator().resume_token(5, 6, 1)) == (5, 6, 1)
 
 
 def test_tokens_of_any_gateway_of_the_world_count_whose_key_is_known():
     theirs = Authenticator(guests=True, jwt_secret="", jwt_algorithms=("HS256",), resume_secret=OTHER)
     ours = authenticator()
     with pytest.raises(ResumeFailed):
-        ours.read_resume(theirs.resume_token(5, 6))
+        ours.read_resume(theirs.resume_token(5, 6, 1))
     ours.trust([RESUME], all_known=False)
     with pytest.raises(ResumeUnsure):
-        ours.read_resume(theirs.resume_token(5, 6))
+        ours.read_resume(theirs.resume_token(5, 6, 1))
     with pytest.raises(ResumeFailed):
         ours.read_resume("text")
     ours.trust([RESUME, OTHER], all_known=True)
-    assert ours.read_resume(theirs.resume_token(5, 6)) == (5, 6)
+    assert ours.read_resume(theirs.resume_token(5, 6, 1)) == (5, 6, 1)
     # It goes on signing with its own.
-    assert authenticator().read_resume(ours.resume_token(7, 8)) == (7, 8)
+    assert authenticator().read_resume(ours.resume_token(7, 8, 1)) == (7, 8, 1)
 
 
 def test_a_resume_token_fits_the_protocols_limit():
-    assert len(authenticator().resume_token(2**53 - 1, 2**31 - 1)) <= 256
+    assert len(authenticator().resume_token(2**53 - 1, 2**31 - 1, 2**53 - 1)) <= 256
 
 
 FORGED = {
-    "signed with another secret": jwt.encode({"s": 1, "n": 2}, OTHER),
-    "of the algorithm none": jwt.encode({"s": 1, "n": 2}, None, algorithm="none"),
-    "without a nonce": jwt.encode({"s": 1}, RESUME),
-    "of a session that is text": jwt.encode({"s": "x", "n": 2}, RESUME),
-    "of an endless session": jwt.api_jws.encode(b'{"s": Infinity, "n": 1}', RESUME),
+    "signed with another secret": jwt.encode({"s": 1, "n": 2, "g": 3}, OTHER),
+    "of the algorithm none": jwt.encode({"s": 1, "n": 2, "g": 3}, None, algorithm="none"),
+    "without a nonce": jwt.encode({"s": 1, "g": 3}, RESUME),
+    "without a gateway": jwt.encode({"s": 1, "n": 2}, RESUME),
+    "of a session that is text": jwt.encode({"s": "x", "n": 2, "g": 3}, RESUME),
+    "of an endless session": jwt.api_jws.encode(b'{"s": Infinity, "n": 1, "g": 3}', RESUME),
     "an account's token": token(),
     "nested deeper than a parser goes": f"{part(b'[' * 2000)}.{part({})}.AAAA",
     "text": "r.7.Zm9v",

@@ -659,15 +659,36 @@ async def test_an_accounts_second_login_takes_its_session_over():
         assert owned(app) == 2
 
 
+async def test_a_token_that_another_gateway_gave_opens_a_session_that_was_not_heard_to_have_gone_there(app: Everstep):
+    ada = await Visitor.join(app)
+    first = ada.welcome
+    ada.abort()
+    # She went on at another gateway, which broke too; nobody told this one.
+    elsewhere = app.front.auth.resume_token(first.session, 12345, 1)
+    for _ in range(2):
+        # The first WELCOME may have been lost.
+        back = await Visitor.connect(app)
+        welcome = await back.hello(resume=elsewhere)
+        assert (welcome.session, welcome.resumed) == (first.session, True)
+        back.abort()
+    again = await Visitor.connect(app)
+    await again.hello(resume=welcome.resume)
+    await again.until_acked(await again.input(ADD, 1))
+    late = await Visitor.connect(app)
+    for spent in (elsewhere, welcome.resume, first.resume):
+        await late.send(encode_hello(resume=spent))
+        assert (await late.until(Error)).code == ErrorCode.RESUME_FAILED
+
+
 async def test_while_other_gateways_keys_may_be_unknown_nobody_is_told_that_a_session_is_over(app: Everstep):
     app.front.auth.trust(["ours" * 8], all_known=False)
     late = await Visitor.connect(app)
     theirs = Authenticator(guests=True, jwt_secret="", jwt_algorithms=(), resume_secret="theirs" * 8)
-    await late.send(encode_hello(resume=theirs.resume_token(7, 1)))
+    await late.send(encode_hello(resume=theirs.resume_token(7, 1, 2)))
     assert (await late.until_closed()).code == CloseCode.INTERNAL
     app.front.auth.trust(["ours" * 8], all_known=True)
     late = await Visitor.connect(app)
-    await late.send(encode_hello(resume=theirs.resume_token(7, 1)))
+    await late.send(encode_hello(resume=theirs.resume_token(7, 1, 2)))
     assert (await late.until(Error)).code == ErrorCode.RESUME_FAILED
 
 

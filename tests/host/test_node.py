@@ -428,7 +428,7 @@ def test_a_shard_that_ticks_no_more_answers_nobody_while_its_store_takes_its_tim
                 # Another has it behind the node's back.
                 other = replace(tenure.lease, owner="b", epoch=tenure.lease.epoch + 1)
                 cluster.leases._held[3] = (other, cluster.clock.now_s() + 9.0)
-            await cluster.until(lambda: tenure._ticks.done())
+            await cluster.until(tenure._ticks.done)
             await asyncio.sleep(0)
             assert 3 in node.tenures, "what it was writing is on its way"
             assert ask() == 0
