@@ -189,7 +189,8 @@ class Chaos:
                 began_s = time.monotonic()
                 while time.monotonic() - began_s < options.minutes * 60:
                     kind = self._random.choice(kinds)
-                    glance(f"{book.faults.total()} faults, {load.acknowledged} orders; {kind}")
+                    found = len(load.findings.reasons) + len(book.reasons)
+                    glance(f"{book.faults.total()} faults, {load.acknowledged} orders, {found} findings; {kind}")
                     await self._fault(kind)
                 await self._back(kind)
                 book.elapsed_s = time.monotonic() - began_s
