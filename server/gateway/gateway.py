@@ -389,6 +389,11 @@ class Gateway:
 
     def _admit(self, socket: GameSocket, session: Session, player: Player, hello: Hello) -> None:
         """A new session, if there is room for one."""
+        present = self._by_player.get(player.id)
+        if present is not None and present.state is not SessionState.CLOSED:
+            # Another connection of the account was here sooner, while both were looked for elsewhere.
+            self._attach(socket, session, present, self._clock.now_s())
+            return
         if len(self.sessions) >= self._options.connections_max:
             self._end(socket, CloseCode.FULL, "no room: too many sessions")
             return

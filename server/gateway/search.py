@@ -50,8 +50,8 @@ class _Search:
     until_s: float
     again_s: float
     rounds: int = 0
-    # Regions that have not answered in this round.
-    silent: set[int] = field(default_factory=set)
+    # By round: regions that have not answered it. The bus may be slower than the rounds are.
+    silent: dict[int, set[int]] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
 
 
@@ -102,7 +102,7 @@ class Searches:
     def _ask(self, what: tuple[int, bytes], search: _Search) -> None:
         search.rounds += 1
         search.again_s = self._clock.now_s() + _ROUND_S
-        search.silent = set(self._regions)
+        search.silent[search.rounds] = set(self._regions)
         self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what, search.rounds]))
 
     def _end(self, what: tuple[int, bytes], found: Found | None, *, sure: bool) -> None:
@@ -131,7 +131,7 @@ class Searches:
 
     def _none(self, region: int, what: tuple[int, bytes], turn: int) -> None:
         search = self._running.get(what)
-        if search is not None and search.rounds == turn:
-            search.silent.discard(region)
-            if not search.silent and search.rounds >= self._rounds:
+        if search is not None and turn in search.silent:
+            search.silent[turn].discard(region)
+            if not search.silent[turn] and turn >= self._rounds:
                 self._end(what, None, sure=True)

@@ -127,6 +127,17 @@ def test_an_account_plays_one_session_over_all_gateways():
     assert other.session.id != again.session.id
 
 
+def test_two_connections_of_an_account_that_come_at_once_get_one_session():
+    land = FarLand()
+    first = Patron(land, "ada", gateway=0, token=account("ada"))
+    second = patron(land, "ada", gateway=0, token=account("ada"))
+    land.seconds(2)
+    assert sum(len(region.machine.sessions) for region in land.regions.values()) == 1
+    assert first.wire.ended is not None
+    assert first.wire.ended[0] == CloseCode.REPLACED
+    assert len(land.whereabouts(second.session.id)) == 1
+
+
 def test_an_account_has_no_second_session_while_a_region_that_may_have_its_first_does_not_answer():
     land = FarLand()
     ada = patron(land, "ada", gateway=0, token=account("ada"))

@@ -99,6 +99,18 @@ def test_what_a_region_said_in_another_round_does_not_count():
     assert world.ends == [(None, True)]
 
 
+def test_answers_that_come_after_the_next_round_began_count_for_theirs():
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    world.searches.begin(70, "", world.done)
+    world.wait(0.6)
+    for turn in (1, 2):
+        assert world.ends == [], "two rounds at the least"
+        for region in (1, 2):
+            world.say("none", region, 70, b"", turn)
+    assert world.ends == [(None, True)]
+
+
 def test_where_a_region_does_not_answer_it_is_asked_again_and_given_up_unsure():
     world = World(1, 2)
     world.deaf = {2}
