@@ -46,7 +46,7 @@ def told(plan: Plan, outcome: Outcome) -> str:
         f"seed {plan.seed}: {outcome.violation or 'all held'}",
         f"  {plan.nodes} nodes, {plan.gateways} gateways, {plan.columns} x {plan.rows} regions, standby {plan.standby}",
         f"  loss {plan.loss}, repetition {plan.repetition}, delay {plan.delay_s} s, store {plan.latency_s} s",
-        f"  clocks' drift {plan.drift}, {plan.players} players",
+        f"  clocks' drift {plan.drift}, {plan.players} players, accounts {plan.accounts}",
         f"  regions sleep after {plan.hibernate_after_s} s, may be divided {bool(plan.split_depth)}",
         *(f"  {fault}" for fault in plan.faults),
         f"  {outcome.ticks} records, {outcome.messages} messages, {outcome.acknowledged} acknowledged",

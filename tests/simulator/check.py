@@ -43,6 +43,10 @@ class Checker:
             if broken:
                 raise Violated(broken[0])
         tenures = self.cluster.tenures()
+        for shard, tenure in tenures.items():
+            last = self.cluster.handed.get((shard, tenure.lease.epoch))
+            if last not in (None, tenure.report.tick):
+                raise Violated(f"region {shard} was handed over at tick {last}, and went on at {tenure.report.tick}")
         if set(tenures) == set(self.cluster.shards) and all(self._newest(t) for t in tenures.values()):
             self.checks += 1
             self._places({shard: t.host.machine for shard, t in tenures.items()})
@@ -76,6 +80,10 @@ class Checker:
     async def final(self) -> None:
         """All is healed and still: every total, every book, and every replay."""
         self.check()
+        if self.cluster.leaving:
+            raise Violated(
+                f"{[process.name for process in self.cluster.leaving]} are still there, long after they were to go"
+            )
         machines = {shard: t.host.machine for shard, t in self.cluster.tenures().items()}
         if set(machines) != set(self.cluster.shards):
             raise Violated(f"only {sorted(machines)} run, long after the last fault")
@@ -100,6 +108,7 @@ class Checker:
                 doubled=coins - expected,
             )
         self._books(machines)
+        self._once(machines)
         await self._replays(machines)
 
     def _books(self, machines) -> None:
@@ -116,6 +125,18 @@ class Checker:
             if player.talk.view.entity != (machine.shard, row):
                 raise Violated(f"{player.life.session} is {(machine.shard, row)}, and sees {player.talk.view.entity}")
             self._sight(machines, machine, row, player)
+
+    def _once(self, machines) -> None:
+        """An account is in the world once, and speaks over one connection."""
+        of_account = Counter(
+            name for machine in machines.values() for name in machine.sessions.known()["player"].tolist()
+        )
+        for player in self.cluster.crowd.players:
+            if player.account and of_account[player.name.encode()] > 1:
+                n = of_account[player.name.encode()]
+                raise Violated(f"{player.name} is in the world {n} times", doubled=n - 1)
+            if still_open := [wire for wire in player.left_open if not wire.hung_up]:
+                raise Violated(f"{player.name} has {1 + len(still_open)} connections")
 
     def _sight(self, machines, home, row, player) -> None:
         """Who is near is seen, and who is seen is there."""

@@ -14,6 +14,7 @@ from server.host.tenure import ShardParts, Surroundings
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.division import division_order
+from server.shard.lease import Lease
 from server.shard.ports import commands_topic
 from server.store.leases_memory import MemoryLeases
 from tests.simulator import game
@@ -66,18 +67,15 @@ class Cluster:
         # Told of each process of a node before it begins.
         self.on_start: list[Callable[[Process], None]] = []
         self.lives = 0
+        # Processes that are to end in order.
+        self.leaving: dict[Process, None] = {}
+        # Of leases that were handed over, by shard and epoch, the last tick that was made before.
+        self.handed: dict[tuple[int, int], int] = {}
         self.checker = Checker(self)
         self.desks: dict[str, tuple[Process, Desk]] = {}
         self.loop = asyncio.get_running_loop()
         self.operator = Process("operator")
-        self.crowd = Crowd(
-            [f"player {i}" for i in range(plan.players)],
-            lambda: [desk for _, desk in self.desks.values()],
-            self.checker.promises,
-            GRACE_S / (1 + plan.drift),
-            self.loop,
-            Random(f"play {seed}"),
-        )
+        self.crowd = Crowd(plan, lambda: [desk for _, desk in self.desks.values()], self.checker.promises, self.loop)
         self.checker.promises.on_leave.append(self.crowd.left)
         self.players = self.loop.create_task(self.crowd.run())
 
@@ -115,12 +113,41 @@ class Cluster:
             bus, clock, _METRICS, Health(clock.now_s), self.options, checkpoint_every_s=4.0, checkpoints_kept=2
         )
         options = NodeOptions(lease_ttl_s=LEASE_TTL_S, turn_s=0.5, follow_s=0.2, standby=self.standby)
-        leases = SimLeases(self.leases, self.network, process)
+        leases = SimLeases(self.leases, self.network, process, self._handed)
         node = process.call(lambda: Node(f"{name}.{life}", self.shards, leases, open_shard, around, options))
         self.nodes[name] = (process, node)
         self.node_of[process] = node
         process.on_crash.append(lambda: self.nodes.pop(name, None))
         process.spawn(node.run())
+
+    def send_away(self, process: Process) -> None:
+        """Have a process end in order: a node when it has given away what it runs, a gateway when it has said so."""
+        if process in self.leaving:
+            return
+        self.leaving[process] = None
+        process.on_crash.append(lambda: self.leaving.pop(process))
+        node = self.node_of.get(process)
+        process.spawn(self._drained(process, node) if node is not None else self.desks[process.name][1].close())
+
+    async def _drained(self, process: Process, node: Node) -> None:
+        """As server/roles/node.py has it, but for the time that it may take."""
+        await node.drain()
+        await node.close()
+        process.crash("drained")
+
+    def move(self, choice: int) -> None:
+        """Have a region run on another node, if there is one."""
+        running = [(node, shard) for _, node in self.nodes.values() for shard in node.tenures]
+        others = [(n, shard, to) for n, shard in running for _, to in self.nodes.values() if to is not n]
+        if others:
+            node, shard, target = others[choice % len(others)]
+            process = next(p for p, n in self.nodes.values() if n is node)
+            process.when_awake(lambda: node.move(shard, target.name))
+
+    def _handed(self, process: Process, lease: Lease) -> None:
+        tenure = self.node_of[process].tenures.get(lease.shard)
+        if tenure is not None:
+            self.handed[lease.shard, lease.epoch] = tenure.host.machine.tick
 
     def insist(self) -> None:
         """Orders to divide and to unite may be lost: they are given until it is so."""

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from random import Random
 
+import jwt
+
 import server.gateway.gateway as gateway_module
 from protocol.errors import CloseCode
 from server.gateway.auth import Authenticator
@@ -47,6 +49,14 @@ OPTIONS = GatewayOptions(
     tick_rate_hz=game.TICK_RATE_HZ,
     link_max=500,
 )
+
+
+_SECRET = "everyone's accounts" * 2
+
+
+def account_token(name: str) -> str:
+    """What proves to gateways that it is this account."""
+    return jwt.encode({"sub": name, "exp": 4_102_444_800}, _SECRET)
 
 
 class Numbers:
@@ -133,7 +143,7 @@ class Desk:
         self.process = process
         self.wires: dict[Wire, None] = {}
         network: Network = cluster.network
-        auth = Authenticator(guests=True, jwt_secret="", jwt_algorithms=("HS256",), resume_secret="everyone's" * 4)
+        auth = Authenticator(guests=True, jwt_secret=_SECRET, jwt_algorithms=("HS256",), resume_secret="everyone's" * 4)
         self.gateway: Gateway = process.call(
             lambda: Gateway(
                 game.GAME.schema,
@@ -169,6 +179,13 @@ class Desk:
                     do()
 
         self.process.when_awake(heard)
+
+    async def close(self) -> None:
+        """As server/roles/gateway.py has it: everybody is told, and comes back elsewhere."""
+        self.gateway.farewell()
+        await self.process.sleep_until(self.process.now_s() + FLUSH_S)
+        self.gateway.close()
+        self.process.crash("closed")
 
     def _died(self) -> None:
         for wire in tuple(self.wires):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from server.shard.journal import JournalRecord
+from server.shard.lease import Lease
 from server.store.errors import Fenced, LeaseStoreAway, StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
@@ -180,8 +181,12 @@ class SimCheckpoints:
 class SimLeases:
     """A LeaseStore as one process has it."""
 
-    def __init__(self, leases: MemoryLeases, network, process: Process) -> None:
+    def __init__(
+        self, leases: MemoryLeases, network, process: Process, handed: Callable[[Process, Lease], None]
+    ) -> None:
         self._leases, self._network, self._process = leases, network, process
+        # Told of each lease that it hands over.
+        self._handed = handed
 
     def __getattr__(self, name):
         method = getattr(self._leases, name)
@@ -193,6 +198,8 @@ class SimLeases:
                 raise LeaseStoreAway("the simulator has it away")
             with self._process.effect(f"lease {name}"):
                 answer = await method(*arguments)
+                if name == "hand_over" and answer is not None:
+                    self._handed(self._process, answer)
             await self._process.awake()
             if not self._network.up:
                 raise LeaseStoreAway("the answer was lost")

@@ -30,6 +30,10 @@ def _process(cluster: Cluster, fault: Fault) -> bool:
             process.pause(fault.amount)
         case "pause_at_effect" if process is not None:
             process.pauses_at = (process.effects + fault.effects, fault.amount)
+        case "drain" if process is not None:
+            cluster.send_away(process)
+        case "move":
+            cluster.move(fault.effects)
         case _:
             return False
     return True
@@ -41,6 +45,8 @@ def _player(cluster: Cluster, fault: Fault, now_s: float) -> bool:
     match fault.kind:
         case "hang_up":
             player.leave(now_s, fault.amount if fault.after else 0.0)
+        case "login":
+            player.log_in_again(now_s, hangs_up=fault.after)
         case "stay_away":
             player.stay_away(now_s, math.inf if fault.after else now_s + fault.amount)
         case _:

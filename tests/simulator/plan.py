@@ -55,6 +55,8 @@ class Plan:
     split_depth: int
     standby: bool
     players: int
+    # Whether they have accounts, and are no guests.
+    accounts: bool
     # Seconds after which a region that nobody looks at sleeps; 0: never.
     hibernate_after_s: float
     loss: float
@@ -89,6 +91,9 @@ def plan_of(seed: int) -> Plan:
     if orders:
         columns, rows = more.choice([(1, 1), (2, 1)])
         faults += orders
+    faults += _ways_out(more, nodes, gateways)
+    logins = _logins(more)
+    faults += logins
     return Plan(
         seed,
         nodes,
@@ -98,6 +103,7 @@ def plan_of(seed: int) -> Plan:
         split_depth=int(bool(orders)),
         standby=random.random() < 0.4,
         players=random.choice([3, 3, 1]),
+        accounts=bool(logins),
         # Parts that are not in use sleep: otherwise each of them costs as much as a region.
         hibernate_after_s=0.4 if random.choice([0.0, 0.0, 0.4]) or orders else 0.0,
         loss=random.choice([0.0, 0.0, 0.02, 0.2]),
@@ -117,6 +123,33 @@ def _orders(random: Random) -> list[Fault]:
         Fault(round(random.uniform(1.0, FAULTS_S), 2), kind, 0, 0.0, place, after=False)
         for place in range(random.choice([1, 1, 2]))
         for kind in random.choice([("divide",), ("divide", "unite"), ("divide", "unite", "divide")])
+    ]
+
+
+def _ways_out(random: Random, nodes: int, gateways: int) -> list[Fault]:
+    """Nodes and gateways that leave in order, and regions that are to move from one node to another."""
+    if random.random() > 0.25:
+        return []
+    return [
+        Fault(
+            round(random.uniform(2.0, FAULTS_S), 2),
+            random.choice(["drain", "move"]),
+            random.randrange(nodes + gateways),
+            0.0,
+            random.randrange(100),
+            after=False,
+        )
+        for _ in range(random.choice([1, 2, 3]))
+    ]
+
+
+def _logins(random: Random) -> list[Fault]:
+    """Of players with an account, who log in once more while they are there."""
+    if random.random() > 0.25:
+        return []
+    return [
+        Fault(round(random.uniform(1.0, FAULTS_S), 2), "login", 0, 0.0, random.randrange(3), random.random() < 0.5)
+        for _ in range(random.choice([1, 2, 4]))
     ]
 
 

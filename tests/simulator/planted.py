@@ -184,6 +184,32 @@ PLANTED = {
         "            return came, followers, ()\n",
         "What comes after those who left a part is lost.",
     ),
+    "a move without its last tick": Patch(
+        "server.host.node",
+        "            tick = await tenure.stop()\n",
+        "            tick = tenure.host.machine.tick\n",
+        "The next owner begins before the last one has ended.",
+    ),
+    "a move to nowhere is never given up": Patch(
+        "server.host.node",
+        "            if now_s > moving.until_s:\n",
+        "            if now_s < 0:\n",
+        "A node that is to go waits for ever for one that has died.",
+    ),
+    "who is taken over is not told": Patch(
+        "server.gateway.gateway",
+        "        if session is not None and session.began <= word <= session.connection:\n",
+        "        if session is not None and session.began < word < session.connection:\n",
+        "An account plays over the connection of before and over the new one.",
+    ),
+    "two connections of an account are two avatars": Patch(
+        "server.gateway.gateway",
+        "            # Another connection of the account was here sooner, while both were looked for elsewhere.\n"
+        "            self._attach(socket, session, present, self._clock.now_s())\n"
+        "            return\n",
+        "            pass\n",
+        "Who logs in twice while it is looked for is in the world twice.",
+    ),
     "views outlive a keyframe": Patch(
         "server.gateway.stream",
         "                self.awaits_key = False\n                self._forget_views()\n",

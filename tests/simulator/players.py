@@ -18,7 +18,8 @@ from protocol.codec import encode_check
 from protocol.errors import ErrorCode
 from protocol.messages import Error, Receipt, ViewDigest, Welcome
 from tests.gateway.meadow import messages
-from tests.simulator.desks import Desk, Wire
+from tests.simulator.desks import Desk, Wire, account_token
+from tests.simulator.plan import GRACE_S, Plan
 from tests.simulator.promises import Promises
 
 # Seconds for which a HELLO is waited for, and until the next one.
@@ -38,10 +39,14 @@ class Life:
 
 
 class Player:
-    def __init__(self, crowd: Crowd, name: str) -> None:
+    def __init__(self, crowd: Crowd, name: str, *, account: bool) -> None:
         self.crowd = crowd
-        self.talk = Conversation(name, None, None, 200)
+        self.name = name
+        self.account = account
+        self.talk = Conversation(name, account_token(name) if account else None, None, 200)
         self.wire: Wire | None = None
+        # Connections that it left open when it logged in again.
+        self.left_open: list[Wire] = []
         self.lives: list[Life] = []
         # When it connected, or may again.
         self.since_s = 0.0
@@ -112,6 +117,17 @@ class Player:
         self.leave(now_s, 0.0)
         self.since_s = until_s
 
+    def log_in_again(self, now_s: float, *, hangs_up: bool) -> None:
+        """By its account alone, at any gateway; the connection that it has stays open, unless it hangs up first."""
+        if self.account and self.wire is not None:
+            self.talk._resume = None
+            if hangs_up:
+                self.leave(now_s, 0.0)
+            else:
+                self.left_open.append(self.wire)
+                self.broke(self.wire)
+            self.since_s = now_s
+
     def may_be_over(self, now_s: float) -> bool:
         """Whether it was away for so long that some clock may say that its grace time has ended."""
         return self.gone_s is not None and now_s - self.gone_s >= self.crowd.grace_s
@@ -149,19 +165,20 @@ class Player:
                     self.life.entries = [entry for entry in self.life.entries if entry != seq]
 
     def _over(self, reason: str) -> None:
-        """It is told that its session is over."""
+        """It is told that its session is over. Before WELCOME, or with it: `gone_s` is of the session."""
         session = self.life.session
         if self.may_be_over(self.crowd.loop.time()):
             self.life.over = True
         elif self.crowd.promises.joined_s.get(session, math.inf) < self.since_s:
             # Otherwise the tick in which it joined may never have become durable.
-            away_s = self.crowd.loop.time() - self.gone_s
-            self.crowd.broken.append(f"{session} is told {reason!r}, {away_s:.1f} s after it was there")
+            self.crowd.broken.append(f"{session} is told {reason!r}, and was there until {self.gone_s}")
 
     def _welcomed(self, welcome: Welcome) -> None:
-        self.gone_s = None
         if self.life is None or self.life.session != welcome.session:
+            if self.life is not None and self.account:
+                self._over("begin anew")
             self.lives.append(Life(welcome.session))
+        self.gone_s = None
 
     def _receipted(self, seq: int) -> None:
         self.life.receipted.add(seq)
@@ -169,17 +186,16 @@ class Player:
 
 
 class Crowd:
-    """All players. `desks`: gateways that take connections; `grace_s`: the grace time as the fastest clock has it."""
+    """All players. `desks`: gateways that take connections."""
 
-    def __init__(
-        self, names, desks: Callable[[], list[Desk]], promises: Promises, grace_s: float, loop, random: Random
-    ) -> None:
+    def __init__(self, plan: Plan, desks: Callable[[], list[Desk]], promises: Promises, loop) -> None:
         self.desks = desks
         self.promises = promises
-        self.grace_s = grace_s
+        # As the fastest clock has it.
+        self.grace_s = GRACE_S / (1 + plan.drift)
         self.loop = loop
-        self.random = random
-        self.players = [Player(self, name) for name in names]
+        self.random = Random(f"play {plan.seed}")
+        self.players = [Player(self, f"player {i}", account=plan.accounts) for i in range(plan.players)]
         self.quiet = False
         # What somebody saw that was not so.
         self.broken: list[str] = []

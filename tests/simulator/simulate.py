@@ -166,7 +166,7 @@ def _call_back(cluster: Cluster) -> None:
 
 def _still(cluster: Cluster) -> bool:
     tenures = cluster.tenures()
-    if set(tenures) != set(cluster.shards):
+    if set(tenures) != set(cluster.shards) or cluster.leaving:
         return False
     if not all(_done(tenure.host) for tenure in tenures.values()):
         return False
