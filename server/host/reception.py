@@ -138,12 +138,18 @@ class Reception:
         self._bus.publish(links_topic(packet.gateway), answer.encode())
 
     def _take(self, gateway: int, data: bytes) -> bool:
-        """False: the inbox has no room. The gateway will send it again, and what was taken of it does no harm twice."""
+        """False: the inbox has no room. Nothing of it is taken: the gateway will send it again.
+
+        Of one that is repeated for as long as the store is away, the engine's commands would pile up, and speak for
+        players again who have gone to another gateway meanwhile.
+        """
         try:
             batches = decode_batches(data, self._machine.shapes)
         except BatchError as error:
             _log.warning("command batch refused", shard=self._machine.shard, reason=str(error))
             return True
+        if not self._inbox.fits(batches):
+            return False
         for kind in (JOIN, PRESENCE, LEAVE):
             if kind in batches:
                 spoken_for = self._attend(gateway, kind, batches[kind])

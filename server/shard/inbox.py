@@ -52,15 +52,19 @@ class Inbox:
 
     def admit(self, batches: Mapping[int, Records]) -> bool:
         """Take command batches. False: the game's did not fit."""
-        n = sum(len(records) for kind, records in batches.items() if kind not in _SYSTEM)
-        fits = n == 0 or self.depth + n <= self._commands_max
+        fits = self.fits(batches)
         for kind, records in batches.items():
             if fits or kind in _SYSTEM:
                 self._waiting.setdefault(kind, []).append(records)
                 self.depth += len(records)
         if not fits:
-            self.dropped["inbox_full"] += n
+            self.dropped["inbox_full"] += _commands(batches)
         return fits
+
+    def fits(self, batches: Mapping[int, Records]) -> bool:
+        """Whether all of them would be taken."""
+        n = _commands(batches)
+        return n == 0 or self.depth + n <= self._commands_max
 
     @property
     def room(self) -> int:
@@ -157,6 +161,11 @@ def _unbroken(
         if at == begin or seq[at - 1] < before:
             whole[at:end] = False
     return whole
+
+
+def _commands(batches: Mapping[int, Records]) -> int:
+    """How many of the game's there are."""
+    return sum(len(records) for kind, records in batches.items() if kind not in _SYSTEM)
 
 
 def _join(parts: list[Records]) -> Records:

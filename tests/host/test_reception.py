@@ -13,6 +13,7 @@ from server.shard.inbox import Inbox
 from server.shard.machine import JOIN, LEAVE, NOTHING, PRESENCE, encode_batches
 from server.shard.ports import SEEK_TOPIC, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Outgoing
+from server.sim.game import FIRST_COMMAND
 from tests.support.clock import VirtualClock
 from tests.support.march import ATLAS, Position, region
 from tests.support.pasture import REGION, pasture
@@ -189,3 +190,28 @@ def test_what_makes_no_sense_is_passed_over(data):
     desk.bus.publish(SEEK_TOPIC, data)
     desk.join(1, 7)
     assert desk.machine.attending() == {7}
+
+
+def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said():
+    desk = Desk(inbox_max=4)
+    desk.join(1, 7)
+    desk.join(2, 8)
+
+    def moves(session, count):
+        shape = desk.machine.shapes[FIRST_COMMAND]
+        return [(FIRST_COMMAND, session, seq, *(0,) * len(shape.args)) for seq in range(1, count + 1)]
+
+    desk.send(1, *moves(7, 3))
+    # The store is away: no ticks are made.
+    desk.send(2, (PRESENCE, 8, 1, HERE), *moves(8, 3))
+    for n in range(20):
+        for data in desk.links[2].due(desk.clock.now_s() + 10 * n):
+            desk.bus.publish(uplink_topic(SHARD), data)
+    assert desk.inbox.depth == 3
+    # Its player comes back elsewhere, and stays there.
+    desk.send(1, (PRESENCE, 8, 1, HERE))
+    for data in desk.links[2].due(desk.clock.now_s() + 1000):
+        desk.bus.publish(uplink_topic(SHARD), data)
+    assert desk.told[1] == []
+    desk.ticks(2)
+    assert desk.machine.high_water(np.array([7, 8], np.uint64)).tolist() == [3, 3]
