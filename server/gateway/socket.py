@@ -140,7 +140,7 @@ class GameSocket(ServerConnection):
             self._between_frames = False
             self.send_gathered()
             self._fd = -1
-            if not self.transport.is_closing():
+            if self._speaks:
                 self.transport.write(farewell)
             reason = reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
             self._closing = self.loop.create_task(self._close(code, reason))
@@ -175,6 +175,11 @@ class GameSocket(ServerConnection):
             self._listener.lost(self)
 
     # -- out ---------------------------------------------------------------------
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether frames may still be written: once the library has answered a CLOSE, it has ended the stream, too."""
+        return self.protocol.state is State.OPEN and not self.transport.is_closing()
 
     def stalled(self) -> bool:
         """Whether bytes wait because the kernel takes no more."""
@@ -216,7 +221,7 @@ class GameSocket(ServerConnection):
         frames = b"".join(self._gathered)
         self._gathered.clear()
         transport, written = self.transport, 0
-        if transport.is_closing() or self._fd < 0:
+        if self._fd < 0 or not self._speaks:
             return
         # What the library has written meanwhile, the answer to a ping, may wait: it goes first.
         if not transport.get_write_buffer_size():

@@ -358,6 +358,24 @@ async def test_what_one_turn_writes_leaves_in_one_piece_and_in_order():
             assert await mouth.read() == framed(b"one", b"%d" % n, b"two")
 
 
+@pytest.mark.parametrize("gathered", [False, True])
+async def test_the_end_of_one_who_has_closed_and_keeps_the_wire_harms_nobody(gathered: bool):
+    turn = Turn() if gathered else None
+    async with listening(turn=turn) as (ear, port):
+        mouth = await Mouth.dial(port)
+        (socket,) = ear.sockets
+        # The library answers the CLOSE, and writes the end of the stream: nothing can be written after it.
+        mouth.protocol.send_close(1000)
+        await mouth.send(b"".join(mouth.protocol.data_to_send()))
+        assert await asyncio.wait_for(mouth.read(), PATIENCE_S)
+        socket.write(framed(b"late"))
+        socket.end(framed(b"farewell"), 4004, "nothing heard in time")
+        async with asyncio.timeout(PATIENCE_S):
+            while not ear.gone:
+                ear.change.clear()
+                await ear.change.wait()
+
+
 async def test_what_the_next_turn_writes_goes_along():
     async with listening(turn=Turn()) as (ear, port):
         mouth = await Mouth.dial(port)
