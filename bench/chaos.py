@@ -27,7 +27,7 @@ from bench.chaos_faults import Plant
 from bench.chaos_game import REGION_UNITS
 from bench.cluster_processes import Cluster, ClusterShape, Doors, Member, metric
 from bench.crash import data_directory
-from bench.crash_client import Address, Findings, Teller
+from bench.crash_client import OPEN_MAX, Address, Findings, Teller
 from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded
 from bench.figures import percentile
@@ -141,6 +141,8 @@ def shape_of(options: ChaosOptions) -> ClusterShape:
         "NODE__TURN_S": LEASE_TTL_S / 4,
         # What is away longer than that is lost by right.
         "GATEWAY__GRACE_S": 600.0,
+        # Whoever comes back says all at once that has no receipt, and is not to be cut off for it, again and again.
+        "GATEWAY__INPUTS_BURST": 2 * OPEN_MAX,
         "STORE__CHECKPOINT_EVERY_S": 5.0,
     }
     told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
