@@ -213,5 +213,8 @@ def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said
     for data in desk.links[2].due(desk.clock.now_s() + 1000):
         desk.bus.publish(uplink_topic(SHARD), data)
     assert desk.told[1] == []
-    desk.ticks(2)
+    desk.tick()
+    for data in desk.links[2].due(desk.clock.now_s() + 2000):
+        desk.bus.publish(uplink_topic(SHARD), data)
+    desk.tick()
     assert desk.machine.high_water(np.array([7, 8], np.uint64)).tolist() == [3, 3]
