@@ -448,7 +448,7 @@ class Router:
         session.crossing, session.crossing_s = session.region, self._clock.now_s()
         seat = session.seats.get(session.region)
         if seat is not None:
-            seat.stream.depart(seat)
+            seat.stream.lose(seat)
         self.seek(session)
 
     def seek(self, session: Session) -> None:

@@ -130,8 +130,8 @@ class Seat:
     """
 
     __slots__ = (
-        "after", "before", "centre", "check", "fresh", "handle", "index", "leaving", "phase", "session", "stream",
-        "you",
+        "after", "before", "centre", "check", "fresh", "handle", "index", "leaving", "lost", "phase", "session",
+        "stream", "you",
     )  # fmt: skip
 
     def __init__(self, session: Session, stream: RegionStream) -> None:
@@ -150,6 +150,8 @@ class Seat:
         self.check = False
         # Its entity came here from another region: YOU comes next.
         self.you = False
+        # Its entity is not here, as was shown: YOU comes next, and names nobody.
+        self.lost = False
         # The region is out of view: an empty KEYFRAME comes next, and nothing after it.
         self.leaving = False
         # Finished frames about those who cross a border, just before and just after the region's next frame.

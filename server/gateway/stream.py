@@ -180,12 +180,22 @@ class RegionStream:
     def settle(self, seat: Seat, handle: int) -> None:
         """The seat is home: its entity is here."""
         seat.handle = self._handles[seat.index] = handle
+        seat.lost = False
         self._stay(seat)
         self.mark(seat)
 
     def depart(self, seat: Seat) -> None:
         """The seat is a guest's: its entity went elsewhere."""
         seat.handle = self._handles[seat.index] = -1
+
+    def lose(self, seat: Seat) -> None:
+        """Its entity is not here, as was shown, and nobody has said yet where it is.
+
+        Until somebody does it is told that it is nobody: what has its handle here by now is somebody else.
+        """
+        self.depart(seat)
+        seat.lost = self._bordered
+        self.mark(seat)
 
     def aim(self, seat: Seat, centre: int) -> None:
         """Give a guest another own cell, with the next frame."""
@@ -483,6 +493,10 @@ class RegionStream:
         parts: list[bytes] = []
         if home:
             parts, session.outbox = session.outbox, []
+        if seat.lost:
+            seat.lost = False
+            # No handle is as high.
+            parts.append(websocket_frame(encode_you(self.region.id, self.region.entities_max)))
         if seat.before:
             parts += seat.before
             seat.before = []

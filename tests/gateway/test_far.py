@@ -209,9 +209,14 @@ def test_one_whose_joining_was_never_durable_joins_again_and_notices_nothing():
     assert ada.session.region == number
     ada.pay(PAY, 9)
     land.ticks(3)
-    session = ada.session.id
+    session, before = ada.session.id, ada.entity
     land.restart(number)
     assert land.whereabouts(session) == []
+    while ada.entity == before:
+        land.tick()
+    # What has her handle next is not taken for her.
+    assert land.whereabouts(session) == []
+    assert ada.entity == (number, land.regions[number].host.machine.region.entities_max)
     land.seconds(8)
     assert len(land.whereabouts(session)) == 1
     assert ada.wire.ended is None
