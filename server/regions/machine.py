@@ -450,6 +450,8 @@ class RegionMachine:
             tick.system = "join"
             # Whoever joined and went over a border is elsewhere, and here for nobody else.
             known = (self.sessions.find(records["session"]) >= 0) | (self.borders.followed(records["session"]) >= 0)
+            # Anywhere in the region: who begins on ground that is a part's goes there, as those do who walk in.
+            self.world.bounds = self.region.bounds
             for record, already in zip(records.tolist(), known.tolist(), strict=True):
                 if already:
                     continue
@@ -465,6 +467,7 @@ class RegionMachine:
                 self.world.owner[row] = session
                 self.sessions.add(session, row, int(self.world.generation[row]), record[2], record[3])
                 bound.append((session, row))
+            self._stand()
         return np.array(bound, BOUND), refused
 
     def _presence(self, tick: Tick, records: Records | None) -> None:

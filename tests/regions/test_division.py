@@ -183,6 +183,28 @@ def test_a_part_begins_empty_and_does_nothing():
     assert on.machines[WEST].world.count > 0
 
 
+def test_newcomers_of_a_divided_region_begin_all_over_it():
+    on = country()
+    divide(on)
+    on.tick(WEST, *(("join", session, 0, b"account %d" % session, b"Ada") for session in range(100, 140)))
+    west = on.machines[WEST]
+    assert west.world.bounds == west.division.ground, "its systems see its own ground"
+    began = {int(west.world.id_of(np.array([row]))[0]): row for row in west.world.rows_of(WALKER).tolist()}
+    places = {n: (float(west.world[Position].x[row]), float(west.world[Position].y[row])) for n, row in began.items()}
+    for _ in range(4):
+        on.carry()
+        on.round()
+    assert on.players() == dict.fromkeys(range(100, 140), 1)
+    reach = ATLAS.hysteresis_units
+    found = {number: on.find(number)[0] for number in places}
+    # Some in every quarter; who began well within one of them is there.
+    assert set(found.values()) == set(MIDDLES)
+    for number, (x, y) in places.items():
+        for quarter, (left, top) in MIDDLES.items():
+            if abs(x - left) < 16 - reach and abs(y - top) < 16 - reach:
+                assert found[number] == quarter
+
+
 def test_where_no_region_may_be_divided_none_is():
     atlas = Atlas.grid(RegionSpec(WEST, -64.0, -32.0, 128.0, 64.0, 64, 8.0), columns=2, rows=1)
     on, quiet = country(atlas), country(atlas)
