@@ -21,8 +21,9 @@ from tests.simulator.plan import GRACE_S
 from tests.simulator.process import Process
 
 FLUSH_S, SWEEP_S = 0.1, 1.0
-# Seconds that a message takes over a connection.
+# Seconds that a message takes over a connection, and writes that it holds while nobody reads.
 WIRE_S = 0.005
+HOLDS = 2
 VIEW = ViewSpec(16.0, 1, 2, 2, 2.0)
 OPTIONS = GatewayOptions(
     connections_max=1000,
@@ -37,7 +38,7 @@ OPTIONS = GatewayOptions(
     inputs_burst=1000,
     flood_strikes_max=200,
     malformed_max=10,
-    lag_timeout_s=20.0,
+    lag_timeout_s=4.0,
     send_buffer_bytes=65_536,
     receipts_max=256,
     events_per_write_max=64,
@@ -78,7 +79,10 @@ class Wire:
         self.ending = False
         # Whether it has ended for the player, and for the gateway.
         self.hung_up = self.lost = False
+        # Whether its player reads; and what is on its way to it, of which so much has come.
+        self.reading = True
         self._coming: deque[bytes] = deque()
+        self._come_in = 0
         desk.wires[self] = None
         desk.hear(self, lambda: desk.gateway.opened(self))
 
@@ -86,14 +90,14 @@ class Wire:
 
     def write(self, frames: bytes) -> bool:
         with self.desk.process.effect("write"):
-            if self.lost or self.ending:
+            if self.lost or self.ending or self.stalled():
                 return False
             self._coming.append(frames)
             self._later(self._come)
             return True
 
     def stalled(self) -> bool:
-        return False
+        return not self.reading and len(self._coming) > HOLDS
 
     def end(self, farewell: bytes, code: CloseCode, reason: str) -> None:  # noqa: ARG002  # the farewell says so
         if not self.ending:
@@ -108,7 +112,12 @@ class Wire:
         process.loop.call_at(max(process.loop.time() + WIRE_S, process.awake_s), do)
 
     def _come(self) -> None:
-        if not self.hung_up:
+        self._come_in += 1
+        self._read()
+
+    def _read(self) -> None:
+        while self.reading and self._come_in and not self.hung_up:
+            self._come_in -= 1
             self.player.heard(self, self._coming.popleft())
 
     def _forget(self) -> None:
@@ -123,6 +132,15 @@ class Wire:
         self.desk.process.loop.call_later(
             WIRE_S, lambda: self.desk.hear(self, lambda: self.desk.gateway.received(self, message))
         )
+
+    def stop_reading(self, seconds: float) -> None:
+        """For so long; then all is read that came meanwhile."""
+        self.reading = False
+        self.desk.process.loop.call_later(seconds, self._read_again)
+
+    def _read_again(self) -> None:
+        self.reading = True
+        self._read()
 
     def hang_up(self, noticed_s: float) -> None:
         """The gateway hears of it so much later."""

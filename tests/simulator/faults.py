@@ -45,6 +45,8 @@ def _player(cluster: Cluster, fault: Fault, now_s: float) -> bool:
     match fault.kind:
         case "hang_up":
             player.leave(now_s, fault.amount if fault.after else 0.0)
+        case "stall":
+            player.stop_reading(fault.amount)
         case "login":
             player.log_in_again(now_s, hangs_up=fault.after)
         case "stay_away":

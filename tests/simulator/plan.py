@@ -93,7 +93,7 @@ def plan_of(seed: int) -> Plan:
         faults += orders
     faults += _ways_out(more, nodes, gateways)
     logins = _logins(more)
-    faults += logins
+    faults += logins + _stalls(more)
     return Plan(
         seed,
         nodes,
@@ -149,6 +149,23 @@ def _logins(random: Random) -> list[Fault]:
         return []
     return [
         Fault(round(random.uniform(1.0, FAULTS_S), 2), "login", 0, 0.0, random.randrange(3), random.random() < 0.5)
+        for _ in range(random.choice([1, 2, 4]))
+    ]
+
+
+def _stalls(random: Random) -> list[Fault]:
+    """Of players who do not read for a while, and then read again; some of them for longer than is let them."""
+    if random.random() > 0.25:
+        return []
+    return [
+        Fault(
+            round(random.uniform(1.0, FAULTS_S), 2),
+            "stall",
+            0,
+            round(random.expovariate(1 / 3.0), 2),
+            random.randrange(3),
+            after=False,
+        )
         for _ in range(random.choice([1, 2, 4]))
     ]
 

@@ -196,6 +196,18 @@ PLANTED = {
         "            if now_s < 0:\n",
         "A node that is to go waits for ever for one that has died.",
     ),
+    "views outlive a stall": Patch(
+        "server.gateway.stream",
+        "        self.frames_skipped += 1\n        forget_views(session)\n",
+        "        self.frames_skipped += 1\n",
+        "Who did not read goes on with a view that has holes.",
+    ),
+    "who did not read is not told its receipts": Patch(
+        "server.gateway.stream",
+        "        session.outbox = [websocket_frame(encode_receipt(seq)) for seq in session.durable or ()]\n",
+        "        session.outbox = []\n",
+        "A receipt that came while nothing could be written never comes.",
+    ),
     "who is taken over is not told": Patch(
         "server.gateway.gateway",
         "        if session is not None and session.began <= word <= session.connection:\n",

@@ -66,7 +66,9 @@ class Player:
     @property
     def settled(self) -> bool:
         """Whether it is in the world and waits for nothing."""
-        return self.here and self.life is not None and set(self.life.entries) <= self.life.receipted
+        if self.life is None or not self.here or not self.wire.reading:
+            return False
+        return set(self.life.entries) <= self.life.receipted
 
     def turn(self, now_s: float, random: Random, *, quiet: bool) -> None:
         if self.wire is None:
@@ -116,6 +118,11 @@ class Player:
         """Hang up, and do not come back sooner than then."""
         self.leave(now_s, 0.0)
         self.since_s = until_s
+
+    def stop_reading(self, seconds: float) -> None:
+        """Read nothing for so long, and go on playing."""
+        if self.wire is not None and self.wire.reading:
+            self.wire.stop_reading(seconds)
 
     def log_in_again(self, now_s: float, *, hangs_up: bool) -> None:
         """By its account alone, at any gateway; the connection that it has stays open, unless it hangs up first."""
