@@ -40,6 +40,11 @@ class Scribe:
         return self._tick
 
     @property
+    def world_tick(self) -> int:
+        """It has no other clock."""
+        return self._tick
+
+    @property
     def simulation(self) -> int:
         """Its version."""
         return 1

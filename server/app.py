@@ -22,6 +22,7 @@ from server.host.checkpoints import Checkpoints
 from server.host.clock import LoopClock
 from server.host.host import ShardHost
 from server.host.recovery import Recovered, Report, recover
+from server.host.worldtime import WorldTime
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.machine import RegionMachine
@@ -111,6 +112,7 @@ class Everstep:
         self.clock = LoopClock()
         self.health = Health(self.clock.now_s, tick_stall_s=TICK_STALL_S, frame_stall_s=frame_stall_s(settings))
         self.bus = MemoryBus()
+        self.world_time = WorldTime()
         self.atlas = world_atlas(settings)
         journal = kept.journal if kept else journal or MemoryJournal()
         self.regions = {spec.id: self._region(spec.id, journal, kept) for spec in self.atlas.sites}
@@ -145,6 +147,7 @@ class Everstep:
             self.health,
             claim=found.claim if found else None,
             jitter=random.random,
+            world_time=self.world_time,
         )
         machine = host.machine
         assert isinstance(machine, RegionMachine)

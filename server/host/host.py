@@ -19,8 +19,10 @@ from server.host.pacer import Pacer, TickTime
 from server.host.postman import MailOptions, Postman
 from server.host.reception import Reception, ReceptionOptions
 from server.host.slumber import Slumber
+from server.host.worldtime import WorldTime
 from server.observe.health import Health
 from server.observe.metrics import Metrics, Tally
+from server.regions.worldclock import clock_order
 from server.shard.envelope import seal
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
@@ -42,6 +44,8 @@ _log = structlog.get_logger(__name__)
 
 # Seconds of ticks that a shard's load is the mean of.
 _LOAD_S: Final = 10.0
+# Seconds that a region's clock may be behind the world's.
+_APART_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -99,8 +103,12 @@ class ShardHost:
         *,
         claim: Claim | None = None,
         jitter: Callable[[], float] = lambda: 1.0,
+        world_time: WorldTime | None = None,
     ) -> None:
         self.machine = machine
+        # Shared by the regions of one world; without it this one's clock is the world's.
+        self._world_time = world_time or WorldTime()
+        self._world_time.hear(machine.world_tick)
         self.inbox = Inbox(machine.shapes, options.inbox_max, options.commands_per_tick_max)
         self.postman = Postman(machine, bus, clock, options.mail, jitter)
         self.reception = Reception(machine, self.inbox, bus, clock, options.reception, lambda: self._written_as)
@@ -222,6 +230,7 @@ class ShardHost:
         for gather in self.before_tick:
             gather()
         self.reception.sweep()
+        self._keep_time()
         inputs = self._take()
         tick = self.machine.tick + 1
         digest = self._digest(quiet=inputs.empty)
@@ -230,6 +239,7 @@ class ShardHost:
         if recorded:
             self._append(tick, b"" if inputs.empty else inputs.encode(), digest, held)
         effects = self.machine.step(inputs)
+        self._world_time.hear(self.machine.world_tick)
         if inputs.empty and not effects.mail:
             # It has nothing to lose: its effects wait for no record of its own.
             held.durable = True
@@ -263,6 +273,15 @@ class ShardHost:
         """
         self._digest_due = self._ends = True
         return self.tick_once()
+
+    def _keep_time(self) -> None:
+        """Have the tick that begins move the machine's clock on, where it has fallen behind the world's."""
+        options, machine = self._options, self.machine
+        behind_ticks = self._world_time.behind_ticks(machine.world_tick + 1)
+        # What a region may make up for is not lost yet. Given and made up for, it would drive the others forward, and
+        # the world's clock would run fast wherever ticks are late now and then.
+        if behind_ticks > max(options.tick_rate_hz * _APART_S, options.catch_up_ticks_max):
+            self.inbox.offer(clock_order(machine.world_tick - machine.tick + behind_ticks))
 
     def _take(self) -> TickInput:
         """The next tick's input."""

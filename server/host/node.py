@@ -174,6 +174,8 @@ class Node:
             _log.warning("leases can't be asked", node=self.name, reason=str(error))
             return
         self.standing = Standing(holders, nodes)
+        for node in nodes:
+            self._around.world_time.hear(node.world_tick)
         for shard, lease in holders.items():
             # Handed over to us; or of an earlier tenure that ended before its lease could be given back.
             if lease.owner == self.name and shard not in self.tenures and not self.draining:
@@ -493,7 +495,8 @@ class Node:
 
     def _info(self) -> bytes:
         shards = [self._told(shard, tenure) for shard, tenure in sorted(self.tenures.items())]
-        info: bytes = msgpack.packb({"draining": self.draining, "shards": shards})
+        world_tick = self._around.world_time.latest_tick
+        info: bytes = msgpack.packb({"draining": self.draining, "shards": shards, "world_tick": world_tick})
         return info
 
     def _told(self, shard: int, tenure: Tenure) -> dict[str, object]:
@@ -516,7 +519,8 @@ def node_load(node: NodeInfo) -> NodeLoad:
     """What a node has announced. One that can't be understood counts as one that takes nothing."""
     try:
         told = msgpack.unpackb(node.info)
-        return NodeLoad(node.name, bool(told["draining"]), tuple(map(_shard_load, told["shards"])))
+        shards = tuple(map(_shard_load, told["shards"]))
+        return NodeLoad(node.name, bool(told["draining"]), shards, int(told.get("world_tick", 0)))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         _log.warning("a node can't be understood", other=node.name, reason=repr(error))
         return NodeLoad(node.name, draining=True)

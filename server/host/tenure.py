@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from server.host.checkpoints import Checkpoints
 from server.host.follower import Follower
 from server.host.host import HostOptions, ShardHost
 from server.host.recovery import Recovered, recover
+from server.host.worldtime import WorldTime
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.shard.lease import Lease
@@ -58,6 +59,7 @@ class Surroundings:
     end_timeout_s: float = 5.0
     # See Postman.
     jitter: Callable[[], float] = lambda: 1.0
+    world_time: WorldTime = field(default_factory=WorldTime)
 
 
 class Tenure:
@@ -76,6 +78,7 @@ class Tenure:
             around.health,
             claim=recovered.claim,
             jitter=around.jitter,
+            world_time=around.world_time,
         )
         self._checkpoints = Checkpoints(
             self.host,

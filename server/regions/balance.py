@@ -53,6 +53,8 @@ class NodeLoad:
     # It gives its shards away and takes none.
     draining: bool = False
     shards: tuple[ShardLoad, ...] = ()
+    # The latest of the world's clock that it knows of, in ticks; see server/host/worldtime.py.
+    world_tick: int = 0
 
     @property
     def load(self) -> float:

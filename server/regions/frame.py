@@ -113,6 +113,8 @@ class Frame:
     arrived: Records = field(default_factory=lambda: np.zeros(0, ARRIVED))
     # The region is divided, or about to be: its parts are to be watched too.
     divided: bool = False
+    # Ticks by which the world's clock is ahead of `tick`.
+    ahead: int = 0
 
     def encode(self) -> bytes:
         """Bytes for the bus."""
@@ -133,8 +135,8 @@ class Frame:
                 None if self.sessions is None else self.sessions.tobytes(),
                 self.departed.tobytes(),
                 self.arrived.tobytes(),
-                # Absent where nothing is divided.
-                *([True] if self.divided else []),
+                # Absent where nothing is divided, and the world's clock is the tick.
+                *([self.divided, self.ahead] if self.ahead else [True] if self.divided else []),
             ]
         )
         return encoded
@@ -146,7 +148,7 @@ class Frame:
             region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, *rest = (
                 msgpack.unpackb(data, use_list=False)
             )
-            digest, sessions, departed, arrived, *divided = rest
+            digest, sessions, departed, arrived, *more = rest
             frame = cls(
                 region=region,
                 tick=tick,
@@ -166,12 +168,15 @@ class Frame:
                 sessions=None if sessions is None else np.frombuffer(sessions, KNOWN),
                 departed=np.frombuffer(departed, DEPARTED),
                 arrived=np.frombuffer(arrived, ARRIVED),
-                divided=bool(divided),
+                divided=bool(more and more[0]),
+                ahead=more[1] if len(more) > 1 else 0,
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error
         if frame.entered.size != frame.archetypes.size or any(r.size != v.size for r, v in frame.changes.values()):
             raise BatchError("not a frame: rows without a record, or records without a row")
+        if type(frame.ahead) is not int or frame.ahead < 0:
+            raise BatchError(f"not a frame: a clock that is {frame.ahead!r} ahead")
         return frame
 
 

@@ -25,8 +25,10 @@ from server.regions.division import Division
 from server.regions.frame import ARRIVED, BOUND, DEPARTED, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.letters import Letters
 from server.regions.sessions import Sessions
+from server.regions.worldclock import WorldClock
 from server.shard.errors import BatchError, CaptureRefused, MailError
 from server.shard.machine import (
+    CLOCK,
     DIVIDE,
     DROP_LETTER,
     JOIN,
@@ -104,6 +106,7 @@ class RegionMachine:
             "height": float(region.height),
             "entities_max": region.entities_max,
         }
+        self.clock = WorldClock()
         self.division = Division(self.atlas, region.id)
         part = self.division.whole != region.id
         # That a world may be divided is no part of it: one that was made whole may be divided later.
@@ -144,6 +147,11 @@ class RegionMachine:
     def tick(self) -> int:
         """Ticks made."""
         return self._tick
+
+    @property
+    def world_tick(self) -> int:
+        """The world's clock as of the last tick, in ticks."""
+        return self._tick + self.clock.ahead_ticks
 
     @property
     def simulation(self) -> int:
@@ -212,6 +220,7 @@ class RegionMachine:
             departed=departed,
             arrived=arrived,
             divided=self.division.shown,
+            ahead=self.clock.ahead_ticks,
         )
         return Effects(self._tick, frame.encode(), self._receipts(tick), self.post.posted)
 
@@ -241,6 +250,7 @@ class RegionMachine:
             digest=self._frames.digest(),
             sessions=self.sessions.known(),
             divided=self.division.shown,
+            ahead=self.clock.ahead_ticks,
         ).encode()
 
     def capture(self, spare: Capture | None = None) -> Capture:
@@ -250,6 +260,7 @@ class RegionMachine:
         arrays.update(self.post.capture())
         arrays.update(self.borders.capture())
         arrays.update(self.division.capture())
+        arrays.update(self.clock.capture())
         return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
 
     def adopt(self, capture: Capture) -> None:
@@ -259,13 +270,14 @@ class RegionMachine:
             raise CaptureRefused(
                 f"a state of {capture.game} {capture.simulation}, and this is version {self.game.version}"
             )
-        others = ("@sessions.", "@mail.", "@borders.", "@division.")
+        others = ("@sessions.", "@mail.", "@borders.", "@division.", "@clock.")
         own = {name: a for name, a in capture.arrays.items() if not name.startswith(others)}
-        sessions, post = Sessions(), Post(self.region.id)
+        sessions, post, clock = Sessions(), Post(self.region.id), WorldClock()
         division = Division(self.atlas, self.region.id)
         borders = Borders(self.game, division, self.region.id)
         post.adopt(capture.arrays)
         try:
+            clock.adopt(capture.arrays)
             division.adopt(capture.arrays)
             borders.adopt(capture.arrays)
             sessions.adopt(capture.arrays, self.world.capacity)
@@ -273,6 +285,7 @@ class RegionMachine:
         except SnapshotError as error:
             raise CaptureRefused(f"not a state of {self.game.name} {self.game.version}: {error}") from error
         self.sessions, self.post, self.borders, self.division = sessions, post, borders, division
+        self.clock = clock
         self._game_mail = Letters(self.game, division, self.region.id)
         self._stand()
         self._tick = capture.tick
@@ -290,8 +303,9 @@ class RegionMachine:
         return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
-        """64 bits over tick, sessions, division, borders, mail and world."""
-        own = self.division.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
+        """64 bits over tick, sessions, clock, division, borders, mail and world."""
+        own = self.clock.digest(seed=zlib.crc32(self.sessions.to_bytes(), self._tick))
+        own = self.division.digest(seed=own)
         return self.world.digest(seed=self.post.digest(seed=self.borders.digest(seed=own)))
 
     def _check_origin(self, capture: Capture) -> None:
@@ -315,9 +329,9 @@ class RegionMachine:
         """A tick up to its end."""
         self._tick += 1
         self.world.begin_tick()
-        tick = self._tick_context({})
         self.post.take(self._tick, inputs.mail, inputs.acks)
         self._orders(inputs.batches)
+        tick = self._tick_context({})
         came, followers, stranded = self._take_mail(tick, inputs.mail)
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
         self._presence(tick, _both(followers.get(PRESENCE), inputs.batches.get(PRESENCE)))
@@ -355,7 +369,9 @@ class RegionMachine:
         self.world.bounds = self.division.ground or self.region.bounds
 
     def _orders(self, batches: Mapping[int, Records]) -> None:
-        """What an operator wants done with dead letters, and with the region."""
+        """What the host says of the time, and what an operator wants done with dead letters, and with the region."""
+        if (told := batches.get(CLOCK)) is not None:
+            self.clock.order(told)
         if (orders := batches.get(DIVIDE)) is not None:
             self.division.order(divide=bool(orders["divide"][-1]), tick=self._tick)
         for kind, act in ((REPLAY_LETTER, self.post.replay), (DROP_LETTER, self.post.drop)):
@@ -441,7 +457,7 @@ class RegionMachine:
             self.post.send(region, Lane.URGENT, FOLLOW, encode_batches(kinds))
 
     def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
-        return Tick(self._tick, self.dt, self.seed, batches, place=self._place)
+        return Tick(self._tick, self.dt, self.seed, batches, place=self._place, ahead=self.clock.ahead_ticks)
 
     def _join(self, tick: Tick, records: Records | None) -> tuple[Records, list[tuple[int, str]]]:
         bound: list[tuple[int, int]] = []

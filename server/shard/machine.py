@@ -29,6 +29,7 @@ REPLAY_LETTER: Final = 4
 DROP_LETTER: Final = 5
 CHAIN: Final = 6
 DIVIDE: Final = 7
+CLOCK: Final = 8
 
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
@@ -54,6 +55,8 @@ SYSTEM_COMMANDS: Final = (
     CommandSchema(CHAIN, "chain", (Argument("before", "u32"),), latest_wins=False, reliable=False),
     # A region is to be divided into four (1), or to be one again (0); of several in a tick the last counts.
     CommandSchema(DIVIDE, "divide", (Argument("divide", "u8"),), latest_wins=False, reliable=False),
+    # The world's clock is so many ticks ahead of the shard's own; it never goes back.
+    CommandSchema(CLOCK, "clock", (Argument("ahead", "u32"),), latest_wins=False, reliable=False),
 )
 
 # Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.
@@ -183,6 +186,10 @@ class Machine(Protocol):
     @property
     def tick(self) -> int:
         """Ticks made; 0 after init."""
+
+    @property
+    def world_tick(self) -> int:
+        """The world's clock as of the last tick, in ticks; `tick`, where CLOCK never said otherwise."""
 
     @property
     def simulation(self) -> int:

@@ -75,7 +75,7 @@ M = TypeVar("M", bound=Mail)
 class Tick:
     """What a system may know beside the world."""
 
-    # Ticks since the world began; game time.
+    # Ticks that the region made since it began. One that slept has made fewer than its neighbours; see `world_s`.
     number: int
     # Seconds of game time per tick.
     dt: float
@@ -91,6 +91,17 @@ class Tick:
     sent: list[Sent] = field(default_factory=list)
     # Where the game lets who is far from players take fewer turns: whose turn it is.
     turns: Turns | None = None
+    # Ticks by which the world's clock is ahead of `number`.
+    ahead: int = 0
+
+    @property
+    def world_s(self) -> float:
+        """Seconds of game time on the world's clock: for the hour of the day, the season, whatever holds everywhere.
+
+        It never goes back, and regions differ by a second or two. In one that slept, or was slow, it jumps forward:
+        what is to last for so many seconds is counted in `number`.
+        """
+        return (self.number + self.ahead) * self.dt
 
     def commands(self, kind: type[K]) -> K:
         """This tick's commands of a kind, sorted by (session, seq); empty arrays if none came."""

@@ -20,6 +20,16 @@ async def until(condition) -> None:
             await asyncio.sleep(0.02)
 
 
+def watch_clocks(app: Everstep) -> list[int]:
+    """How far each region is behind the world's clock, after each of its ticks from now on."""
+    apart: list[int] = []
+    for region in app.regions.values():
+        region.host.after_tick.append(
+            lambda _times, _took_s, m=region.machine: apart.append(app.world_time.behind_ticks(m.world_tick))
+        )
+    return apart
+
+
 async def test_an_empty_world_sleeps_and_wakes_where_a_player_comes_by():
     async with serving(quarters(host__hibernate_after_s=0.3, gateway__watch_linger_s=1.0), GAME) as app:
         every = set(app.regions)
@@ -28,6 +38,7 @@ async def test_an_empty_world_sleeps_and_wakes_where_a_player_comes_by():
         assert app.health.judge().ready
         ticks = {number: region.machine.tick for number, region in app.regions.items()}
         # Into a world that sleeps, and through all of it.
+        apart = watch_clocks(app)
         async with await connect(app.ws_url, name="Ada") as ada:
             assert ada.entity[0] not in asleep(app)
             for dx, dy in ((-9, -9), (9, -9), (9, 9), (-9, 9)):
@@ -42,4 +53,7 @@ async def test_an_empty_world_sleeps_and_wakes_where_a_player_comes_by():
         made = {number: region.machine.tick - ticks[number] for number, region in app.regions.items()}
         slept = {number: region.host.slumber.count for number, region in app.regions.items()}
         assert min(slept.values()) >= 2
+        # However long each of them slept, they had one time at each of their ticks.
+        assert apart
+        assert max(apart) <= app.settings.world.tick_rate_hz
         assert min(made.values()) > 0

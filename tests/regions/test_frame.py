@@ -339,6 +339,22 @@ def test_a_frame_reads_back_as_it_was():
     }
 
 
+@pytest.mark.parametrize("divided", [False, True])
+@pytest.mark.parametrize("ahead", [0, 1, 2**40])
+def test_what_is_told_of_division_and_clock_arrives(divided, ahead):
+    frame = replace(example(), divided=divided, ahead=ahead)
+    back = Frame.decode(frame.encode(), SCHEMA)
+    assert (back.divided, back.ahead) == (divided, ahead)
+    # Where there is nothing to tell, nothing is sent.
+    assert (frame.encode() == example().encode()) == (not divided and not ahead)
+
+
+@pytest.mark.parametrize("ahead", [-1, 1.5, float("inf"), "7", True, [3]])
+def test_a_clock_that_is_none_is_refused(ahead):
+    with pytest.raises(BatchError):
+        Frame.decode(replace(example(), ahead=ahead).encode(), SCHEMA)
+
+
 def test_every_truncation_of_a_frame_is_refused():
     data = example().encode()
     for size in range(len(data)):

@@ -43,6 +43,10 @@ class Gossip:
     fingerprint: ClassVar[Mapping[str, str]] = {}
     shapes: ClassVar = {c.id: c for c in (*SYSTEM_COMMANDS, NUDGE)}
 
+    @property
+    def world_tick(self) -> int:
+        return self.tick
+
     def high_water(self, sessions: NDArray[np.uint64]) -> NDArray[np.int64]:
         return np.where(sessions == 1, self.seq, -1).astype(np.int64)
 
