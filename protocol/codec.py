@@ -257,6 +257,11 @@ def encode_cross(from_region: int, from_handle: int, to_region: int, to_handle: 
     return _pack([MessageType.CROSS, from_region, from_handle, to_region, to_handle])
 
 
+def encode_clock(region: int, ahead: int) -> bytes:
+    """CLOCK."""
+    return _pack([MessageType.CLOCK, region, ahead])
+
+
 def _pack(frame: list[Any]) -> bytes:  # Any: a msgpack tree
     frame[0] = int(frame[0])
     packed: bytes = _packer.pack(frame)

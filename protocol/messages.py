@@ -52,6 +52,8 @@ class MessageType(IntEnum):
     YOU = 26
     # An entity goes on in another region, under another handle.
     CROSS = 27
+    # How far the world's clock is ahead of a region's tick.
+    CLOCK = 28
 
 
 # -- from the client ---------------------------------------------------------
@@ -265,7 +267,17 @@ class Cross:
     to_handle: int
 
 
-ServerMessage = Welcome | Delta | Keyframe | Ack | Receipt | Event | Pong | ViewDigest | Error | Bye | You | Cross
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The world's clock is so many ticks ahead of the region's tick, until told otherwise."""
+
+    region: int
+    ahead: int
+
+
+ServerMessage = (
+    Welcome | Delta | Keyframe | Ack | Receipt | Event | Pong | ViewDigest | Error | Bye | You | Cross | Clock
+)
 
 
 def full_tick(last: int, tick_low7: int) -> int:

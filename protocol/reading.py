@@ -15,6 +15,7 @@ from protocol.limits import EXACT_INT_MAX, HANDLE_MAX, REGION_MAX, SEQ_MAX, SERV
 from protocol.messages import (
     Ack,
     Bye,
+    Clock,
     Cross,
     Delta,
     Error,
@@ -151,6 +152,11 @@ def _cross(frame: list[Any]) -> Cross:
     )
 
 
+def _clock(frame: list[Any]) -> Clock:
+    _shape(frame, 3, "CLOCK is [28, region, ahead]")
+    return Clock(_whole(frame[1], "region", REGION_MAX), _whole(frame[2], "ahead", EXACT_INT_MAX))
+
+
 def _ack(frame: list[Any]) -> Ack:
     _shape(frame, 2, "ACK is [19, seq]")
     return Ack(_whole(frame[1], "seq", SEQ_MAX))
@@ -179,6 +185,7 @@ _SERVER_READERS: Final[dict[int, Callable[[list[Any]], ServerMessage]]] = {
     MessageType.BYE: _bye,
     MessageType.YOU: _you,
     MessageType.CROSS: _cross,
+    MessageType.CLOCK: _clock,
 }
 
 

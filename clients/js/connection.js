@@ -13,7 +13,7 @@ export const VERSION = 1;
 export const Message = Object.freeze({
   HELLO: 1, INPUT: 2, PING: 3, CHECK: 4, LEAVE: 5,
   WELCOME: 16, DELTA: 17, KEYFRAME: 18, ACK: 19, RECEIPT: 20, EVENT: 21,
-  PONG: 22, VIEW_DIGEST: 23, ERROR: 24, BYE: 25, YOU: 26, CROSS: 27,
+  PONG: 22, VIEW_DIGEST: 23, ERROR: 24, BYE: 25, YOU: 26, CROSS: 27, CLOCK: 28,
 });
 
 /** Codes of ERROR that the connection itself acts on. */

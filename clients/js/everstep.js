@@ -38,6 +38,8 @@ const CATCH_UP_STEPS = 10;
  * half a tick at the most before it counts, and its acknowledgement never overtakes the step.
  */
 const OWN_PHASE = 0.5;
+/** The world's clock is slewed towards what the server says of it within about so many seconds; further off, it jumps. */
+const WORLD_SLEW_S = 5;
 /** A jump further than this between two ticks, in world units, is a teleport and not a walk. */
 const TELEPORT_UNITS = 16;
 
@@ -68,6 +70,8 @@ export class Client extends Emitter {
     /** @type {ServerClock | null} */
     this.clock = null;
     this.playout = new Playout();
+    /** The world's clock as it is drawn, in ticks: the same on both sides of a border. NaN before the first view. */
+    this.worldTick = NaN;
     /** @type {Prediction | null} */
     this.prediction = null;
     /** @type {{command: string, move?: import("./prediction.js").Move, snapUnits?: number} | null} */
@@ -190,9 +194,24 @@ export class Client extends Emitter {
     const elapsedMs = Number.isNaN(this.frameMs) ? 0 : Math.max(0, nowMs - this.frameMs);
     this.frameMs = nowMs;
     const serverTick = this.clock.tick(nowMs);
-    this.playout.advance(serverTick);
+    const shown = this.playout.tick;
+    this.#tellTime(this.playout.advance(serverTick), shown);
     if (this.prediction) this.#stepOwn(this.prediction, serverTick + OWN_PHASE, elapsedMs, nowMs);
     else this.#sendSteering(nowMs);
+  }
+
+  /**
+   * Moves the world's clock on, never back. Regions know it to a second or two, and no border is to show.
+   * @param {number} tick that is shown now @param {number} before that was shown
+   */
+  #tellTime(tick, before) {
+    const home = this.views.get(this.own.region);
+    if (!home || Number.isNaN(home.arrivedMs)) return;
+    const slewTicks = WORLD_SLEW_S * this.info.tick_rate_hz;
+    const step = tick - before;
+    const error = tick + home.ahead - (this.worldTick + step);
+    if (Math.abs(error) < slewTicks) this.worldTick += Math.max(0, step) * (1 + clamp(error / slewTicks, -1, 1));
+    else if (!(error < 0)) this.worldTick = tick + home.ahead; // NaN comes here too
   }
 
   /** @param {Prediction} prediction @param {number} ownTick @param {number} elapsedMs @param {number} nowMs */
@@ -255,6 +274,7 @@ export class Client extends Emitter {
     for (const region of info.regions) this.views.set(region.id, this.#view(region, info.tick));
     this.clock = new ServerClock(info.tick_rate_hz, info.tick, nowMs);
     this.playout = new Playout();
+    this.worldTick = NaN;
     this.frameMs = NaN;
     this.#own(info.entity.region, info.entity.handle);
     this.acked = info.ack;
@@ -322,13 +342,11 @@ export class Client extends Emitter {
   #own(region, handle) {
     if (this.own.region === region && this.own.handle === handle && this.prediction) return;
     const before = this.me;
+    if (region !== this.own.region) this.#rebase(this.views.get(region)?.lead ?? 0);
     this.own = { region, handle };
     const me = this.me;
-    if (me && before && me.before === before) {
-      // The same body in another region: what was foreseen of it still is.
-      this.#rebase(/** @type {RegionView} */ (this.views.get(region)).lead);
-      return;
-    }
+    // The same body in another region: what was foreseen of it still is.
+    if (me && before && me.before === before) return;
     this.prediction = null;
     if (me) this.#startPrediction(me);
     // A new body does not know what the old one was told.
@@ -395,6 +413,11 @@ export class Client extends Emitter {
       case Message.CROSS: {
         const before = this.entity(message[1], message[2]);
         if (before) this.crossing.set(entityKey(message[3], message[4]), before);
+        return undefined;
+      }
+      case Message.CLOCK: {
+        const view = this.views.get(message[1]);
+        if (view) view.ahead = message[2];
         return undefined;
       }
       default: return undefined; // a later version may say more

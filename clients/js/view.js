@@ -84,6 +84,8 @@ export class RegionView {
     this.lead = 0;
     /** The same as it is measured, with its noise; NaN before the first frame. */
     this.measured = NaN;
+    /** How far the world's clock is ahead of its ticks, as the server told. */
+    this.ahead = 0;
     /** When its last frame came, ms; NaN before the first. */
     this.arrivedMs = NaN;
     /** @type {Map<number, Entity>} */

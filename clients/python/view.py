@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from protocol.codec import decode_server
 from protocol.errors import InvalidArgument, MalformedMessage
-from protocol.messages import Delta, Keyframe, RegionInfo, ServerMessage, Welcome, You, full_tick
+from protocol.messages import Clock, Delta, Keyframe, RegionInfo, ServerMessage, Welcome, You, full_tick
 from protocol.schema import HANDLE_DTYPE, UTF8, Schema, Wire
 
 # Type on the wire -> struct code.
@@ -81,6 +81,8 @@ class View:
         self.layouts = layouts
         # Tick of the last DELTA or KEYFRAME; None before the first.
         self.tick: int | None = None
+        # Ticks by which the world's clock is ahead of it.
+        self.ahead = 0
         # Handle -> entity.
         self.entities: dict[int, Entity] = {}
         self._readers: dict[tuple[int, str], Callable[[bytearray], Value]] = {}
@@ -223,6 +225,8 @@ class Views(Mapping[int, View]):
         elif isinstance(message, You):
             self._view(message.region)
             self.entity = (message.region, message.handle)
+        elif isinstance(message, Clock):
+            self._view(message.region).ahead = message.ahead
 
     def _view(self, region: int) -> View:
         view = self._views.get(region)

@@ -7,6 +7,8 @@ its home's write, so that an ack and the state it led to come together.
 
 Who crosses a border is shown where it was until the next region shows it. Then CROSS, its enter there and its
 leave here go out in one write: nobody sees it twice, or not at all.
+
+A long module: what makes up one write, and in which order, is in one place.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from protocol.codec import encode_ack, encode_cross, encode_receipt, encode_view_digest, encode_you
+from protocol.codec import encode_ack, encode_clock, encode_cross, encode_receipt, encode_view_digest, encode_you
 from protocol.schema import Schema
 from server.gateway.errors import FrameGap
 from server.gateway.fanout import Fanout, websocket_frame
@@ -136,6 +138,8 @@ class RegionStream:
         self._heard_s = clock.now_s()
         # Whether the region is divided, or about to be, by its last frame.
         self.divided = False
+        # Ticks by which the world's clock is ahead of the region's, by its last frame.
+        self.ahead = 0
         self.awaits_key = False
         # Frames that came since it was asked for, and when that was.
         self._unused = 0
@@ -358,6 +362,13 @@ class RegionStream:
             self.divided = frame.divided
             if frame.divided:
                 listener.divided(self)
+        if frame.ahead != self.ahead:
+            self.ahead = frame.ahead
+            for seat in self.viewers:
+                if seat.handle >= 0:
+                    # Told with who it is: what time it is there.
+                    seat.you = True
+                    self.mark(seat)
 
     def _tell_acks(self, frame: Frame) -> None:
         sessions, own = self._sessions, self._own
@@ -500,7 +511,9 @@ class RegionStream:
         if seat.before:
             parts += seat.before
             seat.before = []
-        you = home and self._bordered and (seat.you or not seat.fresh)
+        you = home and (self._bordered or self.ahead > 0) and (seat.you or not seat.fresh)
+        if you:
+            parts.append(websocket_frame(encode_clock(self.region.id, self.ahead)))
         if seat.leaving:
             parts.append(self.fanout.farewell())
         elif not seat.fresh:

@@ -23,6 +23,7 @@ from server.gateway.interest import ViewSpec
 from server.gateway.session import Session
 from server.host.host import HostOptions, ShardHost
 from server.host.recovery import recover
+from server.host.worldtime import WorldTime
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
@@ -203,6 +204,7 @@ class Land:
         **options: Any,
     ) -> None:
         self.clock = VirtualClock()
+        self.world_time = WorldTime()
         self.bus = bus or MemoryBus()
         self.metrics = Metrics()
         self.health = Health(self.clock.now_s)
@@ -289,6 +291,7 @@ class Land:
             self.metrics,
             self.health,
             claim=claim,
+            world_time=self.world_time,
         )
         host.before_tick.append(functools.partial(self.gather, machine.shard))
         return Region(machine, host, journal, deque([0] * self.lag))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from protocol.codec import encode_leave
-from protocol.messages import Ack, Cross, Delta, Error, Keyframe, Welcome, You
+from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Welcome, You
 from server.gateway.interest import ViewSpec
 from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
@@ -144,8 +144,8 @@ def test_cross_enter_you_and_leave_come_in_one_write():
     (held,) = land.gateway.router.streams[5].replica.held.values()
     land.tick([6])
     kinds = [type(m) for m in ada.told if not isinstance(m, Ack)]
-    assert kinds == [Cross, Delta, You, Delta]
-    cross, there, you, here = (m for m in ada.told if not isinstance(m, Ack))
+    assert kinds == [Cross, Clock, Delta, You, Delta]
+    cross, _, there, you, here = (m for m in ada.told if not isinstance(m, Ack))
     assert (cross.from_region, cross.from_handle, cross.to_region) == (5, held.handle, 6)
     assert (you.region, you.handle) == (6, cross.to_handle) == ada.entity
     assert (there.region, here.region) == (6, 5)

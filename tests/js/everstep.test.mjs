@@ -256,6 +256,72 @@ for (const lead of [0, 500, -300]) {
   });
 }
 
+for (const lead of [0, 500, -300]) {
+  for (const announced of [true, false]) {
+    const how = announced ? "with CROSS" : "in a view that began anew";
+    test(`the world's clock goes on over a border ${how}, to a region whose ticks are ${lead} ahead`, () => {
+      const t = bordered(lead);
+      const rock = t.client.schema.archetypes[1].id;
+      // The world's clock is where the region that made most ticks has it.
+      const [west, east] = lead > 0 ? [lead, 0] : [0, -lead];
+      t.client.frame();
+      assert.ok(Number.isNaN(t.client.worldTick), "nothing is known before the first view");
+      t.socket.give([Message.CLOCK, 3, west]);
+      t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 250)]]);
+      t.socket.give([Message.KEYFRAME, 4, 1000 + lead, null]);
+      const still = (region) => (n, m) => [Message.DELTA, region, (region === 3 ? n : m) & 127, null, null];
+      for (let n = 1001; n <= 1010; n++) t.tick(n, [still(3), still(4)]);
+      let last = t.client.worldTick;
+      assert.ok(Math.abs(last - (1000 + west + 8)) < 3, String(last));
+      t.tick(1011, [
+        ...(announced ? [() => [Message.CROSS, 3, 7, 4, 40]] : []),
+        announced
+          ? (_, m) => [Message.DELTA, 4, m & 127, null, [rock, t.record(40, 0)]]
+          : (_, m) => [Message.KEYFRAME, 4, m, [rock, t.record(40, 0)]],
+        () => [Message.CLOCK, 4, east],
+        () => [Message.YOU, 4, 40],
+        announced ? (n) => [Message.DELTA, 3, n & 127, new Uint8Array([7, 0]), null] : (n) => [Message.KEYFRAME, 3, n, null],
+      ]);
+      for (let n = 1012; n <= 1060; n++) {
+        t.tick(n, [still(4)]);
+        const now = t.client.worldTick;
+        assert.ok(now >= last && now < last + 2.5, `from ${last} to ${now} at ${n}`);
+        last = now;
+      }
+      assert.ok(Math.abs(last - (1060 + west - 2.5)) < 3, String(last));
+    });
+  }
+}
+
+test("the world's clock catches up by gliding, jumps where it is far behind, and never goes back", () => {
+  const t = bordered();
+  const rock = t.client.schema.archetypes[1].id;
+  t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 250)]]);
+  let n = 1000;
+  const pass = (ticks) => {
+    const seen = [];
+    for (let i = 0; i < ticks; i++) {
+      t.tick(++n, [(k) => [Message.DELTA, 3, k & 127, null, null]]);
+      seen.push(t.client.worldTick);
+    }
+    return seen;
+  };
+  const steps = (seen) => seen.slice(1).map((tick, i) => tick - seen[i]);
+  pass(10);
+  t.socket.give([Message.CLOCK, 3, 40]);
+  const forward = pass(300);
+  assert.ok(steps(forward).every((step) => step >= 0.8 && step <= 2.2), "two seconds are made up for by and by");
+  assert.ok(Math.abs(forward.at(-1) - t.client.playout.tick - 40) < 4);
+  t.socket.give([Message.CLOCK, 3, 5000]);
+  assert.ok(pass(2).at(-1) > 5900, "minutes are not");
+  t.socket.give([Message.CLOCK, 3, 4980]);
+  const held = pass(300);
+  assert.ok(steps(held).every((step) => step >= 0 && step <= 1.2), "who is ahead waits");
+  assert.ok(Math.abs(held.at(-1) - t.client.playout.tick - 4980) < 4);
+  t.socket.give([Message.CLOCK, 3, 0]);
+  assert.ok(steps(pass(40)).every((step) => step === 0));
+});
+
 test("a check is answered by every region in view, and by none that went out of it", async () => {
   const t = bordered();
   const rock = t.client.schema.archetypes[1].id;

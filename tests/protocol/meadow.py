@@ -87,6 +87,7 @@ EXAMPLES: dict[str, bytes] = {
     "VIEW_DIGEST": codec.encode_view_digest(1, 1281, 3, 0x1E4DAD95),
     "YOU": codec.encode_you(1, 6),
     "CROSS": codec.encode_cross(1, 6, 2, 40),
+    "CLOCK": codec.encode_clock(2, 90000),
     "ERROR": codec.encode_error(ErrorCode.INVALID_ARGUMENT, "Move.dx must be a finite number from -1 to 1", 3),
     "BYE": codec.encode_bye(CloseCode.GOING_AWAY, "the server is stopping"),
 }
