@@ -64,7 +64,7 @@ export function walking(around) {
 }
 
 /**
- * The hour, from the tick alone: 0 at dawn, 1 at the next; and how dark it is, 0 to 1.
+ * The hour, from the world's clock alone: 0 at dawn, 1 at the next; and how dark it is, 0 to 1.
  * @param {number} tick @param {number} rateHz
  */
 export function daytime(tick, rateHz) {

@@ -207,7 +207,7 @@ function frame(nowMs) {
     if (!typing) input.repeat();
     world.walk(input.intent, nowMs);
     client.frame(begun);
-    if (client.clock && world.known) day = daytime(client.playout.tick || 0, client.info.tick_rate_hz);
+    if (client.clock && world.known) day = daytime(client.worldTick || 0, client.info.tick_rate_hz);
   }
   const me = world?.me ?? null;
   if (me && client) client.place(me, focus);

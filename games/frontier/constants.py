@@ -86,5 +86,5 @@ def ticks(seconds: float, tick: Tick) -> int:
 
 
 def is_night(tick: Tick) -> bool:
-    """A client knows as well as the server: it follows from the tick's number alone."""
-    return (tick.number * tick.dt) % DAY_S >= DAY_S * DAYLIGHT_FRACTION
+    """A client knows as well as the server: it follows from the world's clock alone, and so is the same everywhere."""
+    return tick.world_s % DAY_S >= DAY_S * DAYLIGHT_FRACTION

@@ -1,4 +1,4 @@
-"""Time on the frontier follows from the tick alone."""
+"""Time on the frontier follows from the world's clock alone."""
 
 import pytest
 
@@ -20,3 +20,5 @@ def test_night_falls_once_a_day(day, rate_hz):
     for hour, night in hours:
         number = round((day + hour) * DAY_S * rate_hz)
         assert is_night(Tick(number, 1 / rate_hz, 0, {})) == night
+        # In a region that slept for most of it, too.
+        assert is_night(Tick(number // 3, 1 / rate_hz, 0, {}, ahead=number - number // 3)) == night
