@@ -96,6 +96,7 @@ class Checkpoints:
         # takes several times as long to hand out memory as copying into it takes.
         self._spare: Capture | None = host.machine.capture()
         host.digest_wanted = self._due
+        host.stay_awake = self._overtaken
         host.on_digest.append(self._on_digest)
         host.after_durable.append(self._write_if_durable)
         age_seconds = metrics.checkpoint_age_seconds.labels(host.machine.shard)
@@ -133,7 +134,7 @@ class Checkpoints:
 
         So is one that the store does not take within `timeout_s`.
         """
-        self._host.digest_wanted = lambda: False
+        self._host.digest_wanted = self._host.stay_awake = lambda: False
         self._host.on_digest.remove(self._on_digest)
         self._host.after_durable.remove(self._write_if_durable)
         self._waiting = None
@@ -164,6 +165,10 @@ class Checkpoints:
         # What is replayed in no time needs none of its own: a shard that sleeps wakes for a few ticks with each letter.
         wait_s = self._every_s * _BEFORE_SLEEP if self._host.falls_asleep else self._every_s
         return idle and self._age_s() >= wait_s
+
+    def _overtaken(self) -> bool:
+        """Whether one is on its way that is older by now than what a shard may fall asleep with."""
+        return self.busy and self._age_s() >= self._every_s * _BEFORE_SLEEP
 
     def _age_s(self) -> float:
         return self._host.slumber.awake_s() - self._last_s
@@ -210,6 +215,9 @@ class Checkpoints:
             unforeseen = not isinstance(error, StoreError)
             _log.error("checkpoint failed", shard=shard, tick=tick, reason=str(error), exc_info=unforeseen)
             self._metrics.checkpoint_failures_total.inc()
+            if self._host.slumber.asleep:
+                # It has played since the newest, and may do so for moments at a time: its first tick tries again.
+                self._last_s -= self._every_s
             return False
         else:
             took_s = self._clock.now_s() - taken.at_s

@@ -147,6 +147,8 @@ class ShardHost:
         self.digest_wanted: Callable[[], bool] = lambda: False
         # Called between two ticks, where a digest is due, with the digest of the state.
         self.on_digest: list[Callable[[int], None]] = []
+        # Whether somebody needs a tick yet before it may fall asleep.
+        self.stay_awake: Callable[[], bool] = lambda: False
         # Whether the tick that begins is the last one before it sleeps.
         self.falls_asleep = False
         # Called when a record has become durable.
@@ -209,7 +211,7 @@ class ShardHost:
 
     def _under_way(self) -> bool:
         """Whether something is to be brought to its end, mail most often."""
-        return bool(self.postman.busy or self.machine.restless or self.machine.post.unacked())
+        return bool(self.stay_awake() or self.postman.busy or self.machine.restless or self.machine.post.unacked())
 
     def _settled(self) -> bool:
         """Whether nothing waits to be durable."""

@@ -17,7 +17,7 @@ from server.regions.frame import Frame
 from server.shard.envelope import unseal
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, links_topic, mail_topic, uplink_topic
 from server.shard.uplink import Answer, Outgoing
-from server.store.errors import Fenced
+from server.store.errors import Fenced, StoreFailed
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.support.faulty import FaultyNetwork
@@ -34,7 +34,9 @@ AFTER_S = 10.0
 class Ward:
     """A machine in a host that sleeps when left alone, on virtual time."""
 
-    def __init__(self, machine=None, *, bus=None, journal=None, claim=None, after_s=AFTER_S, durability="pipelined"):
+    def __init__(
+        self, machine=None, *, bus=None, journal=None, claim=None, store=None, after_s=AFTER_S, durability="pipelined"
+    ):
         self.clock = LoopTime()
         self.bus = bus or MemoryBus()
         self.journal = journal or MemoryJournal(keep_max=100_000)
@@ -42,7 +44,7 @@ class Ward:
         self.shard = self.machine.shard
         self.metrics = Metrics()
         self.health = Health(self.clock.now_s)
-        self.store = MemoryCheckpoints()
+        self.store = store or MemoryCheckpoints()
         options = HostOptions(
             tick_rate_hz=RATE_HZ,
             catch_up_ticks_max=5,
@@ -179,6 +181,60 @@ def test_told_never_to_it_never_does():
             await asyncio.sleep(100)
             assert ward.machine.tick == pytest.approx(100 * RATE_HZ, abs=2)
             assert ward.host.slumber.count == 0
+
+    run(main())
+
+
+class Shaky(MemoryCheckpoints):
+    """One that takes a checkpoint when it is told to, and fails when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.takes, self.fails = asyncio.Event(), 0
+
+    async def write(self, manifest, chunks):
+        await self.takes.wait()
+        if self.fails:
+            self.fails -= 1
+            raise StoreFailed("no room")
+        await super().write(manifest, chunks)
+
+
+def test_it_does_not_fall_asleep_with_a_checkpoint_that_it_has_outlived():
+    async def main():
+        store = Shaky()
+        async with Ward(store=store) as ward:
+            gateway = Gateway(ward)
+            while not ward.checkpoints.busy:
+                gateway.beat()
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(600)
+            assert not ward.asleep
+            store.takes.set()
+            await ward.sleeps()
+            await ward.checkpoints.settle()
+            tick = ward.machine.tick
+            # Of this moment, but for a tick or two.
+            assert max(m.tick for m in await store.manifests(SHARD)) >= tick - 2
+
+    run(main())
+
+
+def test_a_checkpoint_that_fails_as_it_falls_asleep_is_made_when_it_wakes():
+    async def main():
+        store = Shaky()
+        store.takes.set()
+        store.fails = 1
+        async with Ward(store=store) as ward:
+            await ward.sleeps()
+            await ward.checkpoints.settle()
+            await asyncio.sleep(3600)
+            assert await store.manifests(SHARD) == []
+            tick = ward.machine.tick
+            ward.bus.publish(keyframes_topic(SHARD), b"")
+            await ward.until(lambda: ward.machine.tick > tick)
+            await ward.checkpoints.settle()
+            assert [m.tick for m in await store.manifests(SHARD)] == [tick]
 
     run(main())
 
