@@ -116,7 +116,7 @@ def _measure(options: ClusterOptions, cluster: Cluster, glance: Callable[[str], 
     with ExitStack() as stack:
         glance(f"{options.clients} clients and {options.walkers} walkers connect")
         swarms = [
-            stack.enter_context(Worker("bench.swarm", swarm_told(port, clients, options.inputs_per_s), SWARM_CORE))
+            stack.enter_context(Worker("bench.swarm", swarm_told([port], clients, options.inputs_per_s), SWARM_CORE))
             for port in ports
         ]
         told = {"ports": ports, "clients": options.walkers, "hz": HZ}

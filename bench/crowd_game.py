@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from protocol.schema import Wire
-from server.sim.component import F32, U8, Archetype, Component, column
+from server.sim.component import F32, U8, Archetype, Component, Rows, column
 from server.sim.game import FIRST_COMMAND, Command, Game, Tick, arg
 from server.sim.rng import Random
 from server.sim.world import World
@@ -79,15 +79,21 @@ def come(world: World, tick: Tick, archetype: Archetype) -> int:
     """
     rows = world.spawn(archetype)
     x0, y0, x1, y1 = world.bounds
-    place, way = world[Position], world[Heading]
+    place = world[Position]
     place.x[rows] = Random(tick.seed, 0, "x").uniform(rows, x0, x1)
     place.y[rows] = Random(tick.seed, 0, "y").uniform(rows, y0, y1)
+    head_anywhere(world, tick, rows)
+    return int(rows[0])
+
+
+def head_anywhere(world: World, tick: Tick, rows: Rows) -> None:
+    """Each of them in a direction that depends on its row alone."""
+    way = world[Heading]
     dx = Random(tick.seed, 0, "dx").uniform(rows, 0.25, 1.0)
     dy = Random(tick.seed, 0, "dy").uniform(rows, -1.0, 1.0)
     length = np.sqrt(dx * dx + dy * dy)
     way.dx[rows] = dx / length
     way.dy[rows] = dy / length
-    return int(rows[0])
 
 
 def steer(world: World, tick: Tick) -> None:
@@ -108,9 +114,13 @@ def mark(world: World, tick: Tick) -> None:
 
 def walk(world: World, tick: Tick) -> None:
     """Everyone moves, and turns around at the world's edge."""
-    rows = world.rows(Position, Heading)
+    walk_within(world, tick, world.rows(Position, Heading), world.limits)
+
+
+def walk_within(world: World, tick: Tick, rows: Rows, bounds: tuple[float, float, float, float]) -> None:
+    """They move, and turn around at these bounds: x0, y0, x1, y1."""
     place, way = world[Position], world[Heading]
-    x0, y0, x1, y1 = world.limits
+    x0, y0, x1, y1 = bounds
     step = np.float32(SPEED_UNITS_PER_S * tick.dt)
     for position, heading, low, high in ((place.x, way.dx, x0, x1), (place.y, way.dy, y0, y1)):
         there = position[rows] + heading[rows] * step

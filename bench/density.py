@@ -1,41 +1,47 @@
-"""`bench density`: a crowd of the same density in a world of one region, of four, of sixteen: what a client costs.
+"""`bench density`: what a client costs where the world has one region, and where it has sixteen.
 
-One process, SQLite, one core, as `everstep run` has it: what is compared is what regions, borders and views over
-several regions cost, without the machines that they could be spread over.
+Always as many regions and as many clients in one process, at one density: sixteen worlds of one region each, four of
+four, one of sixteen. So the process has the same work but for what a world of several regions adds: borders, mail,
+views that are put together of several regions. (One region alone in a process costs more per client than two, because
+it finds every cache cold; that is no property of regions.) A rim of others around the crowd lets everybody see as much
+in a small world as in a large one: bench/density_game.py.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
+from typing import Final
 
-from bench.crowd_game import MOVE, SET_MARK, world_units_for
+from bench.crowd_game import MOVE, SET_MARK
+from bench.density_game import RIM_UNITS, ground_units
 from bench.figures import percentile
 from bench.floor import SERVER_CORE, SWARM_CORE
 from bench.processes import Line, Worker
 
-HZ = 20
-WARM_UP_S = 5.0
+HZ: Final = 20
+WARM_UP_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DensityOptions:
     """What is asked for."""
 
-    # Numbers of regions, each a square: 1, 4, 9, 16.
+    # Regions of a world, each a square: 1, 4, 16. There are as many worlds as make the largest of these numbers.
     regions: Sequence[int]
+    # How many clients a process has for each of its regions.
     clients_per_region: int
     seconds: float
     inputs_per_s: float = 5.0
+    warm_up_s: float = WARM_UP_S
 
 
-def swarm_told(port: int, clients: int, inputs_per_s: float) -> Line:
+def swarm_told(ports: Sequence[int], clients: int, inputs_per_s: float) -> Line:
     """For a swarm that only counts: its sample knows worlds of one region alone."""
     return {
-        "port": port,
+        "ports": list(ports),
         "clients": clients,
         "sample": 0,
         "stalled": 0,
@@ -54,38 +60,44 @@ def visible(seen: Line, client_ticks: float) -> float:
     return changes
 
 
-def measure(options: DensityOptions, regions: int) -> Line:
-    """One world. Raises WorkerError."""
-    clients = options.clients_per_region * regions
-    with tempfile.TemporaryDirectory(prefix="bench") as directory:
-        told: Line = {
-            "hz": HZ,
-            "directory": directory,
-            "divide_every_s": 0,
-            "cuts": isqrt(regions),
-            "world_units": world_units_for(clients),
-        }
-        with Worker("bench.crossing_server", told, SERVER_CORE) as server:
-            port = server.expect("listening")["port"]
-            with Worker("bench.swarm", swarm_told(port, clients, options.inputs_per_s), SWARM_CORE) as swarm:
-                swarm.expect("joined")
-                time.sleep(WARM_UP_S)
-                server.say("start")
-                swarm.say("start")
-                cpu_s = server.cpu_s()
-                time.sleep(options.seconds)
-                cpu_s = server.cpu_s() - cpu_s
-                server.say("stop")
-                swarm.say("stop")
-                ticks, seen = server.expect("ticks"), swarm.expect("result")
-    client_ticks = clients * max(1, ticks["ticks"])
+def edge_units(regions: int, clients_per_region: int) -> float:
+    """Edge of a world with so many clients on its ground, for each region as much."""
+    return isqrt(regions) * ground_units(clients_per_region) + 2 * RIM_UNITS
+
+
+def measure(options: DensityOptions, regions: int, *, bare: bool = False) -> Line:
+    """Worlds of so many regions each. `bare`: with one client for each region. Raises WorkerError."""
+    in_all = max(options.regions)
+    clients = in_all * (1 if bare else options.clients_per_region)
+    told: Line = {
+        "hz": HZ,
+        "cuts": isqrt(regions),
+        "worlds": in_all // regions,
+        "world_units": edge_units(regions, options.clients_per_region),
+    }
+    with Worker("bench.density_server", told, SERVER_CORE) as server:
+        ports = server.expect("listening")["ports"]
+        with Worker("bench.swarm", swarm_told(ports, clients, options.inputs_per_s), SWARM_CORE) as swarm:
+            swarm.expect("joined")
+            time.sleep(options.warm_up_s)
+            server.say("start")
+            swarm.say("start")
+            time.sleep(options.seconds)
+            server.say("stop")
+            swarm.say("stop")
+            ticks, seen = server.expect("ticks"), swarm.expect("result")
+    made = max(1, ticks["ticks"])
     return {
         "clients": clients,
         "hz": ticks["hz"],
-        "cpu_us_per_client_tick": cpu_s * 1e6 / client_ticks,
-        "visible_mean": visible(seen, client_ticks),
+        "cpu_us_per_region_tick": ticks["cpu_s"] * 1e6 / (in_all * made),
+        "cpu_us_per_client_tick": ticks["cpu_s"] * 1e6 / (clients * made),
+        "visible_mean": visible(seen, clients * made),
+        "deltas_per_client_tick": seen["deltas"] / (clients * made),
+        "frame_decodes_per_region_tick": ticks["decodes"] / (in_all * made),
         "tick_lateness_ms_p99": percentile(ticks["lateness_ms"], 99),
-        "bytes_per_client_tick": seen["bytes"] / client_ticks,
+        "bytes_per_client_tick": seen["bytes"] / (clients * made),
+        "swarm_cpu": seen["swarm_cpu"],
         "lost": seen["lost"],
         "refused": seen["refused"],
         "reasons": seen["reasons"],
@@ -94,13 +106,16 @@ def measure(options: DensityOptions, regions: int) -> Line:
 
 def run(options: DensityOptions, glance: Callable[[str], None] = lambda _step: None) -> Line:
     """All worlds, one after the other: the figures of each under its number of regions."""
-    figures: Line = {"clients_per_region": options.clients_per_region}
-    worlds = []
+    in_all = max(options.regions)
+    figures: Line = {"regions": in_all, "clients_per_region": options.clients_per_region, "lost": 0}
     for regions in options.regions:
-        glance(f"{regions} regions, {regions * options.clients_per_region} clients")
-        worlds.append(measure(options, regions))
-        figures |= {f"{key}_{regions}": value for key, value in worlds[-1].items()}
-    costs = [world["cpu_us_per_client_tick"] for world in worlds]
+        glance(f"{in_all // regions} worlds of {regions} regions")
+        bare, full = measure(options, regions, bare=True), measure(options, regions)
+        figures |= {f"{key}_{regions}": value for key, value in full.items()}
+        figures |= {
+            f"bare_{key}_{regions}": bare[key] for key in ("cpu_us_per_region_tick", "frame_decodes_per_region_tick")
+        }
+        figures["lost"] += full["lost"] + bare["lost"]
+    costs = [figures[f"cpu_us_per_client_tick_{regions}"] for regions in options.regions]
     figures["last_by_first"] = costs[-1] / costs[0] if costs[0] else 0.0
-    figures["lost"] = sum(world["lost"] for world in worlds)
     return figures

@@ -58,7 +58,9 @@ class Swarm:
     async def connect(self) -> None:
         """Bring all in, a few at a time. Raises ConnectionError when one does not get in."""
         told = self._told
-        upgrade = upgrade_request(_HOST, told["port"])
+        # Of several worlds each gets as many.
+        ports = told.get("ports") or [told["port"]]
+        upgrades = [upgrade_request(_HOST, port) for port in ports]
         count, sample, stalled = told["clients"], told["sample"], told["stalled"]
         # The special ones stand evenly among the others; the stalled are picked from those the sample left.
         sampled = {i * count // sample for i in range(sample)}
@@ -66,6 +68,7 @@ class Swarm:
         stalls = {rest[i * len(rest) // stalled] for i in range(stalled)}
         room = asyncio.Semaphore(_OPENING_MAX)
         for number in range(count):
+            upgrade = upgrades[number % len(ports)]
             if told["floor"]:
                 client: Client = FloorClient(number, self.counts, upgrade)
             elif number in sampled:
@@ -74,7 +77,10 @@ class Swarm:
             else:
                 client = (StalledClient if number in stalls else Client)(number, self.counts, upgrade)
             self.clients.append(client)
-        opening = [self._loop.create_task(self._open(client, room)) for client in self.clients]
+        opening = [
+            self._loop.create_task(self._open(client, room, ports[client.number % len(ports)]))
+            for client in self.clients
+        ]
         await asyncio.gather(*opening)
         deadline_s = self._loop.time() + _JOIN_TIMEOUT_S
         while self.counts.joined < count:
@@ -82,13 +88,13 @@ class Swarm:
                 raise ConnectionError(f"{self.counts.joined} of {count} clients joined: {self.counts.reasons}")
             await asyncio.sleep(0.02)
 
-    async def _open(self, client: Client, room: asyncio.Semaphore) -> None:
+    async def _open(self, client: Client, room: asyncio.Semaphore, port: int) -> None:
         async with room:
             ends = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             if isinstance(client, StalledClient):
                 ends.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _STALLED_BUFFER_BYTES)
             ends.settimeout(0)
-            await self._loop.sock_connect(ends, (_HOST, self._told["port"]))
+            await self._loop.sock_connect(ends, (_HOST, port))
             ends.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.create_connection(lambda: client, sock=ends)
 

@@ -1,11 +1,10 @@
-"""`bench cluster` and `bench density`, small: a crowd over many regions, and nobody sees a seam."""
+"""`bench cluster`, small: a crowd over many regions, and nobody sees a seam."""
 
 import pytest
 
 from bench.cluster import ClusterOptions, failed, run, shape_of
 from bench.cluster_processes import metric
 from bench.density import visible
-from tests.bench.test_crash import bench
 
 
 @pytest.mark.usefixtures("mongodb", "redis")
@@ -18,15 +17,6 @@ def test_a_small_cluster_is_one_world():
     assert figures["hz"] > 0
     assert figures["cpu_us_per_client_tick"] > 0
     assert figures["bus_bytes_per_s"] > 0
-
-
-def test_the_same_density_in_worlds_of_one_region_and_four():
-    figures = bench(
-        "density", "--regions", "1", "--regions", "4", "--clients-per-region", "8", "--seconds", "1", status=0, load=()
-    )
-    assert (figures["clients_1"], figures["clients_4"]) == (8, 32)
-    assert figures["last_by_first"] > 0
-    assert figures["lost"] == 0
 
 
 def test_a_run_that_saw_a_seam_or_looked_at_nothing_has_failed():
