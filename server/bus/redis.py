@@ -83,8 +83,6 @@ class RedisBus:
         self.dropped: Counter[str] = Counter()
         # Times that listening had to begin again.
         self.reconnects = 0
-        # Called when listening has begun again: what was published meanwhile was missed.
-        self.on_reconnected: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -264,13 +262,9 @@ class RedisBus:
         if kind == "message":
             self._listeners.tell(topic, payload)
         elif kind == "subscribe":
-            first = not self.connected
             self.connected = True
             self._hearing.succeeded()
             await self._confirm(lambda: self._confirmed.add(topic))
-            if first and self.reconnects:
-                for observer in self.on_reconnected:
-                    observer()
         elif kind == "unsubscribe":
             if topic in self._listeners.topics:
                 # Nobody here asked for that: the channel's slot has moved to another node of the cluster.

@@ -206,13 +206,6 @@ class Atlas:
         circle, region = np.nonzero(near)
         return circle, self._ids[region]
 
-    def overlapping(self, rectangle: Rectangle) -> NDArray[np.uint32]:
-        """(k,) numbers, ascending, of the regions that a rectangle overlaps by more than an edge."""
-        x0, y0, x1, y1 = rectangle
-        inside = (self._x0 < x1) & (self._x1 > x0) & (self._y0 < y1) & (self._y1 > y0)
-        found: NDArray[np.uint32] = self._ids[inside]
-        return found
-
     def digest(self) -> int:
         """64 bits that differ when regions, version, or what holds at borders does."""
         h = xxhash.xxh3_64(struct.pack("<IId", self.version, self.forward_ticks, self.hysteresis_units))

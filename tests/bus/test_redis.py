@@ -53,9 +53,8 @@ async def test_worlds_with_prefixes_of_their_own_share_a_server(server, connect)
 
 async def test_a_killed_redis_stops_nobody_and_hears_of_all_subscriptions_when_it_is_back(server, connect):
     here, there = await connect(server), await connect(server)
-    heard, later, back = Heard(), Heard(), []
+    heard, later = Heard(), Heard()
     there.subscribe("a", heard)
-    there.on_reconnected.append(lambda: back.append(there.reconnects))
     await there.settled()
     here.publish("a", b"before")
     await heard.until(1)
@@ -72,7 +71,7 @@ async def test_a_killed_redis_stops_nobody_and_hears_of_all_subscriptions_when_i
     server.start()
     async with asyncio.timeout(20):
         await there.settled()
-    assert back
+    assert there.reconnects >= 1
     # What speaks comes back at a moment of its own: whoever needs an answer asks again.
     async with asyncio.timeout(20):
         while not later.payloads:

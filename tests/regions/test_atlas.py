@@ -76,13 +76,6 @@ def test_one_radius_serves_many_circles():
     assert list(zip(circle.tolist(), region.tolist(), strict=True)) == [(0, 5), (1, 6), (1, 7)]
 
 
-def test_a_rectangle_overlaps_what_it_shares_more_than_an_edge_with():
-    assert UNEVEN.overlapping((0.0, 0.0, 50.0, 50.0)).tolist() == [7]
-    assert UNEVEN.overlapping((-9.0, -9.0, 0.0, 0.0)).tolist() == []
-    assert UNEVEN.overlapping((49.0, 49.0, 51.0, 51.0)).tolist() == [7, 8, 9, 20]
-    assert UNEVEN.overlapping((-999.0, 60.0, 999.0, 61.0)).tolist() == [9, 20, 21]
-
-
 def test_a_grid_is_numbered_row_after_row_and_keeps_the_whole():
     assert [r.id for r in GRID.regions] == [5, 6, 7, 8, 9, 10]
     assert GRID[9] == RegionSpec(9, 0.0, 30.0, 30.0, 20.0, 64, 4.0)
