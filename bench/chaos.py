@@ -32,7 +32,7 @@ from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded
 from bench.figures import percentile
 from bench.processes import ROOT, Line, WorkerError
-from protocol.messages import Bye, Error, ServerMessage
+from protocol.messages import Bye, Error, ServerMessage, You
 
 LEASE_TTL_S: Final = 3.0
 # Seconds of play between two faults; how long a process is dead, or a network gone; how long a process is stopped.
@@ -94,8 +94,10 @@ class Book:
 class Traveller(Teller):
     """A teller whose avatar walks. What it is shown at a border may be older than a receipt, so the end decides."""
 
-    # Times that it was shown somebody else for itself.
+    # Times that it was shown somebody else for itself: a view that begins anew, with the last handle given to another,
+    # is followed by YOU at once.
     strangers = 0
+    _stranger = False
 
     def __init__(self, name: str, address: Address, findings: Findings, *, renumber: bool = False) -> None:
         super().__init__(name, address, findings, renumber=renumber)
@@ -107,7 +109,18 @@ class Traveller(Teller):
         self._talk.command("Rest", {})
         self._wake.set()
 
+    @property
+    def sees_itself(self) -> bool:
+        """Whether it is shown its own book, with all in it that it has given."""
+        region, handle = self._talk.view.entity
+        try:
+            return self.joined and self._talk.view[region].value(handle, "Ledger.count") == self.given
+        except KeyError:
+            return False
+
     def _heard(self, message: ServerMessage) -> None:
+        self.strangers += self._stranger and not isinstance(message, You)
+        self._stranger = False
         super()._heard(message)
         if isinstance(message, Bye) or (isinstance(message, Error) and message.seq is None):
             self.farewells[f"{type(message).__name__} {message.code}: {message.text}"] += 1
@@ -121,7 +134,7 @@ class Traveller(Teller):
         try:
             again = int(view.value(handle, "Ledger.again"))
         except KeyError:
-            self.strangers += 1
+            self._stranger = True
             return
         if again > self.doubled:
             self.doubled = again
@@ -199,6 +212,7 @@ class Chaos:
                 glance("the end, and the replay")
                 await load.settled(_BACK_WITHIN_S)
                 await self._rest()
+                await load.until(lambda: all(t.sees_itself for t in self._travellers), _BACK_WITHIN_S, "saw itself")
                 load.watch = lambda: None
                 for member in self._cluster.members:
                     await member.kill()
@@ -233,10 +247,12 @@ class Chaos:
             raise WorkerError(f"after {kind}: {error}") from None
         self.book.back_s.append(time.monotonic() - over_s)
 
+    @property
+    def _travellers(self) -> list[Traveller]:
+        return [teller for teller in self.load.tellers if isinstance(teller, Traveller)]
+
     async def _rest(self) -> None:
-        teller = self.load.tellers[0]
-        assert isinstance(teller, Traveller)
-        teller.rest()
+        self._travellers[0].rest()
         began_s = time.monotonic()
         quiet = 0
         # Nodes tell once a second; and who says so twice has said it after the rest began.
@@ -295,8 +311,8 @@ class Chaos:
             "entities": book.entities,
             "coins": book.coins,
             **load.figures(),
-            "farewells": dict(sum((t.farewells for t in load.tellers if isinstance(t, Traveller)), Counter())),
-            "strangers": sum(t.strangers for t in load.tellers if isinstance(t, Traveller)),
+            "farewells": dict(sum((t.farewells for t in self._travellers), Counter())),
+            "strangers": sum(t.strangers for t in self._travellers),
             "nodes": options.nodes,
             "gateways": options.gateways,
             "regions": options.columns * options.rows,
