@@ -15,6 +15,42 @@ class Crashed(BaseException):
     """The process is dead: whoever of it still runs gets this at its next effect."""
 
 
+class _Effect:
+    """What `Process.effect` returns. Raises Crashed where the process dies of it, before or after."""
+
+    __slots__ = ("_detail", "_dies", "_number", "_process", "_what")
+
+    def __init__(self, process: Process, what: str, detail: object) -> None:
+        self._process, self._what, self._detail = process, what, detail
+
+    def __enter__(self) -> None:
+        process = self._process
+        process.check()
+        process.effects += 1
+        self._number = process.effects
+        if process.pauses_at is not None and process.effects >= process.pauses_at[0]:
+            process.pause(process.pauses_at[1])
+            process.pauses_at = None
+        self._observe(done=False)
+        self._dies = process.dies_at is not None and process.effects >= process.dies_at[0]
+        if self._dies and not process.dies_at[1]:
+            process.crash(f"before {self._what}")
+            raise Crashed
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._observe(done=True)
+            if self._dies:
+                self._process.crash(f"after {self._what}")
+                raise Crashed
+
+    def _observe(self, *, done: bool) -> None:
+        process = self._process
+        if process.observer is not None:
+            process.observer(process, self._number, self._what, self._detail, done=done)
+            process.check()
+
+
 class Process:
     """One incarnation. `skew_s`, `rate`: how its clock differs from the world's, at its beginning and from then on."""
 
@@ -40,29 +76,9 @@ class Process:
         # What it was doing when it died.
         self.died_of = ""
 
-    @contextlib.contextmanager
-    def effect(self, what: str, detail: object = None):
+    def effect(self, what: str, detail: object = None) -> _Effect:
         """Around everything that others could notice, or that comes from others."""
-        self.check()
-        self.effects += 1
-        number = self.effects
-        if self.pauses_at is not None and self.effects >= self.pauses_at[0]:
-            self.pause(self.pauses_at[1])
-            self.pauses_at = None
-        if self.observer is not None:
-            self.observer(self, number, what, detail, done=False)
-            self.check()
-        mine = self.dies_at is not None and self.effects >= self.dies_at[0]
-        if mine and not self.dies_at[1]:
-            self.crash(f"before {what}")
-            raise Crashed
-        yield
-        if self.observer is not None:
-            self.observer(self, number, what, detail, done=True)
-            self.check()
-        if mine:
-            self.crash(f"after {what}")
-            raise Crashed
+        return _Effect(self, what, detail)
 
     def check(self) -> None:
         if not self.alive:
@@ -80,7 +96,7 @@ class Process:
     @property
     def paused(self) -> bool:
         """Whether it stands still. What it still does now, without a moment in between, it does when it wakes up."""
-        return self.loop.time() < self.awake_s
+        return self.loop.now_s < self.awake_s
 
     def pause(self, seconds: float) -> None:
         """Nothing of it runs for so long; what comes meanwhile waits."""
@@ -113,11 +129,12 @@ class Process:
     # -- its clock (a Clock of server/shard/ports.py) ------------------------------
 
     def now_s(self) -> float:
-        return self.loop.time() * self.rate + self.skew_s
+        return self.loop.now_s * self.rate + self.skew_s
 
     async def sleep_until(self, due_s: float) -> None:
         await asyncio.sleep(max(0.0, (due_s - self.now_s()) / self.rate))
-        await self.awake()
+        if self.paused or not self.alive:
+            await self.awake()
 
 
 def track(loop, coroutine, **options):

@@ -8,6 +8,7 @@ the loop says so instead of waiting for ever (as trio's `MockClock(autojump_thre
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import selectors
 
@@ -39,6 +40,32 @@ class _Selector(selectors.BaseSelector):
         self._keys.clear()
 
 
+class _Handle:
+    """As asyncio's, which is made and run by more than what most handles here do."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context")
+
+    def __init__(self, callback, args, context):
+        self._callback, self._args = callback, args
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+
+    def cancel(self):
+        self._cancelled = True
+        # What it holds need not wait for its time.
+        self._callback = self._args = self._context = None
+
+    def cancelled(self):
+        return self._cancelled
+
+
+class _Timer(_Handle):
+    __slots__ = ("_when",)
+
+    def when(self):
+        return self._when
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`loop.time()` is `now_s`, which begins at 0."""
 
@@ -52,27 +79,47 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self.now_s
 
+    def call_soon(self, callback, *args, context=None):
+        handle = _Handle(callback, args, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
     def call_at(self, when, callback, *args, context=None):
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(callback, args, context)
+        timer._when = when
         self._timer += 1
         heapq.heappush(self._timers, (when, self._timer, timer))
         return timer
 
     def _run_once(self):
-        # As asyncio's, which spends more on looking at files and clocks than most handles here take.
+        # As asyncio's, until it is to stop: that one spends more on looking at files and clocks than most handles
+        # here take.
         ready, timers = self._ready, self._timers
-        if not ready:
-            while timers and timers[0][2].cancelled():
-                heapq.heappop(timers)
-            if not timers:
-                raise Stuck(f"at {self.now_s:.3f} s")
-            self.now_s = max(self.now_s, timers[0][0])
-        while timers and timers[0][0] <= self.now_s:
-            ready.append(heapq.heappop(timers)[2])
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle.cancelled():
-                handle._run()
+        pop = heapq.heappop
+        while True:
+            if not ready:
+                while timers and timers[0][2]._cancelled:
+                    pop(timers)
+                if not timers:
+                    raise Stuck(f"at {self.now_s:.3f} s")
+                if timers[0][0] > self.now_s:
+                    self.now_s = timers[0][0]
+            while timers and timers[0][0] <= self.now_s:
+                ready.append(pop(timers)[2])
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    try:
+                        handle._context.run(handle._callback, *handle._args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001  # as asyncio hands it over
+                        self.call_exception_handler({"message": f"{handle._callback!r} failed", "exception": error})
+            if self._stopping:
+                return
 
     def run_in_executor(self, executor, func, *args):  # noqa: ARG002  # a pool of its own, or none: all the same
         future = self.create_future()
