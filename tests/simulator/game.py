@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from server.regions import division
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
@@ -36,7 +35,7 @@ WANDERERS = 6
 SIDE = 64.0
 TICK_RATE_HZ = 3.0
 # Between the order to divide a region and its division: shorter than it is, for a seed is short.
-division.NOTICE_TICKS = 4
+NOTICE_TICKS = 4
 # From here on nobody gives, and then nobody walks: so that all mail arrives in the end.
 LAST_GIFT, LAST_STEP = 28, 31
 

@@ -14,11 +14,12 @@ from random import Random
 import structlog
 
 from server.host.host import ShardHost
+from server.regions import division
 from tests.simulator.check import Violated, sessions
 from tests.simulator.cluster import Cluster
 from tests.simulator.desks import number
 from tests.simulator.faults import Ends, inject
-from tests.simulator.game import LAST_STEP
+from tests.simulator.game import LAST_STEP, NOTICE_TICKS
 from tests.simulator.plan import FAULTS_S, Plan
 from tests.simulator.process import track
 from tests.support.virtual_loop import VirtualLoop
@@ -55,7 +56,8 @@ def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None
     loop.set_task_factory(track)
     loop.set_exception_handler(lambda _loop, _context: None)
     level = logging.DEBUG if log else logging.CRITICAL
-    before = structlog.get_config()
+    before, notice_ticks = structlog.get_config(), division.NOTICE_TICKS
+    division.NOTICE_TICKS = NOTICE_TICKS
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
@@ -76,6 +78,7 @@ def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None
         loop.close()
         numbers_end()
         structlog.configure(**before)
+        division.NOTICE_TICKS = notice_ticks
     return outcome
 
 
