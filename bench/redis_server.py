@@ -6,12 +6,15 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.daemon import Daemon
 
 _START_TIMEOUT_S: Final = 60.0
+# Of a Redis Cluster.
+SLOTS: Final = 16_384
 
 
 class RedisUnavailable(Exception):
@@ -21,14 +24,18 @@ class RedisUnavailable(Exception):
 class RedisServer(Daemon):
     """One server. Killed and started again it has the same port, and none of the data: what pub/sub may expect.
 
-    `cluster`: it serves all slots of a Redis Cluster of one. `kept`: it writes each change to its disk before it
-    answers, and has it again after a kill, until `forget`.
+    `cluster`: it is of a Redis Cluster, and serves these slots; all of them: a cluster of one. `kept`: it writes each
+    change to its disk before it answers, and has it again after a kill, until `forget`.
     """
 
-    def __init__(self, directory: Path, *, cluster: bool = False, kept: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, cluster: bool = False, slots: range = range(SLOTS), kept: bool = False
+    ) -> None:
         super().__init__()
         self._directory = directory
         self.cluster = cluster
+        self._slots = slots
+        self._cluster_port = 0
         self._kept = kept
         self.port = 0
 
@@ -50,28 +57,30 @@ class RedisServer(Daemon):
         if self.cluster:
             command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{self.port}.conf"]
             # By default 10,000 above its port: past the last one there is.
-            command += ["--cluster-port", str(free_port())]
+            self._cluster_port = self._cluster_port or free_port()
+            command += ["--cluster-port", str(self._cluster_port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # the system's Redis
         deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while self._ask(b"PING\r\n") != b"+PONG":
+        while self.ask(b"PING\r\n") != b"+PONG":
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 self.kill()
                 raise RedisUnavailable(f"redis-server on port {self.port} did not answer")
             time.sleep(0.01)
         if self.cluster:
-            self._ask(b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
-            while b"cluster_state:ok" not in self._ask(b"CLUSTER INFO\r\n", whole=True):
-                if time.monotonic() > deadline_s:
-                    self.kill()
-                    raise RedisUnavailable("the cluster of one did not form")
-                time.sleep(0.01)
+            self.ask(b"CLUSTER ADDSLOTSRANGE %d %d\r\n" % (self._slots[0], self._slots[-1]))
+            if len(self._slots) == SLOTS:
+                formed([self])
 
     def forget(self) -> None:
         """Lose what it kept. It must not run."""
         assert self._process is None, "it runs"
         shutil.rmtree(self._directory / "appendonlydir", ignore_errors=True)
 
-    def _ask(self, command: bytes, *, whole: bool = False) -> bytes:
+    def meet(self, other: RedisServer) -> None:
+        """Be of one cluster with the other."""
+        self.ask(b"CLUSTER MEET 127.0.0.1 %d %d\r\n" % (other.port, other._cluster_port))
+
+    def ask(self, command: bytes, *, whole: bool = False) -> bytes:
         """The first line of the answer to an inline command, or some kilobytes of it; empty where there is none."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
@@ -80,6 +89,19 @@ class RedisServer(Daemon):
         except OSError:
             return b""
         return answer if whole else answer.partition(b"\r\n")[0]
+
+
+def formed(servers: Sequence[RedisServer]) -> None:
+    """Wait until these are a cluster that serves all slots. Raises RedisUnavailable, and kills them."""
+    deadline_s = time.monotonic() + _START_TIMEOUT_S
+    known = b"cluster_known_nodes:%d\r" % len(servers)
+    for server in servers:
+        while not (b"cluster_state:ok" in (said := server.ask(b"CLUSTER INFO\r\n", whole=True)) and known in said):
+            if time.monotonic() > deadline_s:
+                for one in servers:
+                    one.kill()
+                raise RedisUnavailable(f"the cluster of {len(servers)} did not form")
+            time.sleep(0.01)
 
 
 def free_port() -> int:

@@ -174,6 +174,8 @@ class RedisBus:
 
     async def _send(self, client: Redis | RedisCluster, batch: list[tuple[str, bytes]]) -> None:
         if isinstance(client, RedisCluster):
+            # First of all: each of those that follow would find it without nodes, and begin anew under the others.
+            await client.initialize()
             by_topic: dict[str, list[bytes]] = {}
             for topic, payload in batch:
                 by_topic.setdefault(topic, []).append(payload)

@@ -1,11 +1,12 @@
 """Servers and buses of the bus tests."""
 
 import contextlib
+from itertools import pairwise
 from random import Random
 
 import pytest
 
-from bench.redis_server import RedisServer, RedisUnavailable
+from bench.redis_server import SLOTS, RedisServer, RedisUnavailable, formed
 from server.bus.redis import RedisBus, RedisOptions
 
 # Their assertions explain themselves as a test module's do.
@@ -19,12 +20,43 @@ def started(directory, **options):
         pytest.skip(str(why))
 
 
-@pytest.fixture(scope="session", params=["alone", "cluster"])
+@contextlib.contextmanager
+def three(directory):
+    """A Redis Cluster of three, each with a third of the slots."""
+    bounds = [0, SLOTS // 3, 2 * SLOTS // 3, SLOTS]
+    servers = []
+    try:
+        for n, (first, past) in enumerate(pairwise(bounds)):
+            own = directory / str(n)
+            own.mkdir()
+            servers.append(started(own, cluster=True, slots=range(first, past)))
+        for server in servers[1:]:
+            servers[0].meet(server)
+        formed(servers)
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+@pytest.fixture(scope="session", params=["alone", "cluster of one", "cluster of three"])
 def any_server(request, tmp_path_factory):
-    """Redis, and a Redis Cluster; neither is killed."""
-    server = started(tmp_path_factory.mktemp("redis"), cluster=request.param == "cluster")
+    """Redis, and Redis Clusters; none is killed."""
+    directory = tmp_path_factory.mktemp("redis")
+    if request.param == "cluster of three":
+        with three(directory) as servers:
+            yield servers[0]
+        return
+    server = started(directory, cluster=request.param == "cluster of one")
     yield server
     server.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The servers of a Redis Cluster of the test's own."""
+    with three(tmp_path) as servers:
+        yield servers
 
 
 @pytest.fixture

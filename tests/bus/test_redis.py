@@ -123,6 +123,42 @@ async def test_a_connection_cut_by_the_server_is_made_again(server, connect):
     assert await heard.until(1) == [b"again"]
 
 
+async def test_topics_lie_on_all_nodes_of_a_cluster_and_each_is_heard_from_its_own(cluster, connect):
+    here, there = await connect(cluster[0]), await connect(cluster[1])
+    heard = {f"topic {n}": Heard() for n in range(12)}
+    for topic, handler in heard.items():
+        there.subscribe(topic, handler)
+    await there.settled()
+    for topic in heard:
+        here.publish(topic, topic.encode())
+    for topic, handler in heard.items():
+        assert await handler.until(1) == [topic.encode()]
+    # Sharded ones, and no others: those would go to every node.
+    for server in cluster:
+        assert server.ask(b"PUBSUB CHANNELS\r\n") == b"*0"
+        assert server.ask(b"PUBSUB SHARDCHANNELS\r\n") != b"*0"
+
+
+async def test_a_topic_whose_slot_moves_to_another_node_is_heard_from_there(cluster, connect):
+    here, there = await connect(cluster[0]), await connect(cluster[0])
+    heard = Heard()
+    there.subscribe("a", heard)
+    await there.settled()
+    slot = int(cluster[0].ask(b"CLUSTER KEYSLOT everstep:a\r\n")[1:])
+    owner = next(n for n, server in enumerate(cluster) if server.ask(b"PUBSUB SHARDCHANNELS\r\n") != b"*0")
+    target = cluster[(owner + 1) % 3]
+    number = target.ask(b"CLUSTER MYID\r\n", whole=True).split()[1]
+    # As resharding ends: whoever takes it is told first.
+    for server in (target, cluster[owner], cluster[(owner + 2) % 3]):
+        assert server.ask(b"CLUSTER SETSLOT %d NODE %s\r\n" % (slot, number)) == b"+OK"
+    async with asyncio.timeout(20):
+        while not heard.payloads:
+            here.publish("a", b"after")
+            await asyncio.sleep(0.01)
+    assert there.reconnects >= 1
+    assert target.ask(b"PUBSUB SHARDCHANNELS\r\n") == b"*1"
+
+
 # The driver connects once more while it fails, and drops what it connected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_whatever_the_driver_makes_of_connections_that_are_cut_at_any_moment_the_bus_hears_again(server, connect):
