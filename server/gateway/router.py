@@ -292,6 +292,7 @@ class Router:
     def seat(self, session: Session) -> None:
         """Show a session with a connection what is around its entity, from the next frame on."""
         self.unseat(session)
+        self._use(session.region)
         self._look(self.watch(session.region).welcome(session, session.handle))
 
     def unseat(self, session: Session) -> None:

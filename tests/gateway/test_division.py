@@ -88,6 +88,26 @@ def test_nobody_sees_a_division_or_a_union(seed: int, columns: int, view: ViewSp
         sees_right(land, player)
 
 
+def test_who_comes_back_to_a_gateway_that_knows_nothing_of_a_division_is_at_home_in_its_part():
+    land = Land(1, 1, game=glade(0), view=WHOLE, split_depth=1)
+    ada = land.join("ada", WEST)
+    land.put(ada, -20.0, 90.0)
+    order(land, divide=True)
+    land.ticks(NOTICE_TICKS + 6)
+    assert ada.entity[0] in land.atlas.parts_of(WEST)
+    ada.hang_up()
+    # Before it has heard a frame of any region.
+    land.gateways.append(land.another_gateway(land.bus))
+    ada.connect(resume=ada.resume, gateway=1)
+    paid = ada.say(PAY, 3)
+    land.ticks(30)
+    ada.say(PAY, 3)
+    land.ticks(10)
+    assert (ada.welcomes, ada.session.home.handle) == (2, ada.entity[1])
+    assert ada.receipts[-1] > paid
+    sees_right(land, ada)
+
+
 def test_everyone_crosses_at_once_and_nobody_is_gone_for_a_frame():
     land = Land(1, 1, game=glade(0), view=WHOLE, split_depth=1)
     players = [land.join(f"p{n}", WEST) for n in range(8)]
