@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,19 +38,19 @@ def everstep(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
     """What a command that starts nothing says, in this process: one of its own takes a second to start."""
     for name in [name for name in os.environ if name.startswith("EVERSTEP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())
 
     def invoke(*words: str) -> Result:
         done = CliRunner().invoke(cli, words, env={"COLUMNS": "160", "NO_COLOR": "1"})
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done
 
-    return invoke
+    yield invoke
+    sys.modules.pop("mine", None)
 
 
 def test_help_names_every_command(root: Path):
