@@ -99,7 +99,8 @@ class Gateway:
         health: Health,
     ) -> None:
         self.sessions: dict[int, Session] = {}
-        self.sockets: set[GameSocket] = set()
+        # In order of their coming: whoever closes them all goes the same way every time.
+        self.sockets: dict[GameSocket, None] = {}
         # Which of the world's gateways this is: another number for each process.
         number = secrets.randbits(_NUMBER_BITS) or 1
         self.searches = Searches(number, [region.id for region in atlas.sites], bus, clock, self._taken)
@@ -154,7 +155,7 @@ class Gateway:
         """A connection is there; it has until the handshake timeout for its HELLO."""
         now_s = self._clock.now_s()
         options = self._options
-        self.sockets.add(socket)
+        self.sockets[socket] = None
         self._addresses[socket.address] += 1
         bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
         socket.session = Session(secrets.randbits(_SESSION_BITS) or 1, socket, bucket, now_s)
@@ -213,7 +214,7 @@ class Gateway:
 
     def lost(self, socket: GameSocket) -> None:
         """A connection broke or was closed."""
-        self.sockets.discard(socket)
+        self.sockets.pop(socket, None)
         self._searching.discard(socket)
         self._addresses[socket.address] -= 1
         if not self._addresses[socket.address]:
