@@ -20,10 +20,8 @@ ARGS ?=
 # The tests start hundreds of processes. Each would compile the server anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests wait for much of their time, benches for most of it: more of them than processors keep the processors busy.
-PYTEST := $(BIN)/pytest -q --dist worksteal
-TESTS_AT_ONCE = $(shell expr $(WORKERS) + 1)
-BENCHES_AT_ONCE = $(shell expr $(WORKERS) + $(WORKERS))
+# Tests wait for much of their time, benches for most of it: one more of them than processors keeps the processors busy.
+PYTEST = $(BIN)/pytest -q -n $(shell expr $(WORKERS) + 1) --dist worksteal
 
 .PHONY: help
 help:
@@ -69,7 +67,7 @@ check: $(VENV)/.stamp-dev
 .PHONY: test-python
 test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
-	@$(PYTEST) -n $(TESTS_AT_ONCE) -m "not browser and not bench" $(ARGS)
+	@$(PYTEST) -m "not browser and not bench" $(ARGS)
 
 # The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=1000:4000
 .PHONY: test-simulator
@@ -91,7 +89,7 @@ test-browser: $(VENV)/.stamp-dev
 .PHONY: test-bench
 test-bench: $(VENV)/.stamp-dev
 	@echo "== bench-smoke tests"
-	@$(PYTEST) -n $(BENCHES_AT_ONCE) -m bench $(ARGS)
+	@$(PYTEST) -m bench $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.stamp-dev

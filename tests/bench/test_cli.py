@@ -52,7 +52,7 @@ def test_crowd(tmp_path):
 
 
 def test_crowd_with_stalled_clients():
-    figures = bench("crowd", "--clients", 20, "--seconds", 1, "--stalled", 5, "--sample", 4, "--warm-up", 1)
+    figures = bench("crowd", "--clients", 20, "--seconds", 2, "--stalled", 5, "--sample", 4, "--warm-up", 1)
     assert figures["stalled"] == 5
     assert figures["mismatches"] == figures["lost"] == 0
     assert figures["held_kib_per_stalled_client"] >= 0

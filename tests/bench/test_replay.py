@@ -28,7 +28,7 @@ def test_a_recording_is_replayed_and_kept(tmp_path):
     assert first["players"] == 3
     assert first["records"] > 0
     assert first["digests_checked"] > 0
-    assert first["ticks"] > 10
+    assert first["ticks"] > 0
     assert first["times_real_time"] > 0
     assert {"think_herds", "think_predators"} <= first["system_us_per_tick"].keys()
     for key in ("digest", "records", "ticks", "digests_checked", "entities"):

@@ -18,7 +18,7 @@ from server.store.mongo_layout import check
 def test_a_crowd_on_every_store(store, request):
     if store is Store.MONGODB:
         request.getfixturevalue("mongodb")
-    command = [sys.executable, "-m", "bench", "crowd", "--clients", "8", "--seconds", "1", "--store", store]
+    command = [sys.executable, "-m", "bench", "crowd", "--clients", "8", "--seconds", "2", "--store", store]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
