@@ -207,9 +207,9 @@ def _told(where: str) -> Any:  # Any: a generator, as contextmanager takes it
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    from redis.exceptions import RedisError  # noqa: PLC0415  # as above
+    from server.bus.redis_ear import FAULTS  # noqa: PLC0415  # as above
 
-    return RedisError, OSError, TimeoutError
+    return FAULTS
 
 
 async def _awaited(answer: Any) -> Any:  # Any: the driver declares its answers for both of its clients at once

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
 
 from server.shard.lease import Lease, NodeInfo
 from server.store.errors import LeaseStoreAway
@@ -107,5 +106,6 @@ class RedisLeases:
 def _away() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except Exception as error:
+        # Where a connection ends under it, or a cluster is away, the driver raises what is no RedisError.
         raise LeaseStoreAway(f"the store of leases can't be asked: {error}") from error

@@ -1,13 +1,13 @@
 """Servers and buses of the bus tests."""
 
 import contextlib
-from itertools import pairwise
 from random import Random
 
 import pytest
 
-from bench.redis_server import SLOTS, RedisServer, RedisUnavailable, formed
+from bench.redis_server import RedisServer, RedisUnavailable
 from server.bus.redis import RedisBus, RedisOptions
+from tests.support.redis_cluster import three
 
 # Their assertions explain themselves as a test module's do.
 pytest.register_assert_rewrite("tests.bus.contract")
@@ -21,22 +21,14 @@ def started(directory, **options):
 
 
 @contextlib.contextmanager
-def three(directory):
-    """A Redis Cluster of three, each with a third of the slots."""
-    bounds = [0, SLOTS // 3, 2 * SLOTS // 3, SLOTS]
-    servers = []
-    try:
-        for n, (first, past) in enumerate(pairwise(bounds)):
-            own = directory / str(n)
-            own.mkdir()
-            servers.append(started(own, cluster=True, slots=range(first, past)))
-        for server in servers[1:]:
-            servers[0].meet(server)
-        formed(servers)
+def trio(directory):
+    """As `three`, where Redis is installed."""
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = stack.enter_context(three(directory))
+        except RedisUnavailable as why:
+            pytest.skip(str(why))
         yield servers
-    finally:
-        for server in servers:
-            server.kill()
 
 
 @pytest.fixture(scope="session", params=["alone", "cluster of one", "cluster of three"])
@@ -44,7 +36,7 @@ def any_server(request, tmp_path_factory):
     """Redis, and Redis Clusters; none is killed."""
     directory = tmp_path_factory.mktemp("redis")
     if request.param == "cluster of three":
-        with three(directory) as servers:
+        with trio(directory) as servers:
             yield servers[0]
         return
     server = started(directory, cluster=request.param == "cluster of one")
@@ -55,7 +47,7 @@ def any_server(request, tmp_path_factory):
 @pytest.fixture
 def cluster(tmp_path):
     """The servers of a Redis Cluster of the test's own."""
-    with three(tmp_path) as servers:
+    with trio(tmp_path) as servers:
         yield servers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from bench.redis_server import RedisServer, RedisUnavailable
 from config.settings import Settings, load
 from server.observe.metrics import Metrics
+from server.roles.errors import RedisAway, SettingsRefuse
 from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
+from tests.support.redis_cluster import three
 
 
 @pytest.fixture
@@ -25,7 +28,26 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def settings_of(redis: RedisServer) -> Settings:
-    return load(None, {"redis.url": redis.url}, environment={})
+    return load(None, {"redis.url": redis.url, "redis.cluster": redis.cluster}, environment={})
+
+
+async def test_a_redis_cluster_serves_as_one_server_does_and_its_fall_is_told_as_such(tmp_path: Path):
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = stack.enter_context(three(tmp_path))
+        except RedisUnavailable as why:
+            pytest.skip(str(why))
+        async with connected(settings_of(servers[0])) as here, connected(settings_of(servers[1])) as there:
+            keys = await here.resume_keys()
+            assert (await there.resume_keys()).known == keys.known
+            await here.agree({"columns": "2"})
+            with pytest.raises(SettingsRefuse, match="columns is 1 here and 2 in other processes"):
+                await there.agree({"columns": "1"})
+            for server in servers:
+                server.kill()
+            for _ in range(2):
+                with pytest.raises(RedisAway):
+                    await here.agree({"columns": "2"})
 
 
 async def test_what_the_bus_drops_and_whether_it_tries_is_told(redis: RedisServer):

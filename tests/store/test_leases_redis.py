@@ -1,6 +1,7 @@
 """Leases in a real Redis, alone and as a cluster."""
 
 import asyncio
+import contextlib
 import uuid
 
 import pytest
@@ -11,12 +12,18 @@ from server.shard.lease import NodeInfo
 from server.store.errors import LeaseStoreAway
 from server.store.leases_redis import RedisLeases
 from tests.store.leases_contract import LeasesContract
+from tests.support.redis_cluster import three
 
 
-@pytest.fixture(scope="module", params=["alone", "cluster"])
+@pytest.fixture(scope="module", params=["alone", "cluster of one", "cluster of three"])
 def server(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("redis")
     try:
-        with RedisServer(tmp_path_factory.mktemp("redis"), cluster=request.param == "cluster") as started:
+        if request.param == "cluster of three":
+            with three(directory) as servers:
+                yield servers[0]
+            return
+        with RedisServer(directory, cluster=request.param == "cluster of one") as started:
             yield started
     except RedisUnavailable as why:
         pytest.skip(str(why))
@@ -47,6 +54,44 @@ class TestRedisLeases(LeasesContract):
         kind = RedisCluster if server.cluster else Redis
         async with kind.from_url(server.url) as client:
             yield Server(client, uuid.uuid4().hex)
+
+
+async def test_many_leases_are_renewed_at_once_by_one_who_has_asked_nothing_before(server):
+    kind = RedisCluster if server.cluster else Redis
+    for turn in range(5):
+        async with kind.from_url(server.url) as before:
+            leases = [await RedisLeases(before, 60.0, f"many {turn}:").acquire(shard, "a", 0) for shard in range(24)]
+        async with kind.from_url(server.url) as client:
+            assert await RedisLeases(client, 60.0, f"many {turn}:").renew(leases) == [True] * 24
+
+
+async def test_connections_of_a_cluster_that_are_cut_at_any_moment_are_a_store_that_is_away(tmp_path):
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = stack.enter_context(three(tmp_path))
+        except RedisUnavailable as why:
+            pytest.skip(str(why))
+        async with RedisCluster.from_url(servers[0].url) as client, asyncio.timeout(50):
+            store = RedisLeases(client, 60.0, "cut:")
+            leases = [await store.acquire(shard, "a", 0) for shard in range(24)]
+            renewing = True
+
+            async def cut():
+                while renewing:
+                    for server in servers:
+                        await asyncio.to_thread(server.ask, b"CLIENT KILL TYPE normal\r\n")
+
+            cutting = asyncio.create_task(cut())
+            for _ in range(25):
+                with contextlib.suppress(LeaseStoreAway):
+                    assert all(await store.renew(leases))
+            renewing = False
+            await cutting
+            assert all(await store.renew(leases))
+            for server in servers:
+                server.kill()
+            with pytest.raises(LeaseStoreAway):
+                await store.renew(leases)
 
 
 async def test_what_is_not_renewed_ends_by_itself(server):
