@@ -1,5 +1,6 @@
 """The gateway: connections become sessions, messages become commands; regions are the router's.
 
+A long module: what a connection may say, what becomes of its session, and how either ends, is one story.
 Single-threaded and without `await`: everything happens in a callback of a socket, of the bus or of the sweep.
 """
 
