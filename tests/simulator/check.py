@@ -128,13 +128,10 @@ class Checker:
 
     def _once(self, machines) -> None:
         """An account is in the world once, and speaks over one connection."""
-        of_account = Counter(
-            name for machine in machines.values() for name in machine.sessions.known()["player"].tolist()
-        )
+        for name, n in avatars(machines).items():
+            if n > 1:
+                raise Violated(f"{name} is in the world {n} times", doubled=n - 1)
         for player in self.cluster.crowd.players:
-            if player.account and of_account[player.name.encode()] > 1:
-                n = of_account[player.name.encode()]
-                raise Violated(f"{player.name} is in the world {n} times", doubled=n - 1)
             if still_open := [wire for wire in player.left_open if not wire.hung_up]:
                 raise Violated(f"{player.name} has {1 + len(still_open)} connections")
 
@@ -208,6 +205,11 @@ def sessions(machines) -> set[int]:
         for _, payload in machine.borders._waiting:
             found.update(Travellers.decode(payload, game.GAME).passengers["session"].tolist())
     return found
+
+
+def avatars(machines) -> Counter[bytes]:
+    """How often each account is in the world; guests have names of their own."""
+    return Counter(name for machine in machines.values() for name in machine.sessions.known()["player"].tolist())
 
 
 def _carried(letter) -> list[int]:

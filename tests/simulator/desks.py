@@ -13,14 +13,19 @@ from protocol.errors import CloseCode
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
+from server.gateway.router import Router
+from server.gateway.stream import RegionStream
 from server.observe.health import Health
 from server.observe.metrics import Metrics
+from server.shard.envelope import unseal
 from tests.simulator import game
 from tests.simulator.network import Network, SimBus
 from tests.simulator.plan import GRACE_S
 from tests.simulator.process import Process
 
 FLUSH_S, SWEEP_S = 0.1, 1.0
+# Seconds for which a gateway has to believe that a region's newest owner is its owner, though it hears nothing more.
+BELIEVED_S = 4.9
 # Seconds that a message takes over a connection, and writes that it holds while nobody reads.
 WIRE_S = 0.005
 HOLDS = 2
@@ -154,20 +159,46 @@ class Wire:
             self.player.broke(self)
 
 
+class Ears(SimBus):
+    """A gateway's end of the bus: it notes whose frames are shown, of the owners that a region has had."""
+
+    def __init__(self, network: Network, process: Process, broken: list[str]) -> None:
+        super().__init__(network, process)
+        self.router: Router | None = None
+        self._broken = broken
+        # Region -> its stream, the newest owner's epoch that was heard there, and when.
+        self._newest: dict[int, tuple[RegionStream, int, float]] = {}
+
+    def _receive(self, topic, payload):
+        kind, _, region = topic.partition("/")
+        stream = self.router.streams.get(int(region)) if kind == "frames" and self.router is not None else None
+        if stream is None:
+            super()._receive(topic, payload)
+            return
+        before = stream.tick
+        super()._receive(topic, payload)
+        epoch, now_s = unseal(payload)[0], self.process.now_s()
+        known, newest, heard_s = self._newest.get(stream.region.id, (None, 0, 0.0))
+        if known is not stream or epoch >= newest:
+            self._newest[stream.region.id] = stream, epoch, now_s
+        elif stream.tick != before and now_s - heard_s < BELIEVED_S:
+            self._broken.append(f"region {region} is shown as epoch {epoch} has it, after epoch {newest}")
+
+
 class Desk:
     """One life of a gateway."""
 
     def __init__(self, cluster, process: Process, metrics: Metrics) -> None:
         self.process = process
         self.wires: dict[Wire, None] = {}
-        network: Network = cluster.network
+        ears = Ears(cluster.network, process, cluster.crowd.broken)
         auth = Authenticator(guests=True, jwt_secret=_SECRET, jwt_algorithms=("HS256",), resume_secret="everyone's" * 4)
         self.gateway: Gateway = process.call(
             lambda: Gateway(
                 game.GAME.schema,
                 cluster.atlas,
                 VIEW,
-                SimBus(network, process),
+                ears,
                 process,
                 auth,
                 OPTIONS,
@@ -175,6 +206,7 @@ class Desk:
                 Health(process.now_s),
             )
         )
+        ears.router = self.gateway.router
         process.on_crash.append(self._died)
         process.spawn(self._run())
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 from tests.simulator.cluster import Cluster
 from tests.simulator.jobs import spread
-from tests.simulator.plan import Plan, plan_of
+from tests.simulator.plan import Plan, calm_of
 from tests.simulator.process import Process
 from tests.simulator.simulate import simulate
 from tests.simulator.steps import STEPS, Effect, Handoff, Recorder, observe
@@ -83,9 +83,7 @@ class Trap:
 
 def plan(seed: int) -> Plan:
     """Two nodes, and no fault but the one that is set."""
-    plan = plan_of(seed)
-    columns = max(2, plan.columns)
-    return replace(plan, nodes=2, columns=columns, split_depth=0, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
+    return calm_of(seed, nodes=2)
 
 
 def handoff_of(seed: int) -> Handoff | None:

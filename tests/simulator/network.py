@@ -15,6 +15,8 @@ class Network:
         self.random = random
         self.loss = self.repetition = 0.0
         self.delay_s = 0.002
+        # As long again, at the most, between the processes of two kinds: gateways may be far from nodes.
+        self.far_s = 0.0
         # Whether the bus is there at all: Redis may be away.
         self.up = True
         # Groups that reach each other; nobody is cut off while there are none.
@@ -41,6 +43,8 @@ class Network:
             copies = 1 + (self.random.random() < self.repetition)
             for _ in range(copies):
                 delay_s = 0.0005 + self.random.random() * self.delay_s
+                if self.far_s and source.name[0] != end.process.name[0]:
+                    delay_s += self.random.random() * self.far_s
                 source.loop.call_later(delay_s, end.deliver, topic, payload)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from tests.simulator.cluster import LEASE_TTL_S, Cluster
 from tests.simulator.jobs import spread
-from tests.simulator.plan import Plan, plan_of
+from tests.simulator.plan import Plan, calm_of
 from tests.simulator.simulate import Outcome, simulate
 
 # Seconds: the first is long enough for the world to have begun.
@@ -55,7 +55,7 @@ class Pauser:
 
 def plan(seed: int) -> Plan:
     """Three nodes, and no other fault."""
-    return replace(plan_of(seed), nodes=3, split_depth=0, faults=(), loss=0.0, players=3, hibernate_after_s=0.0)
+    return calm_of(seed, nodes=3)
 
 
 def run(seed: int) -> tuple[Outcome, int]:

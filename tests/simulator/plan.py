@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 # What can happen, and how often of 100.
@@ -57,6 +57,10 @@ class Plan:
     players: int
     # Whether they have accounts, and are no guests.
     accounts: bool
+    # Whether they walk to and fro over a border.
+    restless: bool
+    # Seconds that messages between nodes and gateways take beyond `delay_s`, at the most.
+    far_s: float
     # Seconds after which a region that nobody looks at sleeps; 0: never.
     hibernate_after_s: float
     loss: float
@@ -94,6 +98,7 @@ def plan_of(seed: int) -> Plan:
     faults += _ways_out(more, nodes, gateways)
     logins = _logins(more)
     faults += logins + _stalls(more)
+    restless = more.random() < 0.15
     return Plan(
         seed,
         nodes,
@@ -104,6 +109,9 @@ def plan_of(seed: int) -> Plan:
         standby=random.random() < 0.4,
         players=random.choice([3, 3, 1]),
         accounts=bool(logins),
+        restless=restless,
+        # Then a gateway hears of it when they are back already.
+        far_s=more.choice([0.5, 1.0, 2.0]) if restless else 0.0,
         # Parts that are not in use sleep: otherwise each of them costs as much as a region.
         hibernate_after_s=0.4 if random.choice([0.0, 0.0, 0.4]) or orders else 0.0,
         loss=random.choice([0.0, 0.0, 0.02, 0.2]),
@@ -112,6 +120,23 @@ def plan_of(seed: int) -> Plan:
         latency_s=random.choice([0.003, 0.05, 0.15]),
         drift=random.choice([0.0, 0.02, 0.2]),
         faults=tuple(sorted(faults)),
+    )
+
+
+def calm_of(seed: int, nodes: int) -> Plan:
+    """The seed's without any fault, and of a world in which players go from one region to another."""
+    plan = plan_of(seed)
+    return replace(
+        plan,
+        nodes=nodes,
+        columns=max(2, plan.columns),
+        split_depth=0,
+        players=3,
+        restless=False,
+        far_s=0.0,
+        hibernate_after_s=0.0,
+        loss=0.0,
+        faults=(),
     )
 
 

@@ -196,6 +196,30 @@ PLANTED = {
         "            if now_s < 0:\n",
         "A node that is to go waits for ever for one that has died.",
     ),
+    "inputs without what came before them": Patch(
+        "server.gateway.link",
+        "        if self._newest.get(session) != before:\n",
+        "        if self._newest.get(session) != before and before < 0:\n",
+        "What follows an input that was lost passes for all there was.",
+    ),
+    "a region that does not look at what came before": Patch(
+        "server.shard.inbox",
+        "        if chains is not None:\n",
+        "        if chains is not None and chains.size > 1_000_000:\n",
+        "The same, at the other end.",
+    ),
+    "frames of an owner of before": Patch(
+        "server.gateway.stream",
+        "            if epoch < self._epoch and ",
+        "            if epoch < 0 and ",
+        "Who lost a region goes on showing it.",
+    ),
+    "a part where somebody sits is not in use": Patch(
+        "server.gateway.router",
+        "        self.unseat(session)\n        self._use(session.region)\n",
+        "        self.unseat(session)\n",
+        "Who comes back in a part of a divided region is a guest at home, and hears nothing.",
+    ),
     "views outlive a stall": Patch(
         "server.gateway.stream",
         "        self.frames_skipped += 1\n        forget_views(session)\n",

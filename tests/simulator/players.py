@@ -18,12 +18,15 @@ from protocol.codec import encode_check
 from protocol.errors import ErrorCode
 from protocol.messages import Error, Receipt, ViewDigest, Welcome
 from tests.gateway.meadow import messages
+from tests.simulator import game
 from tests.simulator.desks import Desk, Wire, account_token
 from tests.simulator.plan import GRACE_S, Plan
 from tests.simulator.promises import Promises
 
 # Seconds for which a HELLO is waited for, and until the next one.
 _PATIENCE_S, _BACK_S = 4.0, 0.4
+# How near to a border one goes hither and thither.
+_NEAR_UNITS = 12.0
 
 
 @dataclass
@@ -93,7 +96,9 @@ class Player:
 
     def _play(self, random: Random) -> None:
         try:
-            if random.random() < 0.15:
+            if self.crowd.border_x is not None:
+                self._go_to_and_fro(self.crowd.border_x, random)
+            elif random.random() < 0.15:
                 self.talk.command("Steer", {"dx": random.uniform(-1, 1), "dy": random.uniform(-1, 1)})
             if random.random() < 0.3:
                 self.life.entries.append(self.talk.command("Enter", {"what": random.randrange(200)}))
@@ -101,6 +106,13 @@ class Player:
             pass
         if random.random() < 0.05:
             self.check()
+
+    def _go_to_and_fro(self, border_x: float, random: Random) -> None:
+        region, handle = self.talk.view.entity
+        if random.random() < 0.3 and handle in self.talk.view[region].entities:
+            beyond = float(self.talk.view[region].value(handle, "Position.x")) - border_x
+            dx = random.choice((-1, 1)) if abs(beyond) < _NEAR_UNITS else 1 if beyond < 0 else -1
+            self.talk.command("Steer", {"dx": dx, "dy": 0})
 
     def check(self) -> None:
         """Ask what it should see."""
@@ -203,6 +215,8 @@ class Crowd:
         self.loop = loop
         self.random = Random(f"play {plan.seed}")
         self.players = [Player(self, f"player {i}", account=plan.accounts) for i in range(plan.players)]
+        # The border over which they walk to and fro, if they do: the first from the west.
+        self.border_x = (game.SIDE if plan.columns > 1 else game.SIDE / 2) if plan.restless else None
         self.quiet = False
         # What somebody saw that was not so.
         self.broken: list[str] = []
