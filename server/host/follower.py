@@ -48,14 +48,15 @@ class Follower(Generic[M]):
             await self._replay.record(record)
         return self.machine.tick
 
-    async def take_over(self, epoch: int) -> Recovered[M]:
+    async def take_over(self, epoch: int, on_claim: Callable[[], None] = lambda: None) -> Recovered[M]:
         """Become the writer, as of the last durable record. It is of no more use as a follower then.
 
-        Raises Fenced where the epoch is too old, and what `catch_up` raises.
+        `on_claim`: called when the shard is ours. Raises Fenced where the epoch is too old, and what `catch_up` raises.
         """
         # Before the claim: until then the owner's players notice nothing of it.
         await self.catch_up()
         claim = await self._journal.claim(self.machine.shard, epoch)
+        on_claim()
         await self.catch_up()
         check_end(self._report, claim)
         self._report.tick = self.machine.tick

@@ -16,6 +16,7 @@ Every turn (some times per time to live of a lease):
         lease handed over
         "yours" ───────────────────────────▶ claims the journal, replays the last tick, goes on
 
+    leave      shards that this node's store keeps nothing of, where other nodes' stores do (server/host/stalls.py)
     divide     regions of this node that are too much for one shard, or have little to do in four: by an order to them
 
 Messages between nodes only hurry things: whoever misses one finds in the lease what is so. A store of leases that is
@@ -34,6 +35,7 @@ import msgpack
 import structlog
 
 from server.host.follower import Follower
+from server.host.stalls import Stalls
 from server.host.tenure import ShardParts, Surroundings, Tenure
 from server.regions.balance import NodeLoad, Patience, Policy, ShardLoad, claims, divisions, moves, standby
 from server.regions.division import division_order
@@ -46,6 +48,9 @@ _log = structlog.get_logger(__name__)
 
 # Turns that a shard which failed here is left to others.
 _SHUN_TURNS: Final = 20
+# Seconds for which a store may keep nothing of a shard before its node leaves it to others: longer than a replica set
+# takes to elect a primary.
+_STORE_PATIENCE_S: Final = 20.0
 
 
 def node_topic(name: str) -> str:
@@ -90,6 +95,19 @@ class _Following:
     mover: str | None = None
     mover_until_s: float = 0.0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Taking:
+    """A shard that is being brought back here: that may take longer than a lease lasts, and the lease is renewed."""
+
+    lease: Lease
+    follower: Follower[Machine] | None
+    # Whether the store has made it ours; what comes then takes as long as there is to replay.
+    claimed: bool = False
+
+    def claim(self) -> None:
+        self.claimed = True
 
 
 @dataclass(slots=True)
@@ -144,14 +162,15 @@ class Node:
         self._moving: dict[int, _Moving] = {}
         # Shards whose tenure is on its way to begin or to end: nothing else is done with them meanwhile.
         self._busy: dict[int, asyncio.Task[None]] = {}
-        # Leases of shards that are being brought back here: that may take longer than a lease lasts.
-        self._taking: dict[int, Lease] = {}
+        # Shards that are being brought back here.
+        self._taking: dict[int, _Taking] = {}
         # Shard -> turns for which nobody has held it, and since when.
         self._free_turns: dict[int, int] = {}
         self._free_since_s: dict[int, float] = {}
         # Shard -> turns for which it is not to be claimed.
         self._shunned: dict[int, int] = {}
         self._patience = Patience(options.divide_after_s)
+        self._stalls = Stalls(_STORE_PATIENCE_S)
         self._awake = asyncio.Event()
         self._unsubscribe = self._bus.subscribe(node_topic(name), self._on_message)
 
@@ -165,21 +184,25 @@ class Node:
     async def turn(self) -> None:
         """One look at the world, and what follows from it."""
         self._forget_failed()
+        stalled = self._stalled()
         try:
             await self._renew()
             await self._leases.announce(NodeInfo(self.name, self._info()))
             holders = await self._leases.holders(self.shards)
-            nodes = [node_load(node) for node in await self._leases.nodes()]
+            told = await self._leases.nodes()
         except LeaseStoreAway as error:
             _log.warning("leases can't be asked", node=self.name, reason=str(error))
             return
+        nodes = [node_load(node) for node in told]
         self.standing = Standing(holders, nodes)
         for node in nodes:
             self._around.world_time.hear(node.world_tick)
         for shard, lease in holders.items():
             # Handed over to us; or of an earlier tenure that ended before its lease could be given back.
-            if lease.owner == self.name and shard not in self.tenures and not self.draining:
+            if lease.owner == self.name and shard not in {*self.tenures, *self._shunned} and not self.draining:
                 self._begin(lease)
+        if any(_keeps(node) for node in told if node.name != self.name):
+            self._leave(stalled)
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
         self._move(holders, nodes)
@@ -221,8 +244,32 @@ class Node:
                     self._shunned[shard] = _SHUN_TURNS
                 self._spawn(shard, self._end(shard, orderly=False))
 
+    def _stalled(self) -> list[int]:
+        """Shards whose store has kept nothing for long, though something waits, or has not let us have them."""
+        durable = {shard: tenure.host.durable_tick for shard, tenure in self.tenures.items()}
+        waits = {shard for shard, tick in durable.items() if tick < self.tenures[shard].host.journalled_tick}
+        for shard, taking in self._taking.items():
+            if not taking.claimed:
+                waits.add(shard)
+            if taking.follower is not None:
+                # A standby that catches up reaches its store.
+                durable[shard] = taking.follower.tick
+        return self._stalls.look(durable, waits, self._clock.now_s())
+
+    def _leave(self, stalled: Sequence[int]) -> None:
+        """Have others run these: they reach the store."""
+        for shard in stalled:
+            _log.error("the store can't be reached from here, and others reach it", node=self.name, shard=shard)
+            self._shunned[shard] = _SHUN_TURNS
+            if self._taking.pop(shard, None) is not None:
+                # Its lease is renewed no more, and ends.
+                self._busy[shard].cancel()
+            elif shard in self.tenures and shard not in self._busy:
+                self._spawn(shard, self._end(shard, orderly=False))
+
     async def _renew(self) -> None:
-        held = [*self._taking.values(), *(tenure.lease for tenure in self.tenures.values())]
+        held = [taking.lease for taking in self._taking.values()]
+        held += [tenure.lease for tenure in self.tenures.values()]
         for lease, kept in zip(held, await self._leases.renew(held), strict=True):
             tenure = self.tenures.get(lease.shard)
             if not kept and tenure is not None and tenure.lease == lease and lease.shard not in self._busy:
@@ -284,15 +331,18 @@ class Node:
 
     async def _bring_back(self, lease: Lease, following: _Following | None) -> Tenure:
         """As `Tenure.begin`. The lease is renewed meanwhile: a long replay must not be another's to begin as well."""
-        self._taking[lease.shard] = lease
+        follower = None if following is None else following.follower
+        taking = self._taking[lease.shard] = _Taking(lease, follower)
         try:
             if following is None:
-                return await Tenure.begin(lease, await self._open(lease.shard), self._around)
-            await self._still(following)
-            return await Tenure.begin(lease, following.parts, self._around, following.follower)
+                parts = await self._open(lease.shard)
+            else:
+                await self._still(following)
+                parts, follower = following.parts, following.follower
+            return await Tenure.begin(lease, parts, self._around, follower, taking.claim)
         finally:
             # Before it may be given back: renewed after that it would be held again.
-            del self._taking[lease.shard]
+            self._taking.pop(lease.shard, None)
 
     async def _end(self, shard: int, *, orderly: bool) -> None:
         """Run it no more, and give its lease back."""
@@ -496,7 +546,9 @@ class Node:
     def _info(self) -> bytes:
         shards = [self._told(shard, tenure) for shard, tenure in sorted(self.tenures.items())]
         world_tick = self._around.world_time.latest_tick
-        info: bytes = msgpack.packb({"draining": self.draining, "shards": shards, "world_tick": world_tick})
+        info: bytes = msgpack.packb(
+            {"draining": self.draining, "shards": shards, "keeps": self._stalls.keeps, "world_tick": world_tick}
+        )
         return info
 
     def _told(self, shard: int, tenure: Tenure) -> dict[str, object]:
@@ -513,6 +565,14 @@ class Node:
             "asleep": asleep,
             "divided": bool(gauges.get("divided", 0)),
         }
+
+
+def _keeps(node: NodeInfo) -> bool:
+    """Whether a node has told that its store has kept something since the turn before."""
+    try:
+        return bool(msgpack.unpackb(node.info)["keeps"])
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def node_load(node: NodeInfo) -> NodeLoad:

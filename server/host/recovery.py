@@ -91,13 +91,15 @@ async def recover(
     clock: Clock,
     *,
     epoch: int | None = None,
+    on_claim: Callable[[], None] = lambda: None,
 ) -> Recovered[M]:
-    """Bring a shard back and become its writer. `make`: a fresh machine at tick 0.
+    """Bring a shard back and become its writer. `make`: a fresh machine at tick 0. `on_claim`: called when it is ours.
 
     Raises NoWayBack, RecoveryDiverged, UpgradeRefused; JournalDamaged, CaptureRefused; Fenced and other StoreErrors.
     """
     # First of all: from now on nobody else writes what is about to be read.
     claim = await journal.claim(make().shard, epoch)
+    on_claim()
     try:
         machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
         check_end(report, claim)

@@ -103,9 +103,16 @@ class Tenure:
 
     @classmethod
     async def begin(
-        cls, lease: Lease, parts: ShardParts, around: Surroundings, follower: Follower[Any] | None = None
+        cls,
+        lease: Lease,
+        parts: ShardParts,
+        around: Surroundings,
+        follower: Follower[Any] | None = None,
+        on_claim: Callable[[], None] = lambda: None,
     ) -> Self:
         """Take the shard over and let it tick. `follower`: a standby that is on its way already.
+
+        `on_claim`: called when the journal is ours; what comes then takes as long as there is to replay.
 
         Raises what `recover` raises; `parts` is then closed.
         """
@@ -113,9 +120,11 @@ class Tenure:
             ended.push_async_callback(parts.close)
             recovered: Recovered[Machine]
             if follower is not None:
-                recovered = await follower.take_over(lease.epoch)
+                recovered = await follower.take_over(lease.epoch, on_claim)
             else:
-                recovered = await recover(parts.make, parts.journal, parts.checkpoints, around.clock, epoch=lease.epoch)
+                recovered = await recover(
+                    parts.make, parts.journal, parts.checkpoints, around.clock, epoch=lease.epoch, on_claim=on_claim
+                )
             tenure = cls(lease, parts, recovered, around)
             ended.pop_all()
             ended.push_async_callback(tenure._open.aclose)

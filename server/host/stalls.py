@@ -1,0 +1,30 @@
+"""Stalls: shards for which the store has kept nothing for long, though something waits to be kept.
+
+A node may be cut off from its store alone. It still renews its leases, and what it runs would stand still for as long
+as that lasts, though other nodes reach the store. So it leaves such shards to others; but only where another node shows
+that the store keeps what it is given, for while the store is away altogether a shard is best off where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+
+class Stalls:
+    """One node's. Times are handed in. `patience_s`: seconds after which a shard that waits counts as stalled."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        # Shard -> its last durable tick at the last look, and since when it has waited.
+        self._durable: dict[int, int] = {}
+        self._since_s: dict[int, float] = {}
+        # Whether anything became durable between the last two looks.
+        self.keeps = False
+
+    def look(self, durable: Mapping[int, int], waits: Collection[int], now_s: float) -> list[int]:
+        """The stalled ones, ascending. `durable`: last durable ticks; `waits`: shards that wait for their store."""
+        moved = {shard for shard, tick in durable.items() if tick != self._durable.get(shard, tick)}
+        self.keeps = bool(moved)
+        self._durable = dict(durable)
+        self._since_s = {shard: self._since_s.get(shard, now_s) for shard in waits if shard not in moved}
+        return sorted(shard for shard, since_s in self._since_s.items() if now_s - since_s >= self._patience_s)

@@ -1,0 +1,35 @@
+"""Shards whose store keeps nothing: known as such after a while, and no longer than it lasts."""
+
+from server.host.stalls import Stalls
+
+
+def test_who_waits_for_long_is_stalled_and_who_gets_on_is_not():
+    stalls = Stalls(10.0)
+    for n in range(10):
+        # The first waits at every look, and gets on; the second does not; the third is being brought back.
+        assert stalls.look({1: n, 2: 7}, [1, 2, 3], float(n)) == []
+        assert stalls.keeps == (n > 0)
+    assert stalls.look({1: 10, 2: 7}, [1, 2, 3], 10.0) == [2, 3]
+
+
+def test_who_waits_no_more_begins_anew():
+    stalls = Stalls(10.0)
+    assert stalls.look({2: 7}, [2], 0.0) == []
+    assert stalls.look({2: 7}, [], 9.0) == []
+    assert stalls.look({2: 7}, [2], 11.0) == []
+    assert not stalls.keeps
+    assert stalls.look({2: 8}, [2], 20.0) == []
+    assert stalls.keeps
+    assert stalls.look({2: 8}, [2], 21.0) == []
+    assert stalls.look({2: 8}, [2], 31.0) == [2]
+
+
+def test_a_shard_that_came_shows_nothing_yet():
+    stalls = Stalls(10.0)
+    stalls.look({}, [], 0.0)
+    stalls.look({4: 100}, [4], 1.0)
+    assert not stalls.keeps
+    stalls.look({4: 120}, [4], 2.0)
+    assert stalls.keeps
+    stalls.look({}, [], 3.0)
+    assert not stalls.keeps
