@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +19,10 @@ from tests.simulator import matrix, pauses
 from tests.simulator.jobs import spread
 from tests.simulator.plan import Plan, plan_of
 from tests.simulator.simulate import Outcome, simulate
+from tests.simulator.tally import Tally
+
+# Seconds between two lines that say how far it is.
+_TELL_S = 30.0
 
 
 def shrunk(plan: Plan) -> Plan:
@@ -65,8 +70,9 @@ def main() -> int:
         default="seeds",
         help="faults as the seeds have them, a crash at every step of a handoff, or owners paused beyond their lease",
     )
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--seeds", help="FIRST:PAST")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int)
+    which.add_argument("--seeds", default="0:100", help="FIRST:PAST (0:100); ends with a line of JSON")
     parser.add_argument("--show", action="store_true", help="tell of every seed")
     parser.add_argument("--shrink", action="store_true", help="leave out the faults that a violation does not need")
     parser.add_argument("--log", action="store_true", help="have the code under test say what it does")
@@ -79,28 +85,41 @@ def main() -> int:
         return matrix.main(options.count or 20, options.jobs)
     if options.what == "pauses":
         return pauses.main(options.count or 1000, options.jobs)
-    first, past = (options.seed, options.seed + 1) if options.seed is not None else map(int, options.seeds.split(":"))
-    began_s, violated, done = time.monotonic(), 0, 0
-    judge = functools.partial(_judge, log=options.log, shrink=options.shrink)
-    for text, bad in spread(judge, range(first, past), options.jobs, chunk=4):
-        done += 1
-        violated += bad
-        if bad or options.show or past - first == 1:
-            print(text, flush=True)
-        if bad and options.first:
-            break
-    print(f"{done} seeds, {violated} violated, {time.monotonic() - began_s:.1f} s", file=sys.stderr)
-    return 1 if violated else 0
+    if options.seed is not None:
+        text, _, outcome, _ = _judge(options.seed, log=options.log, shrink=options.shrink, show=True)
+        print(text)
+        return int(outcome.violation is not None)
+    tally, told_s = Tally(), time.monotonic()
+    judge = functools.partial(_judge, log=options.log, shrink=options.shrink, show=options.show)
+    try:
+        for text, plan, outcome, cpu_s in spread(
+            judge, range(*map(int, options.seeds.split(":"))), options.jobs, chunk=4
+        ):
+            tally.add(plan, outcome, cpu_s)
+            if text:
+                print(text, flush=True)
+            if outcome.violation is not None and options.first:
+                break
+            if time.monotonic() - told_s >= _TELL_S:
+                told_s = time.monotonic()
+                print(tally.line(), file=sys.stderr, flush=True)
+    finally:
+        # Of what there was, too, when it is interrupted.
+        print(tally.line(), file=sys.stderr)
+        print(json.dumps(tally.figures()), flush=True)
+    return 1 if tally.violated else 0
 
 
-def _judge(seed: int, *, log: bool, shrink: bool) -> tuple[str, bool]:
+def _judge(seed: int, *, log: bool, shrink: bool, show: bool) -> tuple[str, Plan, Outcome, float]:
+    """What is told of a seed, nothing where all held and `show` is not wanted; and what it came to."""
+    began_s = time.process_time()
     plan = plan_of(seed)
     outcome = simulate(plan, log=log)
-    text = told(plan, outcome)
+    text = told(plan, outcome) if show or outcome.violation is not None else ""
     if outcome.violation is not None and shrink:
         small = shrunk(plan)
         text += "\nshrunk to " + told(small, simulate(small))
-    return text, outcome.violation is not None
+    return text, plan, outcome, time.process_time() - began_s
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from tests.support.virtual_loop import VirtualLoop
 
 SETTLE_S = 60.0
 STEP_S = 0.2
+# What a loop may call for one seed, of which most need less than a hundredth: it ends, whatever happens.
+HANDLES_MAX = 1_000_000
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Outcome:
 def simulate(plan: Plan, *, log: bool = False, prepare: Callable[[Cluster], None] | None = None) -> Outcome:
     """`log`: have the code under test say what it says, with the virtual time. `prepare`: called before it begins."""
     outcome = Outcome(plan.seed)
-    loop = VirtualLoop()
+    loop = VirtualLoop(handles_max=HANDLES_MAX)
     numbers_end = number(plan.seed)
     loop.set_task_factory(track)
     loop.set_exception_handler(lambda _loop, _context: None)

@@ -1,5 +1,6 @@
 """The simulator: a few seeds, the same twice, and every planted bug found."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from tests.simulator.__main__ import shrunk
 from tests.simulator.plan import plan_of
 from tests.simulator.planted import PLANTED, fits
 from tests.simulator.simulate import simulate
+from tests.support.virtual_loop import Endless, VirtualLoop
 
 
 def simulator(*arguments, hash_seed="0"):
@@ -44,6 +46,32 @@ def test_the_same_seed_goes_the_same_way_whatever_the_order_of_sets(seed):
     first, second = (simulator("--seed", str(seed), hash_seed=h) for h in ("1", "2"))
     assert first == second
     assert re.search(r"trace [0-9a-f]{8}", first[1])
+
+
+def test_many_seeds_end_with_what_they_came_to_however_many_processes_they_had():
+    alone, together = (
+        json.loads(simulator("--seeds", "0:6", "--jobs", jobs)[1].splitlines()[-1]) for jobs in ("1", "2")
+    )
+    assert alone["cpu_s"] > 0
+    for figures in (alone, together):
+        del figures["cpu_s"], figures["elapsed_s"]
+    assert alone == together
+    outcomes = [simulate(plan_of(seed)) for seed in range(6)]
+    assert (alone["seeds"], alone["violated"]) == (6, 0)
+    assert alone["records"] == sum(outcome.ticks for outcome in outcomes)
+    assert sum(alone["faults"].values()) == sum(len(plan_of(seed).faults) for seed in range(6))
+
+
+def test_a_loop_in_which_something_happens_for_ever_ends():
+    loop = VirtualLoop(handles_max=1000)
+
+    def again():
+        loop.call_soon(again)
+
+    again()
+    with pytest.raises(Endless):
+        loop.run_forever()
+    loop.close()
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -11,10 +11,15 @@ import asyncio
 import contextvars
 import heapq
 import selectors
+import sys
 
 
 class Stuck(Exception):
     """Nothing is scheduled and nobody can wake anybody."""
+
+
+class Endless(Exception):
+    """More happens than was to be expected, and no end is in sight."""
 
 
 class _Selector(selectors.BaseSelector):
@@ -67,10 +72,11 @@ class _Timer(_Handle):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`loop.time()` is `now_s`, which begins at 0."""
+    """`loop.time()` is `now_s`, which begins at 0. `handles_max`: callbacks that it runs before it raises Endless."""
 
-    def __init__(self):
+    def __init__(self, *, handles_max=sys.maxsize):
         self.now_s = 0.0
+        self._handles_left = handles_max
         # (when, number, handle): of several for one moment, the one that was asked for first.
         self._timers = []
         self._timer = 0
@@ -109,6 +115,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                     self.now_s = timers[0][0]
             while timers and timers[0][0] <= self.now_s:
                 ready.append(pop(timers)[2])
+            self._handles_left -= len(ready)
+            if self._handles_left < 0:
+                raise Endless(f"at {self.now_s:.3f} s")
             for _ in range(len(ready)):
                 handle = ready.popleft()
                 if not handle._cancelled:
