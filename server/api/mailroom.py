@@ -32,9 +32,12 @@ _SHAPES: Final = {command.id: command for command in SYSTEM_COMMANDS}
 
 
 class Mailroom:
-    """Answers requests below PREFIX. `token`: an operator's; `posts`: the mail of every shard that runs here."""
+    """Answers requests below PREFIX.
 
-    def __init__(self, token: str, posts: Callable[[], Mapping[int, Post]], bus: Bus) -> None:
+    `token`: an operator's; `posts`: the mail of every shard that runs here, None where none ever does.
+    """
+
+    def __init__(self, token: str, posts: Callable[[], Mapping[int, Post]] | None, bus: Bus) -> None:
         self._token = token
         self._posts = posts
         self._bus = bus
@@ -51,6 +54,9 @@ class Mailroom:
         return self._act(action, posts, options)
 
     def _chosen(self, options: Options) -> list[Post]:
+        if self._posts is None:
+            # Nothing to list would look like no dead letters.
+            raise Refused(HTTPStatus.NOT_FOUND, "no shard runs in a gateway: `everstep nodes` tells which node has it")
         posts = self._posts()
         if "shard" not in options:
             return [posts[shard] for shard in sorted(posts)]

@@ -36,7 +36,7 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class Front:
-    """`open`, and `close` in the end. `posts`: the mail of the regions that run in this process."""
+    """`open`, and `close` in the end. `posts`: the mail of the regions that run in this process, where any do."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Front:
         *,
         resume_key: str = "",
         worker: travel.Worker | None = None,
-        posts: Callable[[], Mapping[int, Post]] = dict,
+        posts: Callable[[], Mapping[int, Post]] | None = None,
     ) -> None:
         world, view, auth = settings.world, settings.view, settings.auth
         self._settings = settings

@@ -104,3 +104,10 @@ def test_where_no_token_is_set_nobody_is_an_operator(posts):
     for authorization in (None, "Bearer ", "Bearer x"):
         reply = Mailroom("", lambda: posts, MemoryBus()).get("/mail/list", authorization)
         assert reply.status is HTTPStatus.FORBIDDEN
+
+
+@pytest.mark.parametrize("asked", ["/mail/list", "/mail/list?shard=1", "/mail/drop?shard=1&number=1"])
+def test_a_process_that_never_runs_a_shard_says_so_instead_of_listing_nothing(asked):
+    reply = Mailroom(TOKEN, None, MemoryBus()).get(asked, f"Bearer {TOKEN}")
+    assert reply.status is HTTPStatus.NOT_FOUND
+    assert "everstep nodes" in orjson.loads(reply.body)["error"]
