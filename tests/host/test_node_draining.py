@@ -1,0 +1,101 @@
+"""A node that is to end: what it runs goes on elsewhere, or is kept, or is said not to be known to be."""
+
+import asyncio
+import contextlib
+
+from server.store.errors import Fenced
+from tests.host.test_node import SHARDS, Cluster
+from tests.support.virtual_loop import run
+
+
+def test_a_node_that_drains_gives_everything_away():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.start("b")
+            await cluster.all_run()
+            began_s = cluster.clock.now_s()
+            await cluster.nodes["a"].drain()
+            assert cluster.counts() == {"a": 0, "b": 6}
+            await cluster.stop("a")
+            await asyncio.sleep(5)
+            for shard in SHARDS:
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_a_node_that_drains_has_several_shards_followed_at_once_and_hands_over_one_after_the_other():
+    class Wide(Cluster):
+        shards = tuple(range(1, 13))
+
+    async def main():
+        async with Wide(drain_regions_max=4) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.start("b")
+            node, taker = cluster.nodes["a"], cluster.nodes["b"]
+            await cluster.until(lambda: cluster.counts() == {"a": 6, "b": 6})
+            followed, under_way, hand_over = set(), [0, 0], cluster.leases.hand_over
+
+            async def slowly(lease, target):
+                under_way[0] += 1
+                under_way[1] = max(under_way)
+                await asyncio.sleep(0.02)
+                under_way[0] -= 1
+                return await hand_over(lease, target)
+
+            cluster.leases.hand_over = slowly
+            began_s = cluster.clock.now_s()
+            draining = asyncio.create_task(node.drain())
+            while not draining.done():
+                followed.add(len(taker._following))
+                await asyncio.sleep(0.001)
+            assert cluster.counts() == {"a": 0, "b": 12}
+            assert 1 < max(followed) <= 4
+            assert under_way == [0, 1]
+            await asyncio.sleep(5)
+            for shard in cluster.shards:
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_a_node_whose_store_does_not_answer_at_its_stop_says_what_is_not_known_to_be_kept():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            await asyncio.sleep(5)
+            journals = {shard: tenure._parts.journal for shard, tenure in node.tenures.items()}
+            journals[2]._hold = journals[4]._hold = True
+            durable = node.tenures[2].host.durable_tick
+            await cluster.until(lambda: journals[4].backlog)
+            # Another has this one, and what it took over is its own to say.
+            cluster.medium.reopened().claim_now(4)
+            with contextlib.suppress(Fenced):
+                journals[4].sync()
+            await cluster.stop("a")
+            assert list(node.unkept) == [2]
+            assert node.unkept[2].endswith(f"what came after tick {durable} is not known to be kept")
+
+    run(main())
+
+
+def test_the_last_node_drains_nowhere_and_keeps_what_it_has_until_it_stops():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.nodes["a"].drain()
+            assert cluster.counts() == {"a": 6}
+            ticks = {s: t.host.machine.tick for s, t in cluster.nodes["a"].tenures.items()}
+            await cluster.stop("a")
+            # Stopped in order: nothing has to be replayed.
+            await cluster.start("b")
+            await cluster.all_run()
+            for shard, tenure in cluster.nodes["b"].tenures.items():
+                assert tenure.report.ticks_replayed == 0
+                assert tenure.report.tick >= ticks[shard]
+
+    run(main())
