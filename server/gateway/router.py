@@ -378,7 +378,7 @@ class Router:
             home = stream.welcome(session, session.handle)
         else:
             stream.settle(home, session.handle)
-            home.you = True
+        home.you = True
         mark_home(session)
         self._look(home)
 

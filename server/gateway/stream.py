@@ -198,7 +198,7 @@ class RegionStream:
         Until somebody does it is told that it is nobody: what has its handle here by now is somebody else.
         """
         self.depart(seat)
-        seat.lost = self._bordered
+        seat.lost = True
         self.mark(seat)
 
     def aim(self, seat: Seat, centre: int) -> None:
@@ -501,17 +501,8 @@ class RegionStream:
                 return b""
             session.on(Happening.DRAINED, self.frame_s)
             self.catch_up(session)
-        parts: list[bytes] = []
-        if home:
-            parts, session.outbox = session.outbox, []
-        if seat.lost:
-            seat.lost = False
-            # No handle is as high.
-            parts.append(websocket_frame(encode_you(self.region.id, self.region.entities_max)))
-        if seat.before:
-            parts += seat.before
-            seat.before = []
-        you = home and (self._bordered or self.ahead > 0) and (seat.you or not seat.fresh)
+        parts = self._what_comes_first(seat)
+        you = home and (seat.you or (not seat.fresh and (self._bordered or self.ahead > 0)))
         if you:
             parts.append(websocket_frame(encode_clock(self.region.id, self.ahead)))
         if seat.leaving:
@@ -538,6 +529,20 @@ class RegionStream:
             else:
                 self.mark(seat)
         return b"".join(parts)
+
+    def _what_comes_first(self, seat: Seat) -> list[bytes]:
+        """What a seat's session is told before it is shown anything."""
+        session = seat.session
+        parts: list[bytes] = []
+        if seat.handle >= 0:
+            parts, session.outbox = session.outbox, []
+        if seat.lost:
+            seat.lost = False
+            # No handle is as high.
+            parts.append(websocket_frame(encode_you(self.region.id, self.region.entities_max)))
+        parts += seat.before
+        seat.before = []
+        return parts
 
     def _stalled(self, seat: Seat) -> None:
         """The socket took nothing: the session has no view until it is read again."""
