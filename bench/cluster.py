@@ -7,7 +7,9 @@ receives; walkers beside them go to and fro over a border and look at everything
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 import socket
 import tempfile
 import time
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.cluster_processes import Cluster, ClusterShape, metric
+from bench.crossing import pauses
 from bench.crowd_game import CELL_UNITS, NEAR_CELLS, world_units_for
 from bench.density import swarm_told, visible
 from bench.figures import percentile
@@ -29,6 +32,15 @@ HZ: Final = 20
 # How fast walkers come to the border that is nearest, at most the width of a region away.
 _WALK_UNITS_PER_S: Final = 4.0
 _ROLES: Final = ("node", "gateway", "redis", "store")
+# Clients of a gateway that come in a second: what a newcomer costs is not what is measured.
+_JOINS_PER_S: Final = 25.0
+_BUCKET: Final = re.compile(r'^everstep_tick_lateness_seconds_bucket{le="([^"]+)"} (\S+)$', re.MULTILINE)
+# What a process says in its log -> the figure that counts it.
+_EVENTS: Final = {
+    "replica starts over": "replicas_started_over",
+    "lease lost": "leases_lost",
+    "shard handed over": "regions_moved",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,12 @@ class _Sample:
     ticks: float
     letters: float
     redis_bytes: float
+    # Frames of regions that the gateways decoded.
+    decodes: float
+    # Ticks that began at most so many seconds late, by that.
+    late: dict[float, float]
+    # What went wrong in a process, and was mended, by its figure.
+    events: dict[str, int]
 
 
 def shape_of(options: ClusterOptions) -> ClusterShape:
@@ -77,6 +95,10 @@ def shape_of(options: ClusterOptions) -> ClusterShape:
         "GATEWAY__IDLE_TIMEOUT_S": 300.0,
         "GATEWAY__HANDSHAKE_TIMEOUT_S": 60.0,
         "STORE__CHECKPOINT_EVERY_S": 10.0,
+        # All of it is one machine: a node that had to wait for it is not dead.
+        "NODE__LEASE_TTL_S": 15.0,
+        # Moves are counted from what nodes say.
+        "LOG__LEVEL": "info",
     }
     told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
     return ClusterShape(options.nodes, options.gateways, "bench.crowd_game", told)
@@ -84,6 +106,7 @@ def shape_of(options: ClusterOptions) -> ClusterShape:
 
 def _sample(cluster: Cluster) -> _Sample:
     pages = [node.metrics() for node in cluster.nodes]
+    said = [member.log.read_text() for member in cluster.members]
     spent = {
         "node": sum(cpu_s(node.pid) for node in cluster.nodes),
         "gateway": sum(cpu_s(gateway.pid) for gateway in cluster.gateways),
@@ -96,7 +119,26 @@ def _sample(cluster: Cluster) -> _Sample:
         sum(metric(page, "everstep_ticks_total") for page in pages),
         sum(metric(page, "everstep_mail_total", 'event="taken"') for page in pages),
         _redis_bytes(cluster.redis.port),
+        sum(metric(gateway.metrics(), "everstep_frames_in_total") for gateway in cluster.gateways),
+        late(pages),
+        {figure: "".join(said).count(words) for words, figure in _EVENTS.items()},
     )
+
+
+def late(pages: list[str]) -> dict[float, float]:
+    """Ticks by how late they began at the most, in seconds: a histogram as the nodes tell it, summed up."""
+    counts: dict[float, float] = {}
+    for page in pages:
+        for bound, count in _BUCKET.findall(page):
+            counts[float(bound)] = counts.get(float(bound), 0.0) + float(count)
+    return counts
+
+
+def late_ms(before: dict[float, float], after: dict[float, float], percent: float) -> float:
+    """Milliseconds that at least `percent` of the ticks between two histograms were late at the most; inf past them."""
+    made = {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)}
+    total = made.get(math.inf, 0.0)
+    return next((bound * 1000 for bound, count in made.items() if count >= total * percent / 100), math.inf)
 
 
 def _redis_bytes(port: int) -> float:
@@ -116,7 +158,13 @@ def _measure(options: ClusterOptions, cluster: Cluster, glance: Callable[[str], 
     with ExitStack() as stack:
         glance(f"{options.clients} clients and {options.walkers} walkers connect")
         swarms = [
-            stack.enter_context(Worker("bench.swarm", swarm_told([port], clients, options.inputs_per_s), SWARM_CORE))
+            stack.enter_context(
+                Worker(
+                    "bench.swarm",
+                    swarm_told([port], clients, options.inputs_per_s) | {"joins_per_s": _JOINS_PER_S},
+                    SWARM_CORE,
+                )
+            )
             for port in ports
         ]
         told = {"ports": ports, "clients": options.walkers, "hz": HZ}
@@ -150,9 +198,7 @@ def _figures(options: ClusterOptions, before: _Sample, after: _Sample, swarms: l
         "regions": options.regions,
         "clients": players,
         "handoffs_per_s": (after.letters - before.letters) / elapsed_s,
-        "crossing_pause_ticks_p50": percentile(crossing, 50),
-        "crossing_pause_ticks_p99": percentile(crossing, 99),
-        "plain_pause_ticks_p99": percentile(seen["plain"], 99),
+        **pauses(seen),
         "crossings": len(crossing),
         "input_to_visible_ms_p50": percentile(seen["latency_ms"], 50),
         "input_to_visible_ms_p99": percentile(seen["latency_ms"], 99),
@@ -160,6 +206,11 @@ def _figures(options: ClusterOptions, before: _Sample, after: _Sample, swarms: l
         **{f"cpu_us_per_client_tick_{role}": spent[role] * 1e6 / client_ticks for role in _ROLES},
         **{f"cores_{role}": spent[role] / elapsed_s for role in _ROLES},
         "hz": hz,
+        "tick_lateness_ms_p50": late_ms(before.late, after.late, 50),
+        "tick_lateness_ms_p99": late_ms(before.late, after.late, 99),
+        # Each gateway that has players near a region decodes its frames, once.
+        "frame_decodes_per_region_tick": (after.decodes - before.decodes) / max(1.0, after.ticks - before.ticks),
+        **{figure: after.events[figure] - before.events[figure] for figure in _EVENTS.values()},
         "bus_bytes_per_s": (after.redis_bytes - before.redis_bytes) / elapsed_s,
         "bytes_per_client_tick": sum(s["bytes"] for s in swarms) / client_ticks,
         "visible_mean": sum(visible(s, client_ticks) for s in swarms),

@@ -89,6 +89,8 @@ class Swarm:
             await asyncio.sleep(0.02)
 
     async def _open(self, client: Client, room: asyncio.Semaphore, port: int) -> None:
+        if joins_per_s := self._told.get("joins_per_s"):
+            await asyncio.sleep(client.number / joins_per_s)
         async with room:
             ends = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             if isinstance(client, StalledClient):

@@ -1,8 +1,10 @@
 """`bench cluster`, small: a crowd over many regions, and nobody sees a seam."""
 
+import math
+
 import pytest
 
-from bench.cluster import ClusterOptions, failed, run, shape_of
+from bench.cluster import ClusterOptions, failed, late, late_ms, run, shape_of
 from bench.cluster_processes import metric
 from bench.density import visible
 
@@ -17,6 +19,8 @@ def test_a_small_cluster_is_one_world():
     assert figures["hz"] > 0
     assert figures["cpu_us_per_client_tick"] > 0
     assert figures["bus_bytes_per_s"] > 0
+    assert figures["frame_decodes_per_region_tick"] > 0
+    assert figures["tick_lateness_ms_p99"] >= figures["tick_lateness_ms_p50"] > 0
 
 
 def test_a_run_that_saw_a_seam_or_looked_at_nothing_has_failed():
@@ -36,6 +40,16 @@ def test_metrics_are_read_by_their_labels():
     assert metric(page, "a_total") == 16
     assert metric(page, "b") == 1.5
     assert metric(page, "c") == 0
+
+
+def test_lateness_is_told_from_the_nodes_histograms():
+    name = "everstep_tick_lateness_seconds_bucket"
+    page = f'# HELP x\n{name}{{le="0.001"}} 50.0\n{name}{{le="0.5"}} 99.0\n{name}{{le="+Inf"}} 100.0\n'
+    before, after = late([page]), late([page, page])
+    assert after == {0.001: 100.0, 0.5: 198.0, math.inf: 200.0}
+    assert [late_ms(before, after, percent) for percent in (50, 51, 99)] == [1.0, 500.0, 500.0]
+    assert late_ms(before, after, 100) == math.inf
+    assert late_ms({}, {}, 99) == math.inf, "nothing was made in time where nothing was made"
 
 
 def test_the_world_is_as_large_as_its_crowd():
