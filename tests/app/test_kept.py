@@ -22,7 +22,7 @@ from server.store.errors import StoreInUse
 from tests.gateway.glade import GAME, PAY, settings
 from tests.support.mongo_database import Database
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 class Process:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from server.store.sqlite_file import FILE_NAME
@@ -102,12 +102,10 @@ def fill(place: Path) -> Path:
     return ballast
 
 
-async def pay_until_it_ends(ada: Payer, url: str) -> None:
-    async with connect(url, compression=None) as wire:
-        await ada.join(wire)
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await ada.pay(wire, 30)
+async def pay_until_it_ends(ada: Payer, wire: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await ada.pay(wire, 30)
 
 
 async def settle(ada: Payer, url: str) -> None:
@@ -127,8 +125,8 @@ async def test_a_full_disk_ends_the_server_with_words_and_with_room_it_goes_on(
     async with connect(server.ws_url, compression=None) as wire:
         await ada.join(wire)
         await ada.pay(wire, 30)
-    ballast = fill(disk)
-    await pay_until_it_ends(ada, server.ws_url)
+        ballast = fill(disk)
+        await pay_until_it_ends(ada, wire)
     words = await server.last_words()
     assert server.process.returncode == 3
     assert f"the world kept in {disk / 'glade'} can't go on" in words
@@ -185,9 +183,7 @@ async def test_a_journal_that_fails_ends_the_server_and_a_sound_disk_brings_it_b
         await ada.join(wire)
         await ada.pay(wire, 30)
         failing_disk.fail(f"{fault} {FILE_NAME}-wal")
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await ada.pay(wire, 30)
+        await pay_until_it_ends(ada, wire)
     words = await server.last_words()
     assert server.process.returncode == 3
     # Whichever write met it first.
