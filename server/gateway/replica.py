@@ -79,9 +79,7 @@ class Replica:
     def apply(self, frame: Frame) -> Change:
         """Take a frame in. Raises FrameGap; the replica is then not to be used before a keyframe."""
         if frame.key:
-            self.archetype.fill(NO_ARCHETYPE)
-            self.cell.fill(NOWHERE)
-            self.held.clear()
+            self._begin_anew(frame)
         elif frame.tick != self.tick + 1:
             raise FrameGap(f"region {frame.region}: tick {frame.tick} after tick {self.tick}")
         left, entered = frame.left.astype(np.int64), frame.entered.astype(np.int64)
@@ -123,6 +121,20 @@ class Replica:
         if frame.digest is not None and frame.digest != self.digest():
             raise FrameGap(f"region {frame.region}: the digest of tick {frame.tick} does not hold")
         return Change(moved, before, after, changes)
+
+    def _begin_anew(self, frame: Frame) -> None:
+        """Forget all but those who are held, and are not there again: they are still on their way."""
+        there = frame.entered.astype(np.int64)
+        # In a world that was set back their time would not be over for long.
+        kept = [held._replace(tick=min(held.tick, frame.tick)) for held in self.held.values()]
+        self.held = {
+            number: held for number, held in zip(self.held, kept, strict=True) if not (there == held.handle).any()
+        }
+        handles = np.array([held.handle for held in self.held.values()], np.int64)
+        archetypes, cells = self.archetype[handles], self.cell[handles]
+        self.archetype.fill(NO_ARCHETYPE)
+        self.cell.fill(NOWHERE)
+        self.archetype[handles], self.cell[handles] = archetypes, cells
 
     def _hold(self, frame: Frame, left: Handles) -> Handles:
         """Keep who departs; the others of `left` are returned."""

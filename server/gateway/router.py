@@ -504,14 +504,9 @@ class Router:
             if stream.awaits_key and now_s - stream.asked_s > _KEYFRAME_S:
                 stream.ask_for_keyframe()
         self._forget_parts()
-        lost: dict[int, None] = {}
         for session in self._sessions.values():
             for region in (session.region, session.crossing, *session.seats):
                 self._used_s[region] = now_s
-            if session.crossing and now_s - session.crossing_s > _CROSSING_S:
-                lost |= {session.region: None, session.crossing: None}
-        for region in lost:
-            self.watch(region).ask_for_keyframe()
         for region, stream in tuple(self.streams.items()):
             if now_s - self._used_s[region] > self._options.linger_s:
                 stream.close()

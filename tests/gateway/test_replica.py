@@ -211,13 +211,27 @@ def test_one_who_is_released_is_gone_and_was_where_it_is_said_to_have_been():
     assert 5 not in target.seen_from(place)
 
 
-def test_a_keyframe_holds_nobody():
+def test_who_is_on_the_way_is_held_over_a_keyframe_but_where_somebody_is_there_again():
     region, target = settled(3)
+    before, cell = held(target), int(target.cell[6])
     target.apply(departing(region, [5, 6]))
+    region.spawn(5, region.thing())
     region.frame()
     apply(target, region.keyframe())
-    assert target.held == {}
+    assert list(target.held) == [1006]
+    assert held(target) == {**region.things, 6: before[6]}
+    assert target.cell[6] == cell
+    assert target.digest() == Frame.decode(region.keyframe(), SCHEMA).digest, "the region has them no more"
+    assert target.release(1006) == (6, cell)
     assert held(target) == region.things
+
+
+def test_in_a_world_that_was_set_back_nobody_is_held_for_longer():
+    region, target = settled(3)
+    target.apply(departing(region, [5]))
+    region.frame()
+    apply(target, replace(Frame.decode(region.keyframe(), SCHEMA), tick=1).encode())
+    assert target.held[1005].tick == 1
 
 
 def test_one_who_came_back_unheard_and_departs_again_is_held_once():
