@@ -71,7 +71,7 @@ def cluster(
 def density(
     *,
     regions: Annotated[list[int] | None, typer.Option(help="Regions of a world; again for each: 1, 4, 16.")] = None,
-    clients_per_region: Annotated[int, typer.Option(min=2, help="Clients for each region.")] = 100,
+    clients_per_region: Annotated[int, typer.Option(min=2, help="Clients for each region.")] = 60,
     seconds: Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")] = 10.0,
     json: Json = None,
 ) -> None:
