@@ -104,7 +104,7 @@ class Gateway:
         self.sockets: dict[GameSocket, None] = {}
         # Which of the world's gateways this is: another number for each process.
         number = secrets.randbits(_NUMBER_BITS) or 1
-        self.searches = Searches(number, [region.id for region in atlas.sites], bus, clock, self._taken)
+        self.searches = Searches(number, [region.id for region in atlas.sites], bus, clock, self._taken, self._joins)
         self.router = Router(
             atlas,
             schema,
@@ -478,6 +478,11 @@ class Gateway:
         joined = session.handle >= 0
         code = CloseCode.REMOVED if joined else CloseCode.FULL
         self._finish(session, code, reason, tell_region=False)
+
+    def _joins(self, player: str) -> bool:
+        """Whether an account is about to have an entity, as far as is known here."""
+        session = self._by_player.get(player)
+        return session is not None and session.state is not SessionState.CLOSED and session.handle < 0
 
     def _taken(self, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""

@@ -58,11 +58,20 @@ class _Search:
 class Searches:
     """A gateway's. `number`: the gateway's; `taken`: told that another gateway speaks for a session now.
 
-    `taken` is given the session and the number of this gateway's word that the region heard last.
+    `taken` is given the session and the number of this gateway's word that the region heard last. `joining`: whether an
+    account is on its way into the world through this gateway, so that no region can have it yet.
+
+    Of two gateways that look for the same account at once one has to wait, or each would let it in.
     """
 
     def __init__(
-        self, number: int, regions: Collection[int], bus: Bus, clock: Clock, taken: Callable[[int, int], None]
+        self,
+        number: int,
+        regions: Collection[int],
+        bus: Bus,
+        clock: Clock,
+        taken: Callable[[int, int], None],
+        joining: Callable[[str], bool],
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
@@ -71,13 +80,18 @@ class Searches:
         self._bus = bus
         self._clock = clock
         self._taken = taken
+        self._joining = joining
         # (session, account) -> search.
         self._running: dict[tuple[int, bytes], _Search] = {}
-        self._unsubscribe = bus.subscribe(sessions_topic(number), self._on_word)
+        self._unsubscribe = [
+            bus.subscribe(sessions_topic(number), self._on_word),
+            bus.subscribe(SEEK_TOPIC, self._on_seek),
+        ]
 
     def close(self) -> None:
         """Listen no more."""
-        self._unsubscribe()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
 
     def begin(self, session: int, player: str, done: Done) -> None:
         """Look for a session, or for the one that this account plays (`player`; "": nobody's). May be done at once."""
@@ -110,6 +124,17 @@ class Searches:
         for done in search.done if search is not None else ():
             done(found, sure=sure)
 
+    def _on_seek(self, data: bytes) -> None:
+        """Another gateway looks for somebody."""
+        try:
+            gateway, _, player, _ = msgpack.unpackb(data)
+            if not player or gateway == self.number:
+                return
+            if self._joining(player.decode()) or ((0, player) in self._running and self.number < gateway):
+                self._bus.publish(sessions_topic(gateway), msgpack.packb(["wait", player]))
+        except (ValueError, TypeError) as error:
+            _log.warning("search of another gateway refused", reason=str(error))
+
     def _on_word(self, data: bytes) -> None:
         try:
             match msgpack.unpackb(data):
@@ -118,6 +143,8 @@ class Searches:
                     self._found(Found(region, session, handle, seq, player, name))
                 case ["none", int(region), int(session), bytes(player), int(turn)]:
                     self._none(region, (session, player), turn)
+                case ["wait", bytes(player)]:
+                    self._end((0, player), None, sure=False)
                 case ["taken", int(session), int(word)]:
                     self._taken(session, word)
                 case other:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import jwt
 import msgpack
 import numpy as np
 import pytest
 
+from protocol.errors import CloseCode
 from server.bus.memory import MemoryBus
 from server.gateway.search import Found, Searches
 from server.regions.frame import KNOWN
 from server.shard.ports import SEEK_TOPIC, sessions_topic
+from tests.gateway.borderland import SECRET
+from tests.gateway.farland import FarLand, Patron
 from tests.support.clock import VirtualClock
 
 GATEWAY = 9
+ADAS = jwt.encode({"sub": "ada", "exp": 10**11}, SECRET, algorithm="HS256")
 ADA = (70, 3, 12, b"ada", b"Ada L.")
 
 
@@ -23,7 +28,12 @@ class World:
         self.bus, self.clock = MemoryBus(), VirtualClock()
         self.taken: list[tuple[int, int]] = []
         self.searches = Searches(
-            GATEWAY, regions, self.bus, self.clock, lambda session, word: self.taken.append((session, word))
+            GATEWAY,
+            regions,
+            self.bus,
+            self.clock,
+            lambda session, word: self.taken.append((session, word)),
+            lambda player: player == "eve",
         )
         self.regions = regions
         self.deaf: set[int] = set()
@@ -132,6 +142,49 @@ def test_two_who_look_for_the_same_are_both_answered_and_others_hear_nothing():
         world.searches.begin(session, player, world.done)
     world.say("found", 2, np.array([ADA], KNOWN).tobytes())
     assert world.ends == [(Found(2, *ADA), True)] * 3
+
+
+def waits(world: World, gateway: int, player: bytes) -> bool:
+    """Whether a gateway that looks for an account is told to wait."""
+    words: list[bytes] = []
+    unsubscribe = world.bus.subscribe(sessions_topic(gateway), words.append)
+    world.bus.publish(SEEK_TOPIC, msgpack.packb([gateway, 0, player, 1]))
+    unsubscribe()
+    return msgpack.packb(["wait", player]) in words
+
+
+def test_of_two_gateways_that_look_for_an_account_one_waits():
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    assert not waits(world, GATEWAY + 1, b"ada")
+    world.searches.begin(0, "ada", world.done)
+    assert waits(world, GATEWAY + 1, b"ada")
+    assert not waits(world, GATEWAY - 1, b"ada")
+    assert not waits(world, GATEWAY + 1, b"bob")
+    world.say("wait", b"bob")
+    assert world.ends == []
+    world.say("wait", b"ada")
+    assert world.ends == [(None, False)]
+
+
+def test_who_looks_for_an_account_that_is_about_to_come_in_waits():
+    world = World(1, 2)
+    assert waits(world, GATEWAY - 1, b"eve")
+    assert waits(world, GATEWAY + 1, b"eve")
+    assert not waits(world, GATEWAY, b"eve"), "this is itself"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("later_s", [0.0, 0.1, 0.3, 0.6])
+def test_an_account_that_comes_to_two_gateways_at_once_has_one_session(first: int, later_s: float):
+    land = FarLand()
+    wires = [Patron(land, "ada", gateway=first, token=ADAS).wire]
+    land.seconds(later_s)
+    wires.append(Patron(land, "ada", gateway=1 - first, token=ADAS).wire)
+    land.seconds(4)
+    assert sum(len(region.machine.sessions) for region in land.regions.values()) == 1
+    assert sum(wire.ended is None for wire in wires) == 1
+    assert {wire.ended[0] for wire in wires if wire.ended is not None} <= {CloseCode.INTERNAL, CloseCode.REPLACED}
 
 
 def test_a_session_that_another_gateway_took_is_told_on():
