@@ -160,23 +160,11 @@ PLANTED = {
         'self._finish(session, CloseCode.NORMAL, "the grace time is over", tell_region=False)',
         "An avatar that nobody will play again is never taken out of the world.",
     ),
-    "a token is spent before its WELCOME is heard": Patch(
-        "server.gateway.gateway",
-        "        old.nonce_before = nonce\n",
-        "",
-        "Who loses a WELCOME is told that its session is over.",
-    ),
     "a division that checkpoints forget": Patch(
         "server.regions.machine",
         "        arrays.update(self.division.capture())\n",
         "",
         "A region that is recovered believes that it is whole, and its parts have their ground.",
-    ),
-    "a part without ground takes commands": Patch(
-        "server.regions.machine",
-        "        applied = inputs.processed if grounded else NOTHING.processed\n",
-        "        applied = inputs.processed\n",
-        "What no system saw counts as done.",
     ),
     "mail for a part without ground is nobody's": Patch(
         "server.regions.machine",
@@ -189,24 +177,6 @@ PLANTED = {
         "            tick = await tenure.stop()\n",
         "            tick = tenure.host.machine.tick\n",
         "The next owner begins before the last one has ended.",
-    ),
-    "a move to nowhere is never given up": Patch(
-        "server.host.node",
-        "            if now_s > moving.until_s:\n",
-        "            if now_s < 0:\n",
-        "A node that is to go waits for ever for one that has died.",
-    ),
-    "inputs without what came before them": Patch(
-        "server.gateway.link",
-        "        if self._newest.get(session) != before:\n",
-        "        if self._newest.get(session) != before and before < 0:\n",
-        "What follows an input that was lost passes for all there was.",
-    ),
-    "a region that does not look at what came before": Patch(
-        "server.shard.inbox",
-        "        if chains is not None:\n",
-        "        if chains is not None and chains.size > 1_000_000:\n",
-        "The same, at the other end.",
     ),
     "frames of an owner of before": Patch(
         "server.gateway.stream",
@@ -237,14 +207,6 @@ PLANTED = {
         "        if session is not None and session.began <= word <= session.connection:\n",
         "        if session is not None and session.began < word < session.connection:\n",
         "An account plays over the connection of before and over the new one.",
-    ),
-    "two connections of an account are two avatars": Patch(
-        "server.gateway.gateway",
-        "            # Another connection of the account was here sooner, while both were looked for elsewhere.\n"
-        "            self._attach(socket, session, present, self._clock.now_s())\n"
-        "            return\n",
-        "            pass\n",
-        "Who logs in twice while it is looked for is in the world twice.",
     ),
     "views outlive a keyframe": Patch(
         "server.gateway.stream",
