@@ -166,6 +166,12 @@ PLANTED = {
         "",
         "A region that is recovered believes that it is whole, and its parts have their ground.",
     ),
+    "a part without ground takes commands": Patch(
+        "server.regions.machine",
+        "        applied = inputs.processed if grounded else NOTHING.processed\n",
+        "        applied = inputs.processed\n",
+        "What no system saw counts as done.",
+    ),
     "mail for a part without ground is nobody's": Patch(
         "server.regions.machine",
         "            return came, followers, of_the_game\n",

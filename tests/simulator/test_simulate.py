@@ -83,6 +83,7 @@ def test_every_patch_fits(name):
 FOUND_AT = {
     "a part where somebody sits is not in use": 166,
     "who is taken over is not told": 67,
+    "a part without ground takes commands": 125,
     "a takeover that misses the last ticks": 309,
     "a fence that lets old owners in": 105,
     "a record that is not replayed": 98,
