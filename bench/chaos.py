@@ -290,7 +290,8 @@ class Chaos:
         book, load, options = self.book, self.load, self._options
         wrong = load.findings
         reasons = [*book.reasons, *wrong.reasons]
-        counted = book.verdict.lost + book.verdict.doubled + wrong.mismatches + wrong.forgotten + wrong.refused
+        strangers = sum(t.strangers for t in self._travellers)
+        counted = book.verdict.lost + book.verdict.doubled + wrong.mismatches + wrong.forgotten + wrong.refused + strangers
         return {
             "minutes": book.elapsed_s / 60,
             "faults": book.faults.total(),
@@ -312,7 +313,7 @@ class Chaos:
             "coins": book.coins,
             **load.figures(),
             "farewells": dict(sum((t.farewells for t in self._travellers), Counter())),
-            "strangers": sum(t.strangers for t in self._travellers),
+            "strangers": strangers,
             "nodes": options.nodes,
             "gateways": options.gateways,
             "regions": options.columns * options.rows,
