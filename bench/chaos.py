@@ -291,7 +291,8 @@ class Chaos:
         wrong = load.findings
         reasons = [*book.reasons, *wrong.reasons]
         strangers = sum(t.strangers for t in self._travellers)
-        counted = book.verdict.lost + book.verdict.doubled + wrong.mismatches + wrong.forgotten + wrong.refused + strangers
+        counted = book.verdict.lost + book.verdict.doubled + strangers
+        counted += wrong.mismatches + wrong.forgotten + wrong.refused
         return {
             "minutes": book.elapsed_s / 60,
             "faults": book.faults.total(),
