@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOTS ?= 200
 WORKERS ?= 2
-SEEDS ?= 0:1000
+SEEDS ?= 0:2000
 ARGS ?=
 
 # The tests start hundreds of processes. Each would compile the server anew.
@@ -69,7 +69,7 @@ test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
 	@$(PYTEST) -m "not browser and not bench" $(ARGS)
 
-# The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=1000:4000
+# The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=2000:5000
 .PHONY: test-simulator
 test-simulator: $(VENV)/.stamp-dev
 	@echo "== simulator"
