@@ -31,6 +31,8 @@ import { RegionView, entityKey } from "./view.js";
 
 /** Reliable commands that wait for their receipt; one more is refused. */
 const RELIABLE_MAX = 64;
+/** Of a session that another client began: more than it can have under way, so that no number is given twice. */
+const UNHEARD_INPUTS_MAX = 65_536;
 /** Own steps made up for in one frame; after a longer pause the server's word is enough. */
 const CATCH_UP_STEPS = 10;
 /**
@@ -79,6 +81,8 @@ export class Client extends Emitter {
     this.own = { region: -1, handle: -1 };
     /** Who is about to enter -> who that was before, by key. @type {Map<number, Entity>} */
     this.crossing = new Map();
+    /** Whether WELCOME goes on with the session that was played here. */
+    this.goesOn = false;
     this.seq = 0;
     this.acked = 0;
     /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
@@ -266,6 +270,7 @@ export class Client extends Emitter {
   /** @param {any} info */
   #welcome(info) {
     const nowMs = this.ports.now();
+    this.goesOn = info.resumed && this.info?.session === info.session;
     this.info = info;
     this.schema = new Schema(info.schema);
     for (const view of this.views.values()) view.clear(info.tick);
@@ -278,7 +283,9 @@ export class Client extends Emitter {
     this.frameMs = NaN;
     this.#own(info.entity.region, info.entity.handle);
     this.acked = info.ack;
-    this.seq = info.resumed ? Math.max(this.seq, info.ack) : info.ack;
+    if (this.goesOn) this.seq = Math.max(this.seq, info.ack);
+    // One that another page or device began, whose inputs may be under way still: none of ours may have their numbers.
+    else this.seq = info.resumed ? info.ack + UNHEARD_INPUTS_MAX : 0;
     this.steering.sent = "";
   }
 
@@ -370,13 +377,13 @@ export class Client extends Emitter {
     }
   }
 
-  /** After a resume: what the server had not processed is said again, under the same numbers. */
+  /** What has no receipt is said again, under the same numbers; what was said in an older session is lost. */
   #sendAgain() {
     for (const [seq, { name, args }] of [...this.reliable]) {
-      if (this.info.resumed && seq > this.info.ack) {
+      if (this.goesOn) {
         const { command, values } = /** @type {Schema} */ (this.schema).checkCommand(name, args);
         this.connection.write([Message.INPUT, seq, command.id, values]);
-      } else if (!this.info.resumed) {
+      } else {
         this.reliable.delete(seq);
         this.emit("lost", name, args, seq);
       }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Final
 
 from clients.python.clock import ServerClock
 from clients.python.errors import BacklogFull
@@ -15,6 +16,9 @@ from protocol.codec import CommandReader, decode_server, encode_hello, encode_in
 from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, UnknownMessage
 from protocol.messages import Ack, Bye, Error, Input, Pong, Receipt, ServerMessage, ViewDigest, Welcome
 from protocol.schema import CommandSchema
+
+# Of a session that another client began: more than it can have under way, so that no number is given twice.
+UNHEARD_INPUTS_MAX: Final = 65_536
 
 
 class Conversation:
@@ -120,6 +124,7 @@ class Conversation:
                 self.view.apply(message)
 
     def _welcomed(self, message: Welcome, now_s: float) -> None:
+        played = self.welcome is not None and self.welcome.session == message.session
         self.welcome = message
         self.joined = True
         self._resume = message.resume
@@ -128,14 +133,13 @@ class Conversation:
         self._commands = {c.name: c for c in message.schema.commands}
         self._reader = CommandReader(message.schema)
         self.acked = message.ack
-        if message.resumed:
-            # One that took a session over by its token alone goes on above what is processed.
+        if message.resumed and played:
             self.seq = max(self.seq, message.ack)
             self._acked(message.ack)
             self.outbox.extend(self._pending.values())
         else:
-            # What was sent to an older session is void.
-            self.seq = 0
+            # What was sent to an older session is void. Another client's inputs to this one may be under way still.
+            self.seq = message.ack + UNHEARD_INPUTS_MAX if message.resumed else 0
             self._pending.clear()
             self._reliable.clear()
 

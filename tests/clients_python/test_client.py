@@ -147,7 +147,7 @@ async def test_a_session_taken_over_by_its_token_ends_the_first_connection(pastu
         assert second.welcome.resumed
         assert second.session == first.session
         assert second.acked == step
-        assert second.send("Step") == step + 1
+        assert second.send("Step") > step + 1
         await second.until(lambda: own(second, "Body.steps") == 2)
         with pytest.raises(Ended) as caught:
             await first.until(lambda: False)

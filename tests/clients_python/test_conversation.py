@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from clients.python import BacklogFull
-from clients.python.conversation import Conversation
+from clients.python.conversation import UNHEARD_INPUTS_MAX, Conversation
 from protocol import codec
 from protocol.errors import InvalidArgument, MalformedMessage, UnknownMessage
 from protocol.messages import Hello, Input, ViewDigest, You
@@ -122,11 +122,25 @@ def test_a_failed_resume_begins_a_new_session(talk: Conversation) -> None:
     assert talk.command("Say", {"text": "new"}) == 1
 
 
-def test_a_session_taken_over_goes_on_above_its_ack() -> None:
+def test_a_session_taken_over_goes_on_above_all_that_may_be_under_way() -> None:
     talk = Conversation(None, None, "token of another", inputs_max=4)
     talk.begin()
     talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=41)), 0.0)
-    assert talk.command("Say", {"text": "a"}) == 42
+    assert talk.command("Say", {"text": "a"}) == 41 + UNHEARD_INPUTS_MAX + 1
+    # From then on it is its own.
+    talk.begin()
+    sent(talk)
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=43)), 0.0)
+    assert talk.command("Say", {"text": "b"}) == 41 + UNHEARD_INPUTS_MAX + 2
+
+
+def test_what_was_said_in_one_session_is_not_said_in_another_that_is_taken_over(talk: Conversation) -> None:
+    talk.command("Say", {"text": "a"})
+    talk.begin()
+    sent(talk)
+    talk.receive(codec.encode_welcome(replace(WELCOME, session=8, resumed=True, ack=5)), 0.0)
+    assert sent(talk) == []
+    assert talk.command("Say", {"text": "b"}) == 5 + UNHEARD_INPUTS_MAX + 1
 
 
 def test_a_view_digest_is_compared_with_the_view(talk: Conversation) -> None:

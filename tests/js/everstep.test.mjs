@@ -63,9 +63,18 @@ test("a reliable command without a receipt is said again after a resume, under i
   for (const text of ["one", "two", "three"]) t.client.send("Say", { text });
   t.socket.give([Message.RECEIPT, 1]);
   comeBack(t, { resumed: true, ack: 2 });
-  // The second was processed; its receipt will come. Only the third is unknown to the server.
-  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 3, 17, ["three"]]]);
+  // The second was processed, but its receipt may have been lost: the server is asked.
+  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 2, 17, ["two"]], [2, 3, 17, ["three"]]]);
   assert.equal(t.client.send("Say", { text: "four" }), 4);
+});
+
+test("a session that another page began goes on above all that may be under way", () => {
+  const t = build();
+  t.client.send("Say", { text: "one" });
+  comeBack(t, { resumed: true, session: 43, ack: 5 });
+  assert.deepEqual(t.socket.of(Message.INPUT), []);
+  assert.deepEqual(t.heard.filter(([n]) => n === "lost"), [["lost", "Say", { text: "one" }, 1]]);
+  assert.equal(t.client.send("Say", { text: "two" }), 5 + 65_536 + 1);
 });
 
 test("what a new session does not know is reported lost", () => {
