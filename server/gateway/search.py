@@ -2,8 +2,9 @@
 
 A session outlives the gateway that its player came through, and may be anywhere, on its way between two regions too:
 then the one that sends it says nothing. An answer counts for its own round alone: what one region said before a session
-came to it, and another after it had gone from there, is no proof. And since an owner that lost its region a moment ago
-may answer, too, there is a second round, a little later.
+came to it, and another after it had gone from there, is no proof. Within one round that may be so, too, where some hear
+of it later than others, and an owner that lost its region a moment ago may answer. So there is a second round, which
+begins when the first is over.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from server.shard.ports import SEEK_TOPIC, Bus, Clock, sessions_topic
 
 _log = structlog.get_logger(__name__)
 
-# Seconds between two rounds, and for which a search goes on where somebody does not answer.
+# Seconds between two rounds, and for which one goes on where somebody does not answer.
 _ROUND_S: Final = 0.25
 _SEARCH_S: Final = 2.0
 
@@ -52,6 +53,8 @@ class _Search:
     rounds: int = 0
     # By round: regions that have not answered it. The bus may be slower than the rounds are.
     silent: dict[int, set[int]] = field(default_factory=dict)
+    # Rounds that had begun when for the first time all had answered one; 0 before. Only a later one can end it.
+    begun: int = 0
     done: list[Done] = field(default_factory=list)
 
 
@@ -75,8 +78,6 @@ class Searches:
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
-        # Entities are on their way only where there is somewhere to go.
-        self._rounds = 1 if len(self._regions) == 1 else 2
         self._bus = bus
         self._clock = clock
         self._taken = taken
@@ -158,7 +159,17 @@ class Searches:
 
     def _none(self, region: int, what: tuple[int, bytes], turn: int) -> None:
         search = self._running.get(what)
-        if search is not None and turn in search.silent:
-            search.silent[turn].discard(region)
-            if not search.silent[turn] and turn >= self._rounds:
+        if search is None or turn not in search.silent:
+            return
+        search.silent[turn].discard(region)
+        if search.silent[turn]:
+            return
+        if search.begun:
+            if turn > search.begun:
                 self._end(what, None, sure=True)
+        elif len(self._regions) == 1:
+            # Entities are on their way only where there is somewhere to go.
+            self._end(what, None, sure=True)
+        else:
+            search.begun = search.rounds
+            search.until_s = self._clock.now_s() + _SEARCH_S

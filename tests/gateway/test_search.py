@@ -106,18 +106,27 @@ def test_what_a_region_said_in_another_round_does_not_count():
     world.say("none", 2, 70, b"", 3)
     assert world.ends == []
     world.say("none", 1, 70, b"", 3)
+    world.deaf = set()
+    world.wait(0.3)
     assert world.ends == [(None, True)]
 
 
-def test_answers_that_come_after_the_next_round_began_count_for_theirs():
+def test_a_round_that_began_before_another_was_over_is_no_second_one():
+    """It came to 1 after 1 had heard both, and was gone from 2 before 2 heard either: messages take their time."""
     world = World(1, 2)
     world.deaf = {1, 2}
     world.searches.begin(70, "", world.done)
     world.wait(0.6)
-    for turn in (1, 2):
-        assert world.ends == [], "two rounds at the least"
+    assert world.asked == 3
+    for turn in (1, 2, 3):
         for region in (1, 2):
             world.say("none", region, 70, b"", turn)
+    assert world.ends == []
+    # However long the first took, there is time for another.
+    world.wait(1.9)
+    assert world.ends == []
+    for region in (1, 2):
+        world.say("none", region, 70, b"", 4)
     assert world.ends == [(None, True)]
 
 
