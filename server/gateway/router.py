@@ -373,6 +373,8 @@ class Router:
             if seat.stream is not stream:
                 # Where it left unheard, in a frame that did not come through.
                 seat.stream.depart(seat)
+                # Found, before it was told there that it is nobody: told after this, it would go on believing so.
+                seat.lost = False
         home = session.seats.get(stream.region.id)
         if home is None:
             home = stream.welcome(session, session.handle)

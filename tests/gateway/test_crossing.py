@@ -11,6 +11,7 @@ import pytest
 from protocol.codec import encode_leave
 from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Welcome, You
 from server.gateway.interest import ViewSpec
+from server.gateway.session import SessionState
 from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
@@ -311,6 +312,29 @@ def test_one_who_does_not_read_at_the_border_gets_a_fresh_view_and_knows_who_she
     ada.check()
     land.ticks(8)
     assert ada.digests == 2
+
+
+@pytest.mark.parametrize("order", [[5, 6], [6, 5]], ids=str)
+def test_who_reads_again_after_she_was_missed_and_found_is_not_told_any_more_that_she_is_nobody(order: list[int]):
+    land, ada, _ = at_the_border()
+    ada.wire.reading = False
+    land.ticks(2)
+    stream = land.gateway.router.streams[5]
+    stream.close()
+    # The frame in which she leaves is lost, and what comes next does not know her.
+    while land.whereabouts(ada.session.id):
+        land.tick([5])
+    stream.subscribe()
+    while ada.session.home is not None:
+        land.tick([5])
+    assert ada.session.state is SessionState.LAGGING
+    land.ticks(3)
+    assert ada.session.home is not None
+    ada.wire.read_again()
+    for _ in range(4):
+        land.tick(order)
+    assert ada.entity == land.whereabouts(ada.session.id)[0]
+    assert ada.entity[0] == 6
 
 
 def test_a_region_out_of_sight_is_watched_no_more_and_again_when_it_is_seen():
