@@ -624,4 +624,6 @@ def forget_views(session: Session) -> None:
     for seat in session.seats.values():
         seat.fresh = False
         seat.before, seat.after = [], []
+        # The write that said who it is may be the very one that was refused.
+        seat.you = seat.handle >= 0
         seat.stream.mark(seat)

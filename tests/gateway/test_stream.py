@@ -263,6 +263,26 @@ def test_who_lags_misses_events_but_no_receipt_and_no_last_ack():
     assert viewer.session.state is SessionState.JOINED
 
 
+def test_who_lags_as_she_is_told_who_she_is_is_told_it_with_her_next_view():
+    stage, viewer = quiet_stage()
+    seat = viewer.seat
+    stage.stream.lose(seat)
+    stage.play()
+    assert viewer.views.entity == (SQUARE.id, SQUARE.entities_max)
+    viewer.pipe.reading = False
+    stage.region.walk(50, 3, 3)
+    stage.play()
+    # Her entity is there again, in the first frame that her socket does not take.
+    stage.stream.settle(seat, viewer.session.handle)
+    seat.you = True
+    stage.play()
+    assert viewer.session.state is SessionState.LAGGING
+    viewer.pipe.read_again()
+    stage.region.walk(50, 3, 3)
+    stage.play()
+    assert viewer.views.entity == (SQUARE.id, viewer.session.handle)
+
+
 def test_a_ticks_frame_is_skipped_not_queued_while_bytes_wait():
     stage, viewer = quiet_stage()
     viewer.pipe.reading = False
