@@ -4,7 +4,8 @@ A cache, never a source of truth. A frame that does not follow, or a digest that
 raises FrameGap, and the gateway asks the region for a keyframe.
 
 Who departs to another region is held as it was seen last, until it is released: nobody's view of it ends before
-the other region shows it.
+the other region shows it. Where that shows it first, for a bus keeps no order between two regions' frames, it ends with
+the frame in which it departs.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ class Held(NamedTuple):
     destination: int
 
 
+class Overtaken(NamedTuple):
+    """One whom another region shows already, though it has not been heard to depart here."""
+
+    # This region's tick when it was shown there, and where that is.
+    tick: int
+    destination: int
+
+
 class Replica:
     """One region as its frames tell it."""
 
@@ -74,6 +83,8 @@ class Replica:
         self._records = [schema.record_dtype(a.id, handle) for a in schema.archetypes]
         # Those who departed and are still shown, by their number.
         self.held: dict[int, Held] = {}
+        # Those whose arrival came sooner than their departure, by their number.
+        self.overtaken: dict[int, Overtaken] = {}
         self._by_cell: tuple[int, Handles, NDArray[np.int64]] | None = None
 
     def apply(self, frame: Frame) -> Change:
@@ -127,6 +138,7 @@ class Replica:
         there = frame.entered.astype(np.int64)
         # In a world that was set back their time would not be over for long.
         kept = [held._replace(tick=min(held.tick, frame.tick)) for held in self.held.values()]
+        self.overtaken = {n: o._replace(tick=min(o.tick, frame.tick)) for n, o in self.overtaken.items()}
         self.held = {
             number: held for number, held in zip(self.held, kept, strict=True) if not (there == held.handle).any()
         }
@@ -137,16 +149,25 @@ class Replica:
         self.archetype[handles], self.cell[handles] = archetypes, cells
 
     def _hold(self, frame: Frame, left: Handles) -> Handles:
-        """Keep who departs; the others of `left` are returned."""
+        """Keep who departs and is not shown elsewhere already; the others of `left` are returned."""
         departed = frame.departed
         seen = self.archetype[departed["row"]] != NO_ARCHETYPE
-        stale: list[int] = []
+        ending: list[int] = []
         for row, number, _, destination in departed[seen].tolist():
             if number in self.held:
                 # It came back in a frame that was lost: the older one is nobody.
-                stale.append(self.held.pop(number).handle)
-            self.held[number] = Held(row, frame.tick, destination)
-        return np.union1d(np.setdiff1d(left, departed["row"]), np.array(stale, np.int64))
+                ending.append(self.held.pop(number).handle)
+            overtaken = self.overtaken.pop(number, None)
+            if overtaken is not None and overtaken.destination == destination:
+                ending.append(row)
+            else:
+                self.held[number] = Held(row, frame.tick, destination)
+        return np.union1d(np.setdiff1d(left, departed["row"]), np.array(ending, np.int64))
+
+    def forget(self, before: int) -> None:
+        """Wait no longer for departures of which nothing was heard since a tick before this one."""
+        if self.overtaken:
+            self.overtaken = {n: o for n, o in self.overtaken.items() if o.tick >= before}
 
     def release(self, number: int) -> tuple[int, int] | None:
         """End the entity of this number that was held; (handle, cell) where it stood, None where nobody is held."""

@@ -22,6 +22,7 @@ from protocol.messages import RegionInfo
 from protocol.schema import Schema
 from server.gateway.interest import Mosaic, ViewSpec
 from server.gateway.link import Link
+from server.gateway.replica import Overtaken
 from server.gateway.search import Found, Searches
 from server.gateway.session import Seat, Session, SessionState
 from server.gateway.stream import RegionStream, StreamLimits, mark_home
@@ -406,11 +407,18 @@ class Router:
         """Who saw them where they were sees them there now; those who were sent back, where they had departed from."""
         those: dict[int, list[tuple[int, int]]] = {}
         for handle, entity, source in records.tolist():
+            # Whatever was said of it while it was elsewhere, its next departure from here is another one.
+            stream.replica.overtaken.pop(entity, None)
             for region in (source, stream.region.id):
                 origin = self.streams.get(region)
                 if origin is not None and entity in origin.replica.held:
                     those.setdefault(region, []).append((entity, handle))
                     break
+            else:
+                origin = self.streams.get(source)
+                if origin is not None:
+                    # Its departure may be on its way, for what two regions say comes in any order.
+                    origin.replica.overtaken[entity] = Overtaken(origin.tick, stream.region.id)
         for region, arrivals in those.items():
             self.streams[region].release_all(arrivals, None if stream.awaits_key else stream)
 

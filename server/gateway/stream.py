@@ -571,6 +571,7 @@ class RegionStream:
     def _make_way(self, frame: Frame) -> None:
         """Let go of those whom no region showed in time, and of those whose handle is another's now."""
         late = frame.tick - self._limits.crossing_hold_ticks
+        self.replica.forget(late)
         for entity, held in tuple(self.replica.held.items()):
             if held.tick <= late or (frame.entered.size and (frame.entered == held.handle).any()):
                 self.release(entity)

@@ -10,7 +10,7 @@ import pytest
 
 from server.gateway.errors import FrameGap
 from server.gateway.interest import Interest, ViewSpec
-from server.gateway.replica import NO_ARCHETYPE, NOWHERE, Change, Replica
+from server.gateway.replica import NO_ARCHETYPE, NOWHERE, Change, Overtaken, Replica
 from server.regions.frame import DEPARTED, Frame, RegionSpec
 from tests.gateway.meadow import SCHEMA, Region, Thing
 
@@ -245,6 +245,47 @@ def test_one_who_came_back_unheard_and_departs_again_is_held_once():
     assert len(target.held) == 1
     assert 5 in change.moved
     assert set(held(target)) == {*region.things, 6}
+
+
+@pytest.mark.parametrize("keyframe", [False, True])
+def test_one_who_is_shown_elsewhere_when_it_departs_is_not_held(keyframe: bool):
+    region, target = settled(6)
+    place = int(target.cell[5])
+    target.overtaken[1005] = Overtaken(target.tick, 9)
+    if keyframe:
+        region.frame()
+        apply(target, region.keyframe())
+    change = target.apply(departing(region, [5, 6]))
+    assert (5, place, NOWHERE) in moves(change)
+    assert list(target.held) == [1006]
+    assert target.overtaken == {}
+    assert target.cell[5] == NOWHERE
+    assert set(held(target)) == {*region.things, 6}
+    # Once: its next departure is another one.
+    region.spawn(5, region.thing())
+    apply(target, region.frame())
+    target.apply(departing(region, [5]))
+    assert 1005 in target.held
+
+
+def test_one_who_departs_to_elsewhere_than_where_it_was_shown_is_held():
+    region, target = settled(7)
+    target.overtaken[1005] = Overtaken(target.tick, 8)
+    target.apply(departing(region, [5]))
+    assert list(target.held) == [1005]
+    assert target.overtaken == {}
+
+
+def test_a_departure_that_does_not_come_is_not_waited_for_for_ever():
+    region, target = settled(8)
+    target.overtaken = {1005: Overtaken(4, 9), 1006: Overtaken(5, 9)}
+    target.forget(before=5)
+    assert list(target.overtaken) == [1006]
+    region.frame()
+    # A world that was set back.
+    apply(target, replace(Frame.decode(region.keyframe(), SCHEMA), tick=1).encode())
+    target.forget(before=2)
+    assert target.overtaken == {}
 
 
 def test_a_keyframe_that_says_nothing_new_is_told_from_one_that_does():

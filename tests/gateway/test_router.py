@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.messages import Keyframe
+from server.bus.memory import MemoryBus
 from server.gateway.fanout import Fanout
 from server.gateway.interest import ViewSpec
 from server.regions.frame import Frame
-from tests.gateway.borderland import VIEW, WHOLE, Land
-from tests.gateway.glade import ADD, glade
+from server.shard.ports import frames_topic
+from tests.gateway.borderland import VIEW, WHOLE, Key, Land, Player
+from tests.gateway.glade import ADD, WALK, glade
 
 STILL = glade(0)
 
@@ -76,3 +79,96 @@ def test_one_sees_over_a_border_what_is_there_and_no_more(view: ViewSpec):
         # One answer of each region in view; `read` compares each with what is seen.
         assert player.digests - before == len(player.session.seats)
     assert over > 0
+
+
+class LateBus(MemoryBus):
+    """Keeps what is said of `late` topics until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: set[str] = set()
+        self._kept: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if topic in self.late:
+            self._kept.append((topic, payload))
+        else:
+            super().publish(topic, payload)
+
+    def let_go(self) -> None:
+        self.late.clear()
+        kept, self._kept = self._kept, []
+        for topic, payload in kept:
+            super().publish(topic, payload)
+
+
+def ada_as_seen_by(player: Player) -> set[Key]:
+    """In a world in which there are avatars alone."""
+    return {key for key in player.seen() if player.view(key[0]).value(key[1], "Body.name") == "ada"}
+
+
+def test_one_whose_arrival_is_heard_before_her_departure_does_not_stay_where_she_was():
+    bus = LateBus()
+    land = Land(2, 1, game=STILL, bus=bus, crossing_hold_ticks=1000)
+    ada, bob = land.join("ada", 5), land.join("bob", 6)
+    land.put(ada, -38.0, 60.0)
+    land.put(bob, -30.0, 60.0)
+    land.ticks(5)
+    for home, away, dx in [(5, 6, 1.0), (6, 5, -1.0), (5, 6, 1.0)]:
+        ada.say(WALK, dx, 0.0)
+        bus.late.add(frames_topic(home))
+        while [region for region, _ in land.whereabouts(ada.session.id)] != [away]:
+            land.tick([home, away])
+        bus.let_go()
+        land.tick([home, away])
+        assert ada.entity[0] == away
+        assert ada_as_seen_by(bob) == ada_as_seen_by(ada) == {ada.entity}
+        assert land.gateway.router.streams[home].replica.held == {}
+    # No view began anew.
+    assert sum(isinstance(m, Keyframe) for m in ada.log) == 2
+    for player in (ada, bob):
+        player.check()
+    land.ticks(8)
+    assert min(ada.digests, bob.digests) == 2
+
+
+def departed_unheard(crossing_hold_ticks: int) -> tuple[Land, Player, Player]:
+    """Ada went from region 5 to 6, and the frame that said so was lost; Bob stands by."""
+    land = Land(2, 1, game=STILL, crossing_hold_ticks=crossing_hold_ticks)
+    ada, bob = land.join("ada", 5), land.join("bob", 6)
+    land.put(ada, -38.0, 60.0)
+    land.put(bob, -30.0, 60.0)
+    land.ticks(5)
+    origin = land.gateway.router.streams[5]
+    ada.say(WALK, 1.0, 0.0)
+    while land.whereabouts(ada.session.id):
+        origin.close()
+        land.run(5)
+        origin.subscribe()
+    land.ticks(3)
+    assert ada.entity[0] == 6
+    assert len(origin.replica.overtaken) == 1
+    return land, ada, bob
+
+
+def test_a_departure_that_was_lost_is_not_taken_for_the_next_one():
+    land, ada, bob = departed_unheard(crossing_hold_ticks=1000)
+    origin = land.gateway.router.streams[5]
+    ada.say(WALK, -1.0, 0.0)
+    while ada.entity[0] != 5:
+        land.tick()
+    ada.say(WALK, 1.0, 0.0)
+    while land.whereabouts(ada.session.id):
+        land.tick([5])
+    # On her way again, and seen where she was until she is there.
+    assert len(origin.replica.held) == 1
+    assert len(ada_as_seen_by(bob)) == 1
+    land.tick([6])
+    assert ada_as_seen_by(bob) == {ada.entity}
+    assert ada.entity[0] == 6
+
+
+def test_a_departure_that_was_lost_is_waited_for_no_longer_than_an_arrival():
+    land, _, _ = departed_unheard(crossing_hold_ticks=8)
+    land.ticks(8)
+    assert land.gateway.router.streams[5].replica.overtaken == {}
