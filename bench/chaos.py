@@ -46,6 +46,8 @@ _AT_ONCE: Final = 0.25
 _BACK_WITHIN_S: Final = 300.0
 # Seconds that a world at rest has until nothing is under way, and how often it is found so.
 _REST_WITHIN_S: Final = 300.0
+# By then everything has come to rest, and what is seen is what there is.
+_SEEN_WITHIN_S: Final = 30.0
 _QUIET_LOOKS: Final = 3
 _START_AGAIN_S: Final = 0.5
 
@@ -212,7 +214,7 @@ class Chaos:
                 glance("the end, and the replay")
                 await load.settled(_BACK_WITHIN_S)
                 await self._rest()
-                await load.until(lambda: all(t.sees_itself for t in self._travellers), _BACK_WITHIN_S, "saw itself")
+                await self._look()
                 load.watch = lambda: None
                 for member in self._cluster.members:
                     await member.kill()
@@ -263,6 +265,13 @@ class Chaos:
             waiting = sum(metric(page, "everstep_mail_unacked") for page in pages)
             quiet = 0 if waiting else quiet + 1
         self.book.rest_s = time.monotonic() - began_s
+
+    async def _look(self) -> None:
+        """Whether everybody sees itself with all that it gave. Who does not may have lost an order: replay tells."""
+        try:
+            await self.load.until(lambda: all(t.sees_itself for t in self._travellers), _SEEN_WITHIN_S, "saw itself")
+        except WorkerError as error:
+            self.book.reasons.append(str(error))
 
     async def _replay(self) -> None:
         environment = {k: v for k, v in self._cluster.environment().items() if k.startswith("EVERSTEP_")}

@@ -28,6 +28,7 @@ from server.shard.machine import Records
 from server.sim.game import Tick
 from server.sim.world import World
 from server.store.checkpoint_files import FileCheckpoints
+from server.store.mongo import MongoJournal
 from server.store.sqlite import SqliteJournal
 
 
@@ -93,18 +94,19 @@ def forget() -> None:
     inbox._unbroken = unbroken  # type: ignore[assignment]  # noqa: SLF001  # that is part of the fault
     # Only what was applied and not yet confirmed is sent again. A store may be slow to report, so that breaks nothing,
     # and every kill meets orders of that kind. A fast one leaves a window of milliseconds that few kills meet.
-    honest = SqliteJournal.append
-
-    def append(journal: SqliteJournal, record: JournalRecord, on_durable: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def durable() -> None:
-            loop.call_later(_LATE_S, on_durable)
-
-        honest(journal, record, durable)
-
     Sessions.applied = applied  # type: ignore[assignment,method-assign]  # that is the fault
-    SqliteJournal.append = append  # type: ignore[assignment,method-assign]  # no fault: it shows the other
+    for journal in (SqliteJournal, MongoJournal):
+        journal.append = late(journal.append)  # type: ignore[method-assign]  # no fault: it shows the other
+
+
+def late(honest: Callable[..., None]) -> Callable[..., None]:
+    """`append` of a journal that reports what is durable a while after it is."""
+
+    def append(journal: object, record: JournalRecord, on_durable: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        honest(journal, record, lambda: loop.call_later(_LATE_S, on_durable))
+
+    return append
 
 
 # What is planted in the server.
