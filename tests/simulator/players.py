@@ -127,8 +127,11 @@ class Player:
             self.since_s = now_s + _BACK_S
 
     def stay_away(self, now_s: float, until_s: float) -> None:
-        """Hang up, and do not come back sooner than then."""
+        """Hang up, and do not come back sooner than then. For good: nothing is left open that would keep it there."""
         self.leave(now_s, 0.0)
+        if until_s == math.inf:
+            for wire in self.left_open:
+                wire.hang_up(0.0)
         self.since_s = until_s
 
     def stop_reading(self, seconds: float) -> None:

@@ -41,6 +41,11 @@ def test_regions_that_nobody_looks_at_sleep_and_wake():
     assert next(outcome for outcome in outcomes if outcome.slept > 1).violation is None
 
 
+def test_who_stays_away_for_good_keeps_no_connection_of_before():
+    # Its last login came to nothing before it went, and the connection that it had left open was never replaced.
+    assert simulate(plan_of(2219)).violation is None
+
+
 @pytest.mark.parametrize("seed", [3, 25, 63])
 def test_the_same_seed_goes_the_same_way_whatever_the_order_of_sets(seed):
     first, second = (simulator("--seed", str(seed), hash_seed=h) for h in ("1", "2"))
