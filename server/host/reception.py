@@ -249,7 +249,8 @@ class Reception:
             if not absence.told and (s in alone or now_s - absence.since_s > self._options.gateway_silence_s)
         ]
         for session in untold:
-            self._away[session].told = True
+            # The grace time begins here: until now a gateway that is far may have been about to speak for it.
+            self._away[session] = _Absence(now_s, told=True)
         self._order(PRESENCE, untold)
         over = [s for s, absence in self._away.items() if now_s - absence.since_s > self._options.grace_s]
         self.counts["grace_over"] += len(over)

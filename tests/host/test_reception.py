@@ -125,6 +125,20 @@ def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE), (PRESENCE, 7, HERE), (LEAVE, 8)]
 
 
+def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_takes_her_for_away():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.reception.close()
+    desk.reception = Reception(desk.machine, desk.inbox, desk.bus, desk.clock, ReceptionOptions())
+    while not desk.given:
+        desk.tick(alive=())
+    assert desk.given == [(PRESENCE, 7, GONE)]
+    desk.ticks(ReceptionOptions().grace_s, alive=())
+    assert desk.machine.attending() == {7}
+    desk.tick(alive=())
+    assert desk.given[1:] == [(LEAVE, 7)]
+
+
 def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_more():
     desk = Desk()
     desk.join(1, 7)
