@@ -56,7 +56,7 @@ class Happening(Enum):
     LOST = "lost"
     # A connection came with its resume token, and its entity is there.
     RESUMED = "resumed"
-    # The same, before the region placed the entity.
+    # The same, before a region placed the entity, or while it is on its way from one to another.
     READMITTED = "readmitted"
     # LEAVE, refusal, or the grace time is over.
     ENDED = "ended"
@@ -77,10 +77,12 @@ TRANSITIONS: Final[dict[tuple[SessionState, Happening], SessionState]] = {
     (_S.JOINED, _H.STALLED): _S.LAGGING,
     (_S.JOINED, _H.LOST): _S.RESUMING,
     (_S.JOINED, _H.RESUMED): _S.JOINED,
+    (_S.JOINED, _H.READMITTED): _S.JOINING,
     (_S.JOINED, _H.ENDED): _S.CLOSED,
     (_S.LAGGING, _H.DRAINED): _S.JOINED,
     (_S.LAGGING, _H.LOST): _S.RESUMING,
     (_S.LAGGING, _H.RESUMED): _S.JOINED,
+    (_S.LAGGING, _H.READMITTED): _S.JOINING,
     (_S.LAGGING, _H.ENDED): _S.CLOSED,
     (_S.RESUMING, _H.BOUND): _S.RESUMING,
     (_S.RESUMING, _H.RESUMED): _S.JOINED,

@@ -384,3 +384,29 @@ def test_a_region_that_starts_anew_is_told_again_what_it_may_not_know(lag: int):
     land.ticks(8)
     assert min(ada.digests, bob.digests) == 2
     assert (ada.welcomes, ada.wire.ended) == (1, None)
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+def test_who_comes_back_on_the_way_while_her_connection_seems_to_stand_is_welcomed_where_she_arrives(*, stalled: bool):
+    land = Land(2, 1, game=STILL, lag=3)
+    ada = land.join("ada", region=5)
+    welcome = next(m for m in ada.log if isinstance(m, Welcome))
+    session, before = ada.session, ada.wire
+    if stalled:
+        before.reading = False
+        while session.state is not SessionState.LAGGING:
+            ada.say(ADD, 1)
+            land.tick()
+    land.put(ada, FIRST.x + FIRST.width + 5.0, FIRST.y + 5.0)
+    while not session.crossing:
+        land.tick()
+    assert session.state is (SessionState.LAGGING if stalled else SessionState.JOINED)
+    back = Player(land, "ada", resume=welcome.resume)
+    land.players.append(back)
+    assert before.ending
+    land.ticks(20)
+    assert back.views is not None
+    assert (back.session, back.entity[0], land.place(back)[0]) == (session, 6, 6)
+    seq = back.say(PAY, 7)
+    land.ticks(6)
+    assert back.receipts == [seq]
