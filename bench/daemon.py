@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,9 +46,21 @@ class Daemon(ABC):
             self._process = None
 
     def pause(self) -> None:
-        """Stop it where it stands (SIGSTOP): connections stay open and nothing answers."""
+        """Stop it where it stands (SIGSTOP): connections stay open and nothing answers from now on."""
         os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        # One that is at work on another processor stops a little later.
+        while not all(map(_stands_still, threads.glob("*/stat"))):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+def _stands_still(stat: Path) -> bool:
+    """Whether a thread is stopped or gone. Source: proc_pid_stat(5)."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except OSError:
+        return True

@@ -81,6 +81,8 @@ async def test_players_play_on_while_their_region_is_divided_stopped_and_united(
         await asyncio.wait_for(ada.until(lambda: ada.acked >= last), PATIENCE_S)
         assert ada.connections == 1
         divided = {number: region.machine for number, region in app.regions.items()}
+        # Gone, but not for good: her entity is to be found again.
+        await ada.close()
     assert all(machine.division.ground is not None for machine in divided.values())
     # Each in one place, be it in a letter between two.
     assert list(census_of(divided).values()) == [1] * 21
