@@ -189,11 +189,12 @@ class Player:
     def _over(self, reason: str) -> None:
         """It is told that its session is over. Before WELCOME, or with it: `gone_s` is of the session."""
         session = self.life.session
-        if self.may_be_over(self.crowd.loop.time()):
-            self.life.over = True
-        elif self.crowd.promises.joined_s.get(session, math.inf) < self.since_s:
-            # Otherwise the tick in which it joined may never have become durable.
+        joined = self.crowd.promises.joined_s.get(session, math.inf) < self.since_s
+        if joined and not self.may_be_over(self.crowd.loop.time()):
             self.crowd.broken.append(f"{session} is told {reason!r}, and was there until {self.gone_s}")
+        # Also where the tick in which it joined had not become durable: it may join again, for nobody, until its grace
+        # time is over.
+        self.life.over = True
 
     def _welcomed(self, welcome: Welcome) -> None:
         if self.life is None or self.life.session != welcome.session:
