@@ -9,7 +9,6 @@ from typing import Final
 
 from config.settings import Settings
 from server.api import travel
-from server.bus.redis import RedisBus
 from server.host.clock import LoopClock
 from server.observe.health import Health
 from server.observe.metrics import Metrics
@@ -34,7 +33,7 @@ class GatewayProcess:
         self._terms = world_terms(settings, game)
         self.metrics = Metrics()
         self.clock = LoopClock()
-        self.bus: RedisBus = redis.bus
+        self.bus = redis.bus
         self.health = Health(
             self.clock.now_s, tick_stall_s=TICK_STALL_S, frame_stall_s=frame_stall_s(settings), runs_regions=False
         )
