@@ -7,6 +7,7 @@ are found from the few that changed cell, not by looking at every viewer's surro
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections import defaultdict
@@ -23,6 +24,8 @@ from server.gateway.replica import NOWHERE, Change, Handles, Replica, cell_offse
 from server.shard.machine import Records
 
 _NIL: Final = b"\xc0"
+# Sizes whose headers are kept: views of one crowd are alike.
+_SIZES: Final = 4096
 
 
 def websocket_frame(payload: bytes) -> bytes:
@@ -38,6 +41,7 @@ def _websocket_header(size: int) -> bytes:
     return struct.pack(">BBQ", 0x82, 127, size)
 
 
+@functools.lru_cache(_SIZES)
 def _bin_header(size: int) -> bytes:
     if size < 256:
         return bytes((0xC4, size))
@@ -57,6 +61,13 @@ def _number(value: int) -> bytes:
 
 def _array_header(elements: int) -> bytes:
     return bytes((0x90 | elements,)) if elements < 16 else struct.pack(">BH", 0xDC, elements)
+
+
+@functools.lru_cache(_SIZES)
+def _head(elements: int, size: int) -> bytes:
+    """What comes before the elements of a message, which have so many bytes, in a finished frame."""
+    array = _array_header(elements)
+    return _websocket_header(len(array) + size) + array
 
 
 class _Slices:
@@ -130,32 +141,25 @@ class Fanout:
     ) -> list[bytes]:
         stamp = bytes((MessageType.DELTA,)) + self._region + bytes((self._replica.tick & 127,))
         # What most views need: no leaves, no enters.
-        plain = (_NIL, _NIL)
+        plain = stamp + _NIL + _NIL
         frames: list[bytes] = []
         for i, want in enumerate(wanted):
             if not want:
                 frames.append(b"")
                 continue
-            leaves, enters = extras.get(i, plain)
-            parts = [b"", stamp, leaves, enters]
-            size = len(stamp) + len(leaves) + len(enters)
+            extra = extras.get(i)
+            body = plain if extra is None else stamp + extra[0] + extra[1]
             elements = 5
             for s in slices:
                 begin, end = s.at[i], s.at[i + 1]
                 if begin != end:
-                    head = s.head + _bin_header(end - begin)
-                    parts += (head, s.blob[begin:end])
-                    size += len(head) + end - begin
+                    body += s.head + _bin_header(end - begin) + s.blob[begin:end]
                     elements += 2
-            sound = sounds.get(i)
-            if elements == 5 and i not in extras and not speak:
-                frames.append(sound or b"")
+            sound = sounds.get(i, b"")
+            if elements == 5 and extra is None and not speak:
+                frames.append(sound)
                 continue
-            array = _array_header(elements)
-            parts[0] = _websocket_header(size + len(array)) + array
-            if sound:
-                parts.append(sound)
-            frames.append(b"".join(parts))
+            frames.append(_head(elements, len(body)) + body + sound)
         return frames
 
     def _cut(self, component: int, handles: Handles, values: Records, centres: Cells, *, ring: bool) -> _Slices:

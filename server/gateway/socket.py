@@ -191,6 +191,10 @@ class GameSocket(ServerConnection):
         What the kernel does not take at once waits in the transport: the next call is then refused, so no
         more than one call's bytes ever wait; one turn's, where they are gathered.
         """
+        if self._gathered:
+            # It could be written to just now.
+            self._gathered.append(frames)
+            return True
         transport = self.transport
         # Closed transports are told apart first: their descriptor may already be another connection's.
         if transport.is_closing() or transport.get_write_buffer_size():
@@ -199,8 +203,7 @@ class GameSocket(ServerConnection):
         if fd < 0:
             return self._write_through(frames)
         if self._turn is not None:
-            if not self._gathered:
-                self._turn.wait(self)
+            self._turn.wait(self)
             self._gathered.append(frames)
             return True
         try:
@@ -216,10 +219,11 @@ class GameSocket(ServerConnection):
 
     def send_gathered(self) -> None:
         """Give the kernel what was written in this turn."""
-        if not self._gathered:
+        gathered = self._gathered
+        if not gathered:
             return
-        frames = b"".join(self._gathered)
-        self._gathered.clear()
+        frames = b"".join(gathered)
+        gathered.clear()
         transport, written = self.transport, 0
         if self._fd < 0 or not self._speaks:
             return
