@@ -73,12 +73,13 @@ def density(
     regions: Annotated[list[int] | None, typer.Option(help="Regions of a world; again for each: 1, 4, 16.")] = None,
     clients_per_region: Annotated[int, typer.Option(min=2, help="Clients for each region.")] = 60,
     seconds: Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")] = 10.0,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each world, by turns; figures are medians.")] = 3,
     json: Json = None,
 ) -> None:
     """A crowd of the same density in worlds of one region and more, each in one process: what a client costs."""
     worlds = [_square(number) for number in regions or (1, 4, 16)]
     with progress_of("density", line_every=1) as glance:
-        figures = density_bench.run(density_bench.DensityOptions(worlds, clients_per_region, seconds), glance)
+        figures = density_bench.run(density_bench.DensityOptions(worlds, clients_per_region, seconds, runs), glance)
     show("the same density", figures)
     hand_over(figures, json)
     raise typer.Exit(1 if figures["lost"] else 0)

@@ -4,7 +4,8 @@ Always as many regions and as many clients in one process, at one density: sixte
 four, one of sixteen. So the process has the same work but for what a world of several regions adds: borders, mail,
 views that are put together of several regions. (One region alone in a process costs more per client than two, because
 it finds every cache cold; that is no property of regions.) A rim of others around the crowd lets everybody see as much
-in a small world as in a large one: bench/density_game.py.
+in a small world as in a large one: bench/density_game.py. The worlds are measured by turns, because a machine that
+others use as well is not the same from one minute to the next.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
+from statistics import median
 from typing import Final
 
 from bench.crowd_game import MOVE, SET_MARK
 from bench.density_game import RIM_UNITS, ground_units
-from bench.figures import percentile
+from bench.figures import median_of, percentile
 from bench.floor import SERVER_CORE, SWARM_CORE
 from bench.processes import Line, Worker
 
@@ -34,6 +36,8 @@ class DensityOptions:
     # How many clients a process has for each of its regions.
     clients_per_region: int
     seconds: float
+    # Of each; what is told is their median.
+    runs: int = 1
     inputs_per_s: float = 5.0
     warm_up_s: float = WARM_UP_S
 
@@ -108,14 +112,20 @@ def run(options: DensityOptions, glance: Callable[[str], None] = lambda _step: N
     """All worlds, one after the other: the figures of each under its number of regions."""
     in_all = max(options.regions)
     figures: Line = {"regions": in_all, "clients_per_region": options.clients_per_region, "lost": 0}
-    for regions in options.regions:
-        glance(f"{in_all // regions} worlds of {regions} regions")
-        bare, full = measure(options, regions, bare=True), measure(options, regions)
-        figures |= {f"{key}_{regions}": value for key, value in full.items()}
+    full: dict[int, list[Line]] = {regions: [] for regions in options.regions}
+    for turn in range(options.runs):
+        for regions in options.regions:
+            glance(f"{in_all // regions} worlds of {regions} regions, {turn + 1} of {options.runs}")
+            full[regions].append(measure(options, regions))
+    for regions, runs in full.items():
+        bare = measure(options, regions, bare=True)
+        figures |= {f"{key}_{regions}": value for key, value in median_of(runs).items()}
         figures |= {
             f"bare_{key}_{regions}": bare[key] for key in ("cpu_us_per_region_tick", "frame_decodes_per_region_tick")
         }
-        figures["lost"] += full["lost"] + bare["lost"]
-    costs = [figures[f"cpu_us_per_client_tick_{regions}"] for regions in options.regions]
-    figures["last_by_first"] = costs[-1] / costs[0] if costs[0] else 0.0
+        figures["lost"] += sum(run["lost"] for run in runs) + bare["lost"]
+    costs = [[run["cpu_us_per_client_tick"] for run in full[regions]] for regions in options.regions]
+    figures["last_by_first"] = median(costs[-1]) / median(costs[0])
+    # The same, turn by turn: how far apart they are says how far to trust it.
+    figures["last_by_first_runs"] = [round(last / first, 3) for first, last in zip(costs[0], costs[-1], strict=True)]
     return figures
