@@ -440,8 +440,10 @@ class Node:
         at_once = self._options.drain_regions_max if self.draining else 1
         if len(self._moving) >= at_once or not (self._options.balance or self.draining):
             return
-        # Only when all is at rest: a shard that nobody runs is not to be counted away.
-        if not self.draining and len(holders) < len(self.shards):
+        # Only when all is at rest: a shard that is free is about to be somebody's, and its load with it. One that stays
+        # free, when everybody has had a turn, is what nobody can run, and keeps the others from nothing.
+        turns_over_s = now_s - 2 * self._options.lease_ttl_s
+        if not self.draining and any(since_s > turns_over_s for since_s in self._free_since_s.values()):
             return
         held = {shard: lease.owner for shard, lease in holders.items()}
         for planned in moves(self.shards, held, nodes, self._options.policy, moves_max=len(self.shards)):

@@ -103,6 +103,26 @@ def test_without_balancing_nothing_moves():
     run(main())
 
 
+class Broken(Workshop):
+    """Region 6 is nobody's: no node can run it."""
+
+    def make(self, shard):
+        if shard == 6:
+            raise ValueError("its game is not here")
+        return super().make(shard)
+
+
+def test_a_region_that_nobody_can_run_keeps_the_others_from_nothing():
+    async def main():
+        async with Broken(dict.fromkeys(range(1, 6), 0.1)) as cluster:
+            await cluster.start("a")
+            await cluster.until(lambda: cluster.counts() == {"a": 5})
+            await cluster.start("b")
+            await cluster.until(lambda: sorted(cluster.counts().values()) == [2, 3], within_s=120)
+
+    run(main())
+
+
 class Dormitory(Cluster):
     host_options = replace(OPTIONS, hibernate_after_s=5.0)
 
