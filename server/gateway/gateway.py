@@ -104,7 +104,8 @@ class Gateway:
         self.sockets: dict[GameSocket, None] = {}
         # Which of the world's gateways this is: another number for each process.
         number = secrets.randbits(_NUMBER_BITS) or 1
-        self.searches = Searches(number, [region.id for region in atlas.sites], bus, clock, self._taken, self._joins)
+        regions = [region.id for region in atlas.sites]
+        self.searches = Searches(number, regions, bus, clock, self._taken, self._joins, self._outdated)
         self.router = Router(
             atlas,
             schema,
@@ -483,6 +484,11 @@ class Gateway:
         """Whether an account is about to have an entity, as far as is known here."""
         session = self._by_player.get(player)
         return session is not None and session.state is not SessionState.CLOSED and session.handle < 0
+
+    def _outdated(self, region: int, epoch: int, tick: int) -> bool:
+        """Whether what a region said of who is there is older than what was heard of it since."""
+        stream = self.router.streams.get(region)
+        return stream is not None and stream.outdates(epoch, tick)
 
     def _taken(self, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""

@@ -5,6 +5,9 @@ then the one that sends it says nothing. An answer counts for its own round alon
 came to it, and another after it had gone from there, is no proof. Within one round that may be so, too, where some hear
 of it later than others, and an owner that lost its region a moment ago may answer. So there is a second round, which
 begins when the first is over.
+
+That a region has it counts as of the tick it was said after: of a region that was heard to come further since, the
+session may have been heard to leave, and nobody would say so again.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ class Searches:
     """A gateway's. `number`: the gateway's; `taken`: told that another gateway speaks for a session now.
 
     `taken` is given the session and the number of this gateway's word that the region heard last. `joining`: whether an
-    account is on its way into the world through this gateway, so that no region can have it yet.
+    account is on its way into the world through this gateway, so that no region can have it yet. `outdated`: given a
+    region, its owner's epoch and a tick, whether the region was heard to come further.
 
     Of two gateways that look for the same account at once one has to wait, or each would let it in.
     """
@@ -75,6 +79,7 @@ class Searches:
         clock: Clock,
         taken: Callable[[int, int], None],
         joining: Callable[[str], bool],
+        outdated: Callable[[int, int, int], bool],
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
@@ -82,6 +87,7 @@ class Searches:
         self._clock = clock
         self._taken = taken
         self._joining = joining
+        self._outdated = outdated
         # (session, account) -> search.
         self._running: dict[tuple[int, bytes], _Search] = {}
         self._unsubscribe = [
@@ -139,9 +145,11 @@ class Searches:
     def _on_word(self, data: bytes) -> None:
         try:
             match msgpack.unpackb(data):
-                case ["found", int(region), bytes(record)] if region in self._regions:
+                case ["found", int(region), bytes(record), int(epoch), int(tick)] if region in self._regions:
                     session, handle, seq, player, name = np.frombuffer(record, KNOWN)[0].tolist()
-                    self._found(Found(region, session, handle, seq, player, name))
+                    # It is asked again in the next round.
+                    if not self._outdated(region, epoch, tick):
+                        self._found(Found(region, session, handle, seq, player, name))
                 case ["none", int(region), int(session), bytes(player), int(turn)]:
                     self._none(region, (session, player), turn)
                 case ["wait", bytes(player)]:

@@ -266,7 +266,7 @@ class RegionStream:
     def _on_frame(self, data: bytes) -> None:
         try:
             epoch, sealed = unseal(data)
-            if epoch < self._epoch and self._clock.now_s() - self._heard_s < _SILENT_S:
+            if self._superseded(epoch):
                 # The region is another's by now, whatever this one believes.
                 return
             self.frames_in += 1
@@ -317,6 +317,14 @@ class RegionStream:
             for seat in self.viewers:
                 forget_views(seat.session)
             raise
+
+    def _superseded(self, epoch: int) -> bool:
+        """Whether a newer owner was heard, and not long ago."""
+        return epoch < self._epoch and self._clock.now_s() - self._heard_s < _SILENT_S
+
+    def outdates(self, epoch: int, tick: int) -> bool:
+        """Whether the region was heard to come further than it was when this owner had made this tick."""
+        return self._superseded(epoch) or (epoch == self._epoch and tick < self._heard)
 
     def _follow(self, epoch: int, frame: Frame) -> None:
         """The region has another owner. What it has made of the last ticks may differ from what was seen of them."""

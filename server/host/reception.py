@@ -213,7 +213,8 @@ class Reception:
             return
         answer = ["none", self._machine.shard, session, player, turn]
         if found is not None:
-            answer = ["found", self._machine.shard, found]
+            # As of when, for it may be gone by the time that this is heard.
+            answer = ["found", self._machine.shard, found, self._epoch(), self._machine.tick]
         self._bus.publish(sessions_topic(gateway), msgpack.packb(answer))
 
     def sweep(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import jwt
+import msgpack
 import pytest
 
 from protocol.codec import encode_hello, encode_leave
 from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error
 from server.gateway.session import SessionState
-from server.shard.ports import frames_topic, keyframes_topic
+from server.shard.ports import frames_topic, keyframes_topic, sessions_topic
 from tests.gateway.borderland import SECRET, Land, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
@@ -125,6 +126,34 @@ def test_an_account_plays_one_session_over_all_gateways():
     assert body(land, again, "sum") == 5
     other = patron(land, "bob", gateway=1, token=account("bob"))
     assert other.session.id != again.session.id
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_an_answer_of_before_she_went_on_puts_her_nowhere(*, comes_back: bool):
+    land = FarLand(game=glade(0))
+    ada = land.join("ada", 5)
+    first, session = land.gateways[0], ada.session
+    topic, words = sessions_topic(first.searches.number), []
+    land.network.end("gateway 0").subscribe(topic, words.append)
+    first.router.seek(session)
+    land.tick()
+    (word,) = [word for word in words if msgpack.unpackb(word)[0] == "found"]
+    ada.say(JUMP, 0.0, 60.0)
+    while ada.entity[0] != 6:
+        land.tick()
+    land.ticks(3)
+    # Whoever looks for her is told once more, and first of all, that she is in 5.
+    if comes_back:
+        ada.connect(resume=ada.resume, gateway=1)
+        topic = sessions_topic(land.gateways[1].searches.number)
+    else:
+        first.router.seek(session)
+    land.network.end("region 5").publish(topic, word)
+    land.seconds(3)
+    # She has said nothing that nobody would have heard.
+    assert ada.welcomes == 1 + comes_back
+    assert [ada.entity] == land.whereabouts(ada.session.id) == [(ada.session.region, ada.session.handle)]
+    assert land.sees_all_there_is(ada)
 
 
 def test_two_connections_of_an_account_that_come_at_once_get_one_session():

@@ -34,8 +34,12 @@ class World:
             self.clock,
             lambda session, word: self.taken.append((session, word)),
             lambda player: player == "eve",
+            lambda region, epoch, tick: (epoch, tick) < self.heard.get(region, (0, 0)),
         )
         self.regions = regions
+        # Region -> (epoch, tick) that was heard of it last; and as of when all of them speak.
+        self.heard: dict[int, tuple[int, int]] = {}
+        self.now = (1, 100)
         self.deaf: set[int] = set()
         # Region -> a record of KNOWN that it has.
         self.has: dict[int, tuple[object, ...]] = {}
@@ -51,7 +55,7 @@ class World:
             if region in self.deaf:
                 continue
             if record is not None and (record[0] == session or (player and record[3] == player)):
-                self.say("found", region, np.array([record], KNOWN).tobytes(), gateway=gateway)
+                self.say("found", region, np.array([record], KNOWN).tobytes(), *self.now, gateway=gateway)
             else:
                 self.say("none", region, session, player, turn, gateway=gateway)
 
@@ -149,8 +153,30 @@ def test_two_who_look_for_the_same_are_both_answered_and_others_hear_nothing():
     world.deaf = {1, 2}
     for session, player in ((70, ""), (70, ""), (0, "ada"), (71, ""), (0, "bob")):
         world.searches.begin(session, player, world.done)
-    world.say("found", 2, np.array([ADA], KNOWN).tobytes())
+    world.say("found", 2, np.array([ADA], KNOWN).tobytes(), *world.now)
     assert world.ends == [(Found(2, *ADA), True)] * 3
+
+
+def test_that_she_was_in_a_region_that_was_heard_to_come_further_does_not_count():
+    """It may have been heard, too, that she left. The question is put again, and its answer is of later."""
+    world = World(1, 2)
+    world.has[2] = ADA
+    world.heard[2] = (1, 101)
+    world.searches.begin(70, "", world.done)
+    world.wait(0.1)
+    assert (world.asked, world.ends) == (1, [])
+    world.now = (1, 101)
+    world.wait(0.3)
+    assert (world.asked, world.ends) == (2, [(Found(2, *ADA), True)])
+
+
+def test_where_a_region_is_always_heard_further_than_its_answers_nobody_is_sure():
+    world = World(1, 2)
+    world.has[2] = ADA
+    world.heard[2] = (2, 0)
+    world.searches.begin(70, "", world.done)
+    world.wait(3)
+    assert world.ends == [(None, False)]
 
 
 def waits(world: World, gateway: int, player: bytes) -> bool:
@@ -204,7 +230,17 @@ def test_a_session_that_another_gateway_took_is_told_on():
 
 @pytest.mark.parametrize(
     "word",
-    [(), ("found",), ("found", 1, b"short"), ("found", 99, b""), ("found", 1, b""), ("what", 1), ("taken", "x", 1)],
+    [
+        (),
+        ("found",),
+        ("found", 1, b"short", 1, 100),
+        ("found", 99, b"", 1, 100),
+        ("found", 1, b"", 1, 100),
+        ("found", 1, np.array([ADA], KNOWN).tobytes()),
+        ("found", 1, np.array([ADA], KNOWN).tobytes(), 1, "now"),
+        ("what", 1),
+        ("taken", "x", 1),
+    ],
 )
 def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
     world = World(1, 2)

@@ -519,6 +519,19 @@ def test_a_region_that_was_set_back_is_heard_once_its_newer_owner_has_been_silen
     assert stage.stream.tick == stage.region.tick
 
 
+def test_what_was_said_before_a_tick_that_was_heard_is_outdated_and_so_is_what_a_former_owner_says():
+    stage, _ = quiet_stage()
+    stage.epoch = 5
+    stage.play()
+    stage.play()
+    tick, outdates = stage.region.tick, stage.stream.outdates
+    assert [outdates(5, t) for t in (tick - 1, tick, tick + 1)] == [True, False, False]
+    # Of a newer owner nothing was heard yet: it may have begun with an earlier tick.
+    assert [outdates(epoch, tick - 1) for epoch in (4, 6)] == [True, False]
+    stage.clock.seconds += 5
+    assert not outdates(4, tick - 1), "the world was set back, for all that is known"
+
+
 def test_a_new_owner_that_goes_on_where_the_last_one_stopped_takes_nobodys_view_and_another_does():
     stage, viewer = quiet_stage()
     stage.epoch = 5

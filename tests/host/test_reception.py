@@ -25,10 +25,14 @@ HERE, GONE = 1, 0
 class Desk:
     """A pasture's reception, and gateways before it."""
 
+    EPOCH = 3
+
     def __init__(self, inbox_max=1000, machine=None):
         self.machine, self.bus, self.clock = machine or pasture(), MemoryBus(), VirtualClock(100.0)
         self.inbox = Inbox(self.machine.shapes, inbox_max, 8)
-        self.reception = Reception(self.machine, self.inbox, self.bus, self.clock, ReceptionOptions())
+        self.reception = Reception(
+            self.machine, self.inbox, self.bus, self.clock, ReceptionOptions(), lambda: self.EPOCH
+        )
         self.links = {g: Outgoing(g) for g in (1, 2)}
         self.answers, self.told = {1: [], 2: []}, {1: [], 2: []}
         # (kind, session, arguments) of what ticks were given, in order.
@@ -165,8 +169,9 @@ def test_a_session_is_found_by_its_number_or_by_its_account(session, player, fou
     if found is None:
         assert desk.told[2] == [["none", SHARD, session, player, 1]]
     else:
-        [[word, shard, known]] = desk.told[2]
+        [[word, shard, known, epoch, tick]] = desk.told[2]
         assert (word, shard) == ("found", SHARD)
+        assert (epoch, tick) == (desk.EPOCH, desk.machine.tick)
         assert known == desk.machine.find(found, b"")
 
 
