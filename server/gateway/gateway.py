@@ -517,12 +517,12 @@ class Gateway:
             schema=self._schema,
         )
         frame = websocket_frame(encode_welcome(welcome))
-        taken = socket.write(frame)
-        if resumed:
+        session.welcome = b"" if socket.write(frame) else frame
+        if session.welcome:
+            # Something waits, such as the pong to a ping that came along. Until it is read no region may show anything.
+            session.on(Happening.STALLED, self._clock.now_s())
+        elif resumed:
             stream.catch_up(session)
-        if not taken:
-            # Something waits, such as the pong to a ping that came along: first thing of the next tick, then.
-            session.outbox.insert(0, frame)
         self.router.seat(session)
 
     # -- endings -----------------------------------------------------------------------

@@ -168,7 +168,7 @@ class Session:
         "acked", "address", "again", "asked", "began", "bucket", "connection", "crossing", "crossing_s", "due",
         "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "nonce_elsewhere",
         "oldest", "oldest_s", "outbox", "player", "region", "repeats", "roamed", "said", "seats",
-        "seq_in", "since_s", "socket", "state", "strikes", "unacked",
+        "seq_in", "since_s", "socket", "state", "strikes", "unacked", "welcome",
     )  # fmt: skip
 
     def __init__(self, session_id: int, socket: GameSocket | None, bucket: TokenBucket, now_s: float) -> None:
@@ -208,6 +208,8 @@ class Session:
         self.seats: dict[int, Seat] = {}
         # Finished frames for this session alone, written before the home region's next frame.
         self.outbox: list[bytes] = []
+        # Its WELCOME, where the socket did not take it: the first thing that it hears once it reads.
+        self.welcome = b""
         # Inputs accepted and not known to be applied, by rising number: they are said again to the region that has the
         # entity next. The reliable ones, by number, until their receipt.
         self.unacked: deque[Kept] = deque()

@@ -564,6 +564,9 @@ class RegionStream:
         """Tell again what a session may have missed while nothing was written to it. Clients take repetitions."""
         session.outbox = [websocket_frame(encode_receipt(seq)) for seq in session.durable or ()]
         session.outbox.append(websocket_frame(encode_ack(session.acked)))
+        if session.welcome:
+            session.outbox.insert(0, session.welcome)
+            session.welcome = b""
 
     def _placed(self, frame: Frame) -> list[tuple[int, bytes]]:
         """The frame's events that have a place, as (cell, finished frame)."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from protocol.codec import encode_leave
-from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Welcome, You
+from protocol.codec import encode_hello, encode_leave, encode_ping
+from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Pong, Welcome, You
 from server.gateway.interest import ViewSpec
 from server.gateway.session import SessionState
-from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player
+from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player, Wire
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
 STILL = glade(0)
@@ -335,6 +335,56 @@ def test_who_reads_again_after_she_was_missed_and_found_is_not_told_any_more_tha
         land.tick(order)
     assert ada.entity == land.whereabouts(ada.session.id)[0]
     assert ada.entity[0] == 6
+
+
+class Slow(Player):
+    """One that asks the time as it comes, and does not read the answer: nothing more can be written to it."""
+
+    def connect(
+        self, name: str | None = None, resume: str | None = None, *, gateway: int = 0, token: str | None = None
+    ) -> None:
+        self.wire = Wire()
+        self.wire.reading = False
+        self.gateway = self.land.gateways[gateway]
+        self.gateway.opened(self.wire)
+        for message in (encode_ping(0.0), encode_hello(name=name, resume=resume, token=token)):
+            self.gateway.received(self.wire, message)
+
+
+@pytest.mark.parametrize("order", [[5, 6], [6, 5]], ids=str)
+@pytest.mark.parametrize("ticks", [0, 1, 5])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_who_did_not_read_as_she_was_welcomed_is_welcomed_first_of_all(*, resumed: bool, ticks: int, order: list[int]):
+    land = Land(2, 1, game=STILL)
+    land.gateway.router.choose = lambda _: 5
+    paid, resume = [], None
+    if resumed:
+        before = land.join("ada")
+        paid, resume = [before.say(PAY, 7)], before.resume
+        land.ticks(3)
+        before.hang_up()
+    ada = Slow(land, "ada", resume=resume)
+    land.players.append(ada)
+    if not resumed:
+        # In which she comes to be there.
+        land.tick([5])
+    land.ticks(ticks)
+    ada.wire.read_again()
+    for _ in range(3):
+        land.tick(order)
+    assert [type(m) for m in ada.log[:2]] == [Pong, Welcome]
+    assert (ada.welcomes, ada.receipts) == (1, paid)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    ada.check()
+    land.ticks(8)
+    assert ada.digests == 2
+    assert sum(isinstance(m, Keyframe) for m in ada.log) == 2
+    # And not once more when she does not read again.
+    ada.wire.reading = False
+    land.ticks(3)
+    ada.wire.read_again()
+    land.ticks(3)
+    assert (ada.welcomes, ada.wire.ended) == (1, None)
 
 
 def test_a_region_out_of_sight_is_watched_no_more_and_again_when_it_is_seen():
