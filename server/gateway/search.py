@@ -53,10 +53,11 @@ class Done(Protocol):
 class _Search:
     until_s: float
     again_s: float
-    rounds: int = 0
+    # Its last round; 0 before the first. They are numbered through all of a gateway's searches.
+    round: int = 0
     # By round: regions that have not answered it. The bus may be slower than the rounds are.
     silent: dict[int, set[int]] = field(default_factory=dict)
-    # Rounds that had begun when for the first time all had answered one; 0 before. Only a later one can end it.
+    # The last round when for the first time all had answered one; 0 before. Only a later one can end it.
     begun: int = 0
     done: list[Done] = field(default_factory=list)
 
@@ -88,6 +89,8 @@ class Searches:
         self._taken = taken
         self._joining = joining
         self._outdated = outdated
+        # Rounds of all searches: what was said in one for the same session before is no word on this one.
+        self._rounds = 0
         # (session, account) -> search.
         self._running: dict[tuple[int, bytes], _Search] = {}
         self._unsubscribe = [
@@ -108,7 +111,7 @@ class Searches:
             now_s = self._clock.now_s()
             search = self._running[what] = _Search(now_s + _SEARCH_S, now_s)
         search.done.append(done)
-        if search.rounds == 0:
+        if search.round == 0:
             self._ask(what, search)
 
     def turn(self) -> None:
@@ -121,10 +124,11 @@ class Searches:
                 self._ask(what, search)
 
     def _ask(self, what: tuple[int, bytes], search: _Search) -> None:
-        search.rounds += 1
+        self._rounds += 1
+        search.round = self._rounds
         search.again_s = self._clock.now_s() + _ROUND_S
-        search.silent[search.rounds] = set(self._regions)
-        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what, search.rounds]))
+        search.silent[search.round] = set(self._regions)
+        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what, search.round]))
 
     def _end(self, what: tuple[int, bytes], found: Found | None, *, sure: bool) -> None:
         search = self._running.pop(what, None)
@@ -179,5 +183,5 @@ class Searches:
             # Entities are on their way only where there is somewhere to go.
             self._end(what, None, sure=True)
         else:
-            search.begun = search.rounds
+            search.begun = search.round
             search.until_s = self._clock.now_s() + _SEARCH_S

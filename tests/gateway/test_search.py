@@ -115,6 +115,25 @@ def test_what_a_region_said_in_another_round_does_not_count():
     assert world.ends == [(None, True)]
 
 
+def test_what_was_said_in_an_earlier_search_for_the_same_does_not_count():
+    world = World(1, 2)
+    world.deaf = {1, 2}
+    world.searches.begin(0, "ada", world.done)
+    world.wait(0.9)
+    # She was about to come in through another gateway; what the regions had said before is late.
+    world.say("wait", b"ada")
+    assert world.ends == [(None, False)]
+    world.searches.begin(0, "ada", world.done)
+    for turn in (1, 2, 3, 4):
+        for region in (1, 2):
+            world.say("none", region, 0, b"ada", turn)
+        world.wait(0.3)
+    assert world.ends == [(None, False)]
+    world.deaf = set()
+    world.wait(0.6)
+    assert world.ends[1:] == [(None, True)]
+
+
 def test_a_round_that_began_before_another_was_over_is_no_second_one():
     """It came to 1 after 1 had heard both, and was gone from 2 before 2 heard either: messages take their time."""
     world = World(1, 2)
