@@ -30,8 +30,8 @@ class Medium:
         self.sync_fails = 0.0
         # Shard -> (epoch, tick) of every record that became durable, in order of time.
         self.written: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        # Told of each of them.
-        self.watchers: list[Callable[[JournalRecord], None]] = []
+        # Told of each of them, and when it was appended, in seconds.
+        self.watchers: list[Callable[[JournalRecord, float], None]] = []
         self.broken: list[str] = []
 
     async def reach(self, process: Process) -> None:
@@ -42,7 +42,7 @@ class Medium:
         await asyncio.sleep(self.latency_s * self.random.random())
         await process.awake()
 
-    def note(self, record: JournalRecord) -> None:
+    def note(self, record: JournalRecord, appended_s: float) -> None:
         """A record is durable."""
         before = self.written[record.shard]
         last_epoch, last_tick = before[-1] if before else (0, 0)
@@ -56,7 +56,7 @@ class Medium:
             self.broken.append(f"shard {record.shard}: tick {record.tick} follows {record.previous}, not {last_tick}")
         before.append((record.epoch, record.tick))
         for watcher in self.watchers:
-            watcher(record)
+            watcher(record, appended_s)
 
 
 class SimJournal(MemoryJournal):
@@ -70,6 +70,8 @@ class SimJournal(MemoryJournal):
         self._syncing = False
         # Records that wait to be told as durable, and are.
         self._written = 0
+        # Tick -> when its record was appended, in seconds.
+        self._appended_s: dict[int, float] = {}
 
     async def claim(self, shard, epoch=None):
         await self._medium.reach(self._process)
@@ -79,6 +81,7 @@ class SimJournal(MemoryJournal):
         return claimed
 
     def append(self, record, on_durable):
+        self._appended_s[record.tick] = self._process.loop.time()
         with self._process.effect("append", (record,)):
             super().append(record, on_durable)
         if not self._syncing:
@@ -117,7 +120,7 @@ class SimJournal(MemoryJournal):
             self._last[record.shard] = type(self._last[record.shard])(record.epoch, record.tick)
             self.keep(record.shard, record.tick, record.encode())
             self._written += 1
-            self._medium.note(record)
+            self._medium.note(record, self._appended_s[record.tick])
 
     def _fail_sync(self, n: int) -> None:
         if self._medium.random.random() < 0.5:

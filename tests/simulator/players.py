@@ -231,8 +231,13 @@ class Crowd:
             for player in self.players:
                 player.turn(self.loop.time(), self.random, quiet=self.quiet)
 
-    def left(self, session: int) -> None:
-        """A session was made to leave the world."""
+    def left(self, session: int, away_s: float) -> None:
+        """A session was made to leave the world. `away_s`: since when its region has had its player as away."""
         for player in self.players:
-            if player.life is not None and player.life.session == session and not player.may_be_over(self.loop.time()):
+            if player.life is None or player.life.session != session:
+                continue
+            if player.gone_s is not None:
+                # The grace time begins when a gateway falls silent, of which a player may have noticed nothing.
+                player.gone_s = min(player.gone_s, away_s)
+            if not player.may_be_over(self.loop.time()):
                 self.broken.append(f"{session} has to leave the world, and its player was away since {player.gone_s}")

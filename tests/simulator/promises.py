@@ -8,6 +8,7 @@ owner that was paused beyond its lease does not know that it is none any more.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from server.host.postman import decode_packet
 from server.shard.journal import JournalRecord
-from server.shard.machine import JOIN, LEAVE, PROCESSED, TickInput, command_shapes
+from server.shard.machine import JOIN, LEAVE, PRESENCE, PROCESSED, TickInput, command_shapes
 from tests.simulator.game import GAME
 from tests.simulator.process import Process
 
@@ -35,8 +36,10 @@ class Promises:
         self._written: dict[int, dict[int, int]] = defaultdict(dict)
         # Session -> when a tick in which it joined became durable, in seconds.
         self.joined_s: dict[int, float] = {}
-        # Told of each session whose LEAVE became durable.
-        self.on_leave: list[Callable[[int], None]] = []
+        # (shard, session) -> when that region was told last that the player is away, in seconds; none where it is back.
+        self._away_s: dict[tuple[int, int], float] = {}
+        # Told of each session whose LEAVE became durable, and since when its region has it as away.
+        self.on_leave: list[Callable[[int, float], None]] = []
         # (session, number) of every receipt.
         self.receipted: set[tuple[int, int]] = set()
         # Promises of what was not durable.
@@ -44,7 +47,7 @@ class Promises:
         # Promises by who was the owner; those of an owner of before are true: their ticks were durable in its time.
         self.counts: Counter[str] = Counter()
 
-    def durable(self, record: JournalRecord) -> None:
+    def durable(self, record: JournalRecord, appended_s: float) -> None:
         """A record is in the journal."""
         self._written[record.shard][record.tick] = record.epoch
         if not record.payload:
@@ -55,10 +58,16 @@ class Promises:
         if (joins := inputs.batches.get(JOIN)) is not None:
             for session in joins["session"].tolist():
                 self.joined_s.setdefault(session, asyncio.get_running_loop().time())
+        if (presences := inputs.batches.get(PRESENCE)) is not None:
+            for session, here in presences[["session", "here"]].tolist():
+                if here:
+                    self._away_s.pop((record.shard, session), None)
+                else:
+                    self._away_s[record.shard, session] = appended_s
         if (leaves := inputs.batches.get(LEAVE)) is not None:
             for session in leaves["session"].tolist():
                 for told in self.on_leave:
-                    told(session)
+                    told(session, self._away_s.get((record.shard, session), math.inf))
         for letter in inputs.mail:
             self._taken[record.shard, letter.source, letter.lane] = letter.seq
 

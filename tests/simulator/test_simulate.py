@@ -5,12 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.simulator.__main__ import shrunk
-from tests.simulator.plan import plan_of
+from tests.simulator.plan import GRACE_S, Fault, calm_of, plan_of
 from tests.simulator.planted import PLANTED, fits
 from tests.simulator.simulate import simulate
 from tests.support.virtual_loop import Endless, VirtualLoop
@@ -44,6 +45,33 @@ def test_regions_that_nobody_looks_at_sleep_and_wake():
 def test_who_stays_away_for_good_keeps_no_connection_of_before():
     # Its last login came to nothing before it went, and the connection that it had left open was never replaced.
     assert simulate(plan_of(2219)).violation is None
+
+
+# A player hangs up for good on a gateway that stands still, and that dies before it runs again.
+HUNG_UP_ON_A_SILENT_GATEWAY = replace(
+    calm_of(0, nodes=1),
+    gateways=1,
+    players=1,
+    drift=0.0,
+    faults=(
+        Fault(3.0, "pause", node=1, amount=8.0, effects=0, after=False),
+        Fault(6.0, "stay_away", node=0, amount=0.0, effects=0, after=True),
+        Fault(7.0, "kill", node=1, amount=0.0, effects=0, after=False),
+    ),
+)
+
+
+def test_who_hangs_up_on_a_gateway_that_fell_silent_is_away_since_then():
+    assert simulate(HUNG_UP_ON_A_SILENT_GATEWAY).violation is None
+
+
+def test_a_region_that_waits_too_short_for_a_silent_gateways_player_is_found():
+    def begin(cluster):
+        reception = replace(cluster.options.reception, grace_s=GRACE_S - 1.0)
+        cluster.options = replace(cluster.options, reception=reception)
+
+    violation = simulate(HUNG_UP_ON_A_SILENT_GATEWAY, prepare=begin).violation
+    assert "has to leave the world" in str(violation)
 
 
 @pytest.mark.parametrize("seed", [3, 25, 63])
