@@ -131,7 +131,7 @@ class Standing:
 class Node:
     """`name`: another one after each start. `open_shard`: what a shard is run on here.
 
-    Call `run`, and `close` in the end.
+    Call `run`. In the end cancel it, and call `close` when it has ended: each of the two ends shards.
     """
 
     def __init__(

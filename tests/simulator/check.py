@@ -42,6 +42,9 @@ class Checker:
         for broken in (self.cluster.medium.broken, self.promises.broken, self.cluster.crowd.broken):
             if broken:
                 raise Violated(broken[0])
+        for process, _ in (*self.cluster.nodes.values(), *self.cluster.desks.values()):
+            if process.failure is not None:
+                raise Violated(f"{process.name} ends with {process.failure!r}")
         tenures = self.cluster.tenures()
         for shard, tenure in tenures.items():
             last = self.cluster.handed.get((shard, tenure.lease.epoch))

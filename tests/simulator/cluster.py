@@ -118,7 +118,7 @@ class Cluster:
         self.nodes[name] = (process, node)
         self.node_of[process] = node
         process.on_crash.append(lambda: self.nodes.pop(name, None))
-        process.spawn(node.run())
+        process.run(node.run())
 
     def send_away(self, process: Process) -> None:
         """Have a process end in order: a node when it has given away what it runs, a gateway when it has said so."""
@@ -127,13 +127,8 @@ class Cluster:
         self.leaving[process] = None
         process.on_crash.append(lambda: self.leaving.pop(process))
         node = self.node_of.get(process)
-        process.spawn(self._drained(process, node) if node is not None else self.desks[process.name][1].close())
-
-    async def _drained(self, process: Process, node: Node) -> None:
-        """As server/roles/node.py has it, but for the time that it may take."""
-        await node.drain()
-        await node.close()
-        process.crash("drained")
+        part = node if node is not None else self.desks[process.name][1]
+        process.leave(part.drain, part.close)
 
     def move(self, choice: int) -> None:
         """Have a region run on another node, if there is one."""

@@ -208,7 +208,7 @@ class Desk:
         )
         ears.router = self.gateway.router
         process.on_crash.append(self._died)
-        process.spawn(self._run())
+        process.run(self._run())
 
     async def _run(self) -> None:
         """As server/roles/gateway.py has it."""
@@ -230,12 +230,14 @@ class Desk:
 
         self.process.when_awake(heard)
 
+    async def drain(self) -> None:
+        """There is nothing to give away."""
+
     async def close(self) -> None:
         """As server/roles/gateway.py has it: everybody is told, and comes back elsewhere."""
         self.gateway.farewell()
         await self.process.sleep_until(self.process.now_s() + FLUSH_S)
         self.gateway.close()
-        self.process.crash("closed")
 
     def _died(self) -> None:
         for wire in tuple(self.wires):

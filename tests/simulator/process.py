@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 # Whose code runs: tasks and timers inherit it, so that everything a process began ends with it.
 _running: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -71,6 +71,9 @@ class Process:
         self.on_crash: list[Callable[[], None]] = []
         # In order of their beginning.
         self.tasks: dict[asyncio.Task, None] = {}
+        # What it does for as long as it is to be there, and what that, or leaving, ended with: a real one would, too.
+        self._running: asyncio.Task | None = None
+        self.failure: Exception | None = None
         self._context = contextvars.copy_context()
         self._context.run(_running.set, self)
         # What it was doing when it died.
@@ -125,6 +128,31 @@ class Process:
     def spawn(self, coroutine) -> asyncio.Task:
         """A task of this process."""
         return self.loop.create_task(coroutine, context=self._context.copy())
+
+    def run(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Do this until it leaves."""
+        self._running = self.spawn(self._noted(coroutine))
+
+    def leave(self, drain: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
+        """End in order."""
+        self.spawn(self._noted(self._leave(drain, close)))
+
+    async def _leave(self, drain: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
+        """As server/cluster_cli.py has it, but for the time that it may take."""
+        # A signal, too, is heard when a pause is over.
+        await self.awake()
+        await drain()
+        # A node whose turns went on would end a shard whose lease it has lost while `close` is ending it.
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        await close()
+        self.crash("left")
+
+    async def _noted(self, coroutine: Awaitable[None]) -> None:
+        try:
+            await coroutine
+        except Exception as error:  # noqa: BLE001  # whatever it is, the process would be no more
+            self.failure = error
 
     # -- its clock (a Clock of server/shard/ports.py) ------------------------------
 
