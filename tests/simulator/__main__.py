@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--shrink", action="store_true", help="leave out the faults that a violation does not need")
     parser.add_argument("--log", action="store_true", help="have the code under test say what it does")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--plant", choices=PLANTED, help="with this bug in it")
+    parser.add_argument("--plant", choices=PLANTED, help="with this bug in it; of --seeds those that may find it")
     parser.add_argument("--first", action="store_true", help="stop at the first violation")
     parser.add_argument("--count", type=int, help="seeds per crash of the matrix (20), or pauses (1000)")
     options = parser.parse_args()
@@ -89,12 +89,13 @@ def main() -> int:
         text, _, outcome, _ = _judge(options.seed, log=options.log, shrink=options.shrink, show=True)
         print(text)
         return int(outcome.violation is not None)
+    seeds = iter(range(*map(int, options.seeds.split(":"))))
+    if options.plant:
+        seeds = (seed for seed in seeds if PLANTED[options.plant].where(plan_of(seed)))
     tally, told_s = Tally(), time.monotonic()
     judge = functools.partial(_judge, log=options.log, shrink=options.shrink, show=options.show)
     try:
-        for text, plan, outcome, cpu_s in spread(
-            judge, range(*map(int, options.seeds.split(":"))), options.jobs, chunk=4
-        ):
+        for text, plan, outcome, cpu_s in spread(judge, seeds, options.jobs, chunk=4):
             tally.add(plan, outcome, cpu_s)
             if text:
                 print(text, flush=True)

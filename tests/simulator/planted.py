@@ -10,7 +10,19 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from tests.simulator.plan import Plan
+
+
+def anywhere(plan: Plan) -> bool:
+    return True
+
+
+def with_fault(*kinds: str) -> Callable[[Plan], bool]:
+    """Whether there is a fault of one of these kinds."""
+    return lambda plan: any(fault.kind in kinds for fault in plan.faults)
 
 
 @dataclass(frozen=True)
@@ -19,6 +31,8 @@ class Patch:
     old: str
     new: str
     why: str
+    # Of the seeds, those in which it may do harm: the others need not be run to find it.
+    where: Callable[[Plan], bool] = anywhere
 
 
 PLANTED = {
@@ -96,6 +110,7 @@ PLANTED = {
         "        await self.catch_up()\n        check_end(self._report, claim)\n",
         "",
         "What the owner wrote between two looks of its standby is lost.",
+        lambda plan: plan.standby,
     ),
     "a record that is not replayed": Patch(
         "server.host.recovery",
@@ -115,6 +130,7 @@ PLANTED = {
         "            bus.subscribe(mail_topic(shard), self._on_mail),\n",
         "",
         "What is sent to a region that sleeps waits for ever.",
+        lambda plan: plan.hibernate_after_s > 0,
     ),
     "an ACK ends a reliable input": Patch(
         "server.gateway.session",
@@ -159,60 +175,70 @@ PLANTED = {
         'self._finish(session, CloseCode.NORMAL, "the grace time is over")',
         'self._finish(session, CloseCode.NORMAL, "the grace time is over", tell_region=False)',
         "An avatar that nobody will play again is never taken out of the world.",
+        with_fault("stay_away"),
     ),
     "a division that checkpoints forget": Patch(
         "server.regions.machine",
         "        arrays.update(self.division.capture())\n",
         "",
         "A region that is recovered believes that it is whole, and its parts have their ground.",
+        with_fault("divide"),
     ),
     "a part without ground takes commands": Patch(
         "server.regions.machine",
         "        applied = inputs.processed if grounded else NOTHING.processed\n",
         "        applied = inputs.processed\n",
         "What no system saw counts as done.",
+        with_fault("divide"),
     ),
     "mail for a part without ground is nobody's": Patch(
         "server.regions.machine",
         "            return came, followers, of_the_game\n",
         "            return came, followers, ()\n",
         "What comes after those who left a part is lost.",
+        with_fault("divide"),
     ),
     "a move without its last tick": Patch(
         "server.host.node",
         "            tick = await tenure.stop()\n",
         "            tick = tenure.host.machine.tick\n",
         "The next owner begins before the last one has ended.",
+        with_fault("move", "drain"),
     ),
     "frames of an owner of before": Patch(
         "server.gateway.stream",
         "            if epoch < self._epoch and ",
         "            if epoch < 0 and ",
         "Who lost a region goes on showing it.",
+        lambda plan: plan.restless,
     ),
     "a part where somebody sits is not in use": Patch(
         "server.gateway.router",
         "        self.unseat(session)\n        self._use(session.region)\n",
         "        self.unseat(session)\n",
         "Who comes back in a part of a divided region is a guest at home, and hears nothing.",
+        with_fault("divide"),
     ),
     "views outlive a stall": Patch(
         "server.gateway.stream",
         "        self.frames_skipped += 1\n        forget_views(session)\n",
         "        self.frames_skipped += 1\n",
         "Who did not read goes on with a view that has holes.",
+        with_fault("stall"),
     ),
     "who did not read is not told its receipts": Patch(
         "server.gateway.stream",
         "        session.outbox = [websocket_frame(encode_receipt(seq)) for seq in session.durable or ()]\n",
         "        session.outbox = []\n",
         "A receipt that came while nothing could be written never comes.",
+        with_fault("stall"),
     ),
     "who is taken over is not told": Patch(
         "server.gateway.gateway",
         "        if session is not None and session.began <= word <= session.connection:\n",
         "        if session is not None and session.began < word < session.connection:\n",
         "An account plays over the connection of before and over the new one.",
+        with_fault("login"),
     ),
     "views outlive a keyframe": Patch(
         "server.gateway.stream",
