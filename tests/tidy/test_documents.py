@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from server.cli import cli
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -63,9 +64,8 @@ def test_a_module_that_is_run_exists(root: Path):
 
 @cache
 def everstep(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "server", *arguments], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
