@@ -20,8 +20,9 @@ ARGS ?=
 # The tests start hundreds of processes. Each would compile the server anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests wait for much of their time, benches for most of it: one more of them than processors keeps the processors busy.
-PYTEST = $(BIN)/pytest -q -n $(shell expr $(WORKERS) + 1) --dist worksteal
+# Tests wait for some of their time, benches for most of it: so many more of them than processors keep those busy.
+PYTEST = $(BIN)/pytest -q --dist worksteal
+more = -n $(shell expr $(WORKERS) + $(1))
 
 .PHONY: help
 help:
@@ -67,7 +68,7 @@ check: $(VENV)/.stamp-dev
 .PHONY: test-python
 test-python: $(VENV)/.stamp-dev
 	@echo "== unit, property and determinism tests"
-	@$(PYTEST) -m "not browser and not bench" $(ARGS)
+	@$(PYTEST) $(call more,1) -m "not browser and not bench" $(ARGS)
 
 # The cluster on virtual time, with faults. Another part of the seeds: make test-simulator SEEDS=2000:5000
 .PHONY: test-simulator
@@ -84,12 +85,12 @@ test-js: $(VENV)/.stamp-run
 .PHONY: test-browser
 test-browser: $(VENV)/.stamp-dev
 	@echo "== browser tests"
-	@scripts/with-chromium.sh $(BIN)/pytest -q -m browser $(ARGS)
+	@scripts/with-chromium.sh $(BIN)/pytest -q -o testpaths=tests/browser -m browser $(ARGS)
 
 .PHONY: test-bench
 test-bench: $(VENV)/.stamp-dev
 	@echo "== bench-smoke tests"
-	@$(PYTEST) -m bench $(ARGS)
+	@$(PYTEST) $(call more,3) -o testpaths=tests/bench -m bench $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.stamp-dev
