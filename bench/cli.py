@@ -206,12 +206,15 @@ def crossing(
     divide_every: Annotated[
         float, typer.Option(min=0, help="Have one region divided into the four, and united, so many seconds apart.")
     ] = 0.0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, help="Seconds before measuring, in which they come to the border.")
+    ] = crossing_bench.WARM_UP_S,
     runs: Runs = 1,
     json: Json = None,
     report: Report = None,
 ) -> None:
     """Players walk over the borders between four regions: how long they wait there, and whether they see anything."""
-    options = crossing_bench.CrossingOptions(clients, seconds, divide_every_s=divide_every)
+    options = crossing_bench.CrossingOptions(clients, seconds, divide_every_s=divide_every, warm_up_s=warm_up)
     done = [crossing_bench.run(options) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     for key in ("missing", "inputs_lost", "mismatches", "reconnects", "faults"):

@@ -56,6 +56,8 @@ class ClusterOptions:
     walkers: int
     seconds: float
     inputs_per_s: float = 5.0
+    # Before measuring; None: as long as a walker needs to the border that is farthest from it.
+    warm_up_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ def _measure(options: ClusterOptions, cluster: Cluster, glance: Callable[[str], 
         for worker in workers:
             worker.expect("joined")
         glance("the walkers go to a border")
-        time.sleep(world_units_for(options.clients) / isqrt(options.regions) / _WALK_UNITS_PER_S + 2.0)
+        way_s = world_units_for(options.clients) / isqrt(options.regions) / _WALK_UNITS_PER_S
+        time.sleep(way_s + 2.0 if options.warm_up_s is None else options.warm_up_s)
         glance("measuring")
         for worker in workers:
             worker.say("start")

@@ -40,6 +40,7 @@ def test_crowd(tmp_path):
     assert json.loads(saved.read_text()) == figures
     assert page.read_text().count("<polyline") == 3
     assert figures["clients"] == 24
+    assert figures["store"] == "memory"
     assert figures["mismatches"] == figures["lost"] == figures["refused"] == 0
     # What was checked, so that nothing wrong can't mean nothing looked at.
     assert figures["digests_checked"] > 0

@@ -11,9 +11,10 @@ from bench.density import visible
 
 @pytest.mark.usefixtures("mongodb", "redis")
 def test_a_small_cluster_is_one_world():
-    figures = run(ClusterOptions(nodes=2, gateways=2, regions=4, clients=16, walkers=4, seconds=8.0))
+    options = ClusterOptions(nodes=2, gateways=2, regions=4, clients=16, walkers=4, seconds=4.0, warm_up_s=1.0)
+    figures = run(options)
     assert figures["clients"] == 20
-    # On a machine that does much else nobody may have come to a border yet, and players wait; what they see is right.
+    # Nobody need have come to a border yet (`bench crossing` has that), and players may wait; what they see is right.
     assert [figures[key] for key in ("lost", "inputs_lost", "mismatches", "reconnects", "faults")] == [0] * 5
     assert figures["digests_checked"] > 0
     assert figures["hz"] > 0

@@ -13,7 +13,9 @@ FAULTS = ("missing", "inputs_lost", "mismatches", "reconnects", "faults")
 
 
 def test_a_small_run_is_right_and_one_that_is_wrong_says_so():
-    command = [sys.executable, "-m", "bench", "crossing", "--clients", "6", "--seconds", "4"]
+    # Of so many some are where they come to the border at once.
+    options = ("--clients", "12", "--seconds", "4", "--warm-up", "4")
+    command = [sys.executable, "-m", "bench", "crossing", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout.splitlines()[-1])
@@ -31,7 +33,7 @@ def test_a_small_run_is_right_and_one_that_is_wrong_says_so():
 
 
 def test_a_region_that_is_divided_and_united_has_no_seam_either():
-    options = ("--clients", "6", "--seconds", "6", "--divide-every", "2")
+    options = ("--clients", "12", "--seconds", "6", "--divide-every", "2", "--warm-up", "2")
     command = [sys.executable, "-m", "bench", "crossing", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

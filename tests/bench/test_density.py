@@ -83,7 +83,7 @@ def test_as_many_clients_have_as_much_ground_in_every_world():
 
 
 def test_the_same_crowd_in_four_worlds_of_one_region_and_in_one_of_four():
-    figures = run(DensityOptions((1, 4), clients_per_region=6, seconds=1.0, runs=2, warm_up_s=0.5))
+    figures = run(DensityOptions((1, 4), clients_per_region=6, seconds=1.0, runs=2, warm_up_s=0.1))
     assert (figures["clients_1"], figures["clients_4"]) == (24, 24)
     # The medians lie between the two turns.
     low, high = sorted(figures["last_by_first_runs"])

@@ -14,11 +14,13 @@ from server.store.mongo_client import connect
 from server.store.mongo_layout import check
 
 
-@pytest.mark.parametrize("store", Store)
-def test_a_crowd_on_every_store(store, request):
+# On the memory store: tests/bench/test_cli.py.
+@pytest.mark.parametrize("store", [Store.SQLITE, Store.MONGODB])
+def test_a_crowd_on_a_store_that_outlives_its_server(store, request):
     if store is Store.MONGODB:
         request.getfixturevalue("mongodb")
-    command = [sys.executable, "-m", "bench", "crowd", "--clients", "8", "--seconds", "2", "--store", store]
+    options = ["--clients", "8", "--seconds", "1", "--warm-up", "0.5", "--store", store]
+    command = [sys.executable, "-m", "bench", "crowd", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
