@@ -60,7 +60,7 @@ def test_a_node_that_comes_gets_what_evens_out_the_work_and_not_the_number():
             assert abs(cluster.load("a") - cluster.load("b")) < 0.06
             # And so it stays.
             owners = cluster.owners()
-            for _ in range(60):
+            for _ in range(30):
                 await asyncio.sleep(2)
                 assert cluster.owners() == owners
             told = await cluster.announced()
