@@ -39,14 +39,15 @@ async def test_the_books_hold_what_was_promised(kept):
     assert judge(promises, found["books"]) == Verdict(sum(len(numbers) for _, numbers in promises), 0, 0)
     assert found["mismatches"] == []
     assert found["digests_checked"] > 0
-    assert len(found["digests"]) == 2
+    assert len(found["digests"]) >= 2
     assert len(set(found["digests"].values())) == 1
 
 
 async def test_a_checkpoint_that_is_not_what_the_journal_makes_is_seen(kept):
     told, _, directory = kept
     store = FileCheckpoints(directory)
-    newest, before = await store.manifests(1)
+    # One more is there where the last ticks had nothing to journal: it goes with the next that is taken.
+    newest, before, *_ = await store.manifests(1)
     assert await OneCheckpoint(store, before).manifests(1) == [before]
     assert await OneCheckpoint(store, before).manifests(2) == []
     # The newest takes the state of the one before for its own.

@@ -101,10 +101,13 @@ class Cast:
             assert int(land.regions[region].machine.world[Body].sum[row]) == self.sums[player], where
             assert player.acked == player.seq, where
             assert not player.session.due, where
-            before = player.digests
+        before = [player.digests for player in self.players]
+        for player in self.players:
             player.check()
-            land.ticks(8)
-            assert player.digests - before == len(player.session.seats), where
+        land.ticks(8)
+        for player, digests in zip(self.players, before, strict=True):
+            where = f"{story}, {player.session.name}"
+            assert player.digests - digests == len(player.session.seats), where
             assert land.sees_all_there_is(player), where
 
 
