@@ -156,9 +156,14 @@ class Tenure:
     async def stop(self) -> int:
         """Make the last tick and wait until it is durable; returns its number. Nothing else of the shard ends by that.
 
-        Raises TimeoutError, StoreError: how far the journal reaches is then not known here.
+        Raises TimeoutError, StoreError: how far the journal reaches is then not known here. What the ticks failed with,
+        where they did.
         """
         await self._halt()
+        if self.failure is not None:
+            # A tick that failed left half a state. A last tick of it would leave its digest in the journal, and with
+            # that no replay would ever agree.
+            raise self.failure
         async with asyncio.timeout(self._around.end_timeout_s):
             self.host.finish()
             await self._durable()
@@ -169,7 +174,7 @@ class Tenure:
 
         May be called again, where it was cancelled or raised. Raises what closing the store's parts raises.
         """
-        if orderly and self.failure is None:
+        if orderly:
             with contextlib.suppress(Exception):
                 # What the store can't do now, the next owner's recovery does.
                 await self.stop()

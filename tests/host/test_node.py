@@ -402,6 +402,45 @@ def test_a_move_whose_target_dies_is_given_up_and_the_shard_goes_on_where_it_was
     run(main())
 
 
+def fail_half_way(machine):
+    """Have the next tick raise once it has changed the state: a frame that can't be made, for one."""
+    step = machine.step
+
+    def fails(inputs):
+        machine.step = step
+        machine.replay(inputs)
+        machine.world.generation[0] += 1
+        raise MemoryError
+
+    machine.step = fails
+
+
+def test_a_shard_that_fails_while_it_is_on_its_way_to_another_node_can_be_brought_back():
+    async def main():
+        # So long a turn that nobody looks at the failure before the target is ready.
+        async with Cluster(balance=False, turn_s=2.0) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            taker = await cluster.start("b")
+            opened = taker._open
+
+            async def slowly(shard):
+                await asyncio.sleep(0.2)
+                return await opened(shard)
+
+            taker._open = slowly
+            await asyncio.sleep(3)
+            tenure = node.tenures[1]
+            node.move(1, "b")
+            fail_half_way(tenure.host.machine)
+            await cluster.until(lambda: tenure.failure is not None)
+            assert 1 not in taker._following
+            await cluster.until(lambda: 1 not in node.tenures)
+            await cluster.all_run()
+
+    run(main())
+
+
 def test_who_stands_by_too_slowly_for_the_journal_begins_again():
     async def main():
         # Checkpoints come every 10 s, two are kept, and so is the journal behind the older of them.
