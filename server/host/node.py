@@ -410,16 +410,30 @@ class Node:
             await self._pause(self._options.follow_s, following.stopping)
 
     async def _still(self, following: _Following) -> None:
-        """Wait until it stands between two records."""
+        """Wait until it stands between two records. It is let go of where the waiting is cancelled."""
         following.stopping.set()
         if following.task is not None:
-            await asyncio.wait([following.task])
+            async with contextlib.AsyncExitStack() as cancelled:
+                cancelled.push_async_callback(self._let_go, following)
+                await asyncio.wait([following.task])
+                cancelled.pop_all()
 
     async def _unfollow(self, shard: int) -> None:
         following = self._following.pop(shard, None)
         if following is not None:
-            await self._still(following)
+            await self._let_go(following)
+
+    async def _let_go(self, following: _Following) -> None:
+        """End it at once: it writes nothing, and a store that is away may never answer it."""
+        following.stopping.set()
+        task = following.task
+        if task is not None:
+            task.cancel()
+        try:
             await following.parts.close()
+        finally:
+            if task is not None:
+                await asyncio.wait([task])
 
     # -- moving ------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -61,6 +62,8 @@ class Cluster:
         self.options = NodeOptions(**options)
         self.nodes = {}
         self.tasks = {}
+        # By node: stores that are open.
+        self.opened = Counter()
         # Raises, where a store does not close in order.
         self.close_again()
         # Shard -> (when, tick) of each frame.
@@ -83,9 +86,11 @@ class Cluster:
     async def start(self, name):
         async def open_shard(shard):
             journal = self.medium.reopened()
+            self.opened[name] += 1
 
             async def close():
                 # As a process that ends: what it has not written is lost, and nothing is written later.
+                self.opened[name] -= 1
                 self.closing(shard)
 
             return ShardParts(lambda: self.make(shard), journal, self.checkpoints, close)
@@ -552,6 +557,63 @@ def cut_off(node):
     node._open = nothing
     for tenure in node.tenures.values():
         tenure._parts.journal._hold = True
+
+
+def cut_followers_off(node):
+    """From now on what this node follows is not to be read from here."""
+
+    async def nothing(shard, after_tick):
+        await asyncio.Event().wait()
+        yield
+
+    for following in node._following.values():
+        following.parts.journal.read = nothing
+
+
+async def all_followed(cluster, name):
+    followings = cluster.nodes[name]._following
+    await cluster.until(lambda: set(followings) == set(cluster.shards))
+    await cluster.until(lambda: all(one.follower is not None for one in followings.values()))
+
+
+def test_a_standby_whose_store_does_not_answer_stops_all_the_same():
+    async def main():
+        async with Cluster(standby=True, balance=False) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            node = await cluster.start("b")
+            await all_followed(cluster, "b")
+            cut_followers_off(node)
+            await asyncio.sleep(1)
+            async with asyncio.timeout(1):
+                await cluster.stop("b")
+            assert cluster.opened["b"] == 0
+
+    run(main())
+
+
+def test_what_a_standby_can_not_take_over_is_let_go_of():
+    async def main():
+        async with Cluster(standby=True, balance=False) as cluster:
+            await cluster.start("a")
+            await cluster.start("c")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "c": 3})
+            node = await cluster.start("b")
+            await asyncio.sleep(5)
+            followings = dict(node._following)
+            mine = {shard for shard in followings if cluster.owners()[shard] == "a"}
+            assert mine
+            assert cluster.opened["b"] == len(followings)
+            cut_off(node)
+            cut_followers_off(node)
+            await asyncio.sleep(1)
+            await cluster.kill("a")
+            await cluster.until(lambda: set(node._taking) >= mine)
+            await cluster.until(lambda: cluster.counts() == {"b": 0, "c": 6}, within_s=60.0)
+            assert all(followings[shard].task.done() for shard in mine)
+            assert cluster.opened["b"] == len(followings) - len(mine)
+
+    run(main())
 
 
 def test_who_is_cut_off_from_the_store_leaves_its_shards_to_those_who_are_not():
