@@ -55,7 +55,7 @@ class Surroundings:
     # Ticks that are kept for audits, and checkpoints over them; see Checkpoints.
     retain_ticks: int = 0
     retained: int = 24
-    # Seconds that an orderly end waits for its store.
+    # Seconds that an end waits for its store: an orderly one for the last tick, and again for a checkpoint.
     end_timeout_s: float = 5.0
     # See Postman.
     jitter: Callable[[], float] = lambda: 1.0
@@ -95,11 +95,13 @@ class Tenure:
         self._parts = parts
         self._around = around
         self._ticks: asyncio.Task[None] | None = None
+        # While it ends: until when that waits for the store.
+        self._until_s: float | None = None
         # What is let go of in the end, last thing first; each once, whatever comes of the others.
         self._open = contextlib.AsyncExitStack()
         self._open.push_async_callback(parts.close)
         self._open.callback(self.host.close)
-        self._open.push_async_callback(self._checkpoints.close)
+        self._open.push_async_callback(self._close_checkpoints)
 
     @classmethod
     async def begin(
@@ -174,6 +176,7 @@ class Tenure:
 
         May be called again, where it was cancelled or raised. Raises what closing the store's parts raises.
         """
+        self._until_s = self._around.clock.now_s() + self._around.end_timeout_s * (2 if orderly else 1)
         if orderly:
             with contextlib.suppress(Exception):
                 # What the store can't do now, the next owner's recovery does.
@@ -181,6 +184,13 @@ class Tenure:
                 await self._checkpoints.take(timeout_s=self._around.end_timeout_s)
         await self._halt()
         await self._open.aclose()
+
+    async def _close_checkpoints(self) -> None:
+        """One that is on its way may arrive within the time of the end: it can be done without."""
+        left_s = self._around.end_timeout_s
+        if self._until_s is not None:
+            left_s = max(0.0, self._until_s - self._around.clock.now_s())
+        await self._checkpoints.close(timeout_s=left_s)
 
     async def _halt(self) -> None:
         if self._ticks is not None:

@@ -634,6 +634,30 @@ def test_who_is_cut_off_from_the_store_leaves_its_shards_to_those_who_are_not():
     run(main())
 
 
+def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_that_its_store_does_not_take():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.start("b")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
+            stuck, write = set(node.tenures), cluster.checkpoints.write
+
+            async def never_of_these(manifest, chunks):
+                if manifest.shard in stuck:
+                    await asyncio.Event().wait()
+                await write(manifest, chunks)
+
+            cluster.checkpoints.write = never_of_these
+            await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in node.tenures.values()))
+            cut_off(node)
+            cut_s = cluster.clock.now_s()
+            await cluster.until(lambda: not node.tenures)
+            # What a node has patience for, a turn or two, and the time of an end.
+            assert cluster.clock.now_s() - cut_s < 20.0 + 2.0 + 5.0
+
+    run(main())
+
+
 def test_while_the_store_is_away_for_all_everything_stays_where_it_is():
     async def main():
         async with Pair() as cluster:

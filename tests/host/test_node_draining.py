@@ -82,6 +82,32 @@ def test_a_node_whose_store_does_not_answer_at_its_stop_says_what_is_not_known_t
     run(main())
 
 
+async def checkpoints_hang(cluster):
+    """The store takes no checkpoint, and has been given one of every shard."""
+
+    async def write(manifest, chunks):
+        await asyncio.Event().wait()
+
+    cluster.checkpoints.write = write
+    tenures = [tenure for node in cluster.nodes.values() for tenure in node.tenures.values()]
+    await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in tenures))
+    return tenures
+
+
+def test_a_stop_waits_for_its_store_no_longer_than_it_may_whatever_is_on_its_way_to_it():
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            for tenure in await checkpoints_hang(cluster):
+                # Half of them become durable yet, and want another checkpoint.
+                tenure._parts.journal._hold = tenure.lease.shard % 2 == 0
+            async with asyncio.timeout(2 * 5.0 + 0.1):
+                await cluster.stop("a")
+
+    run(main())
+
+
 def test_the_last_node_drains_nowhere_and_keeps_what_it_has_until_it_stops():
     async def main():
         async with Cluster() as cluster:
