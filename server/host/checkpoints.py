@@ -146,7 +146,8 @@ class Checkpoints:
                 self._task.cancel()
                 await self.settle()
         finally:
-            self._thread.shutdown()
+            # It may be compressing one that was given up: other shards' ticks are not to wait for that.
+            self._thread.shutdown(wait=False)
 
     @property
     def busy(self) -> bool:

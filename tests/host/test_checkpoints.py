@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from itertools import pairwise
 
 import pytest
@@ -238,6 +239,19 @@ async def test_closed_it_takes_no_more():
         assert await ticks_of(life) == taken
         life.host.on_digest.append(life.checkpoints._on_digest)
         life.host.after_durable.append(life.checkpoints._write_if_durable)
+
+
+async def test_closing_does_not_hold_the_loop_while_one_is_compressed_that_was_given_up():
+    compressed = threading.Event()
+    life = await Life(every_s=1.0).__aenter__()
+    # So long that a test which waits for it ends all the same.
+    compressing = life.checkpoints._thread.submit(compressed.wait, 10)
+    await live(life, 25)
+    assert life.checkpoints.busy
+    await life.checkpoints.close(timeout_s=0)
+    assert not life.checkpoints.busy
+    assert compressing.running(), "nobody waited for it"
+    compressed.set()
 
 
 async def test_one_alone_is_no_way_to_fall_back():
