@@ -321,8 +321,13 @@ class Node:
                 await self._leases.acquire(shard, self.name, error.newest)
             self._awake.set()
         except Exception:  # noqa: BLE001  # whatever is wrong with this shard here, the others go on
-            _log.exception("shard can't be run", node=self.name, shard=shard)
-            self._shunned[shard] = _SHUN_TURNS
+            if following is not None and following.follower is not None:
+                # It was no good: the journal may have been trimmed in front of it. Whoever comes next, we perhaps,
+                # has the shard back from the store.
+                _log.exception("shard can't be taken over", node=self.name, shard=shard)
+            else:
+                _log.exception("shard can't be run", node=self.name, shard=shard)
+                self._shunned[shard] = _SHUN_TURNS
             await self._give_back(lease)
         else:
             tick = self.tenures[shard].report.tick

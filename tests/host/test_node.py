@@ -466,6 +466,24 @@ def test_who_stands_by_too_slowly_for_the_journal_begins_again():
     run(main())
 
 
+def test_a_shard_that_its_standby_can_not_take_over_is_recovered_at_once():
+    async def main():
+        # So slow that the journal is trimmed in front of it, as in front of a node that was stopped for a while.
+        async with Cluster(standby=True, balance=False, follow_s=45.0) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.start("b")
+            await all_followed(cluster, "b")
+            await asyncio.sleep(40)
+            began_s = cluster.clock.now_s()
+            await cluster.kill("a")
+            await cluster.all_run()
+            # The lease, and two or three turns.
+            assert cluster.clock.now_s() - began_s < 3.0 + 4.0
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     "told",
     [
