@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
-from server.host.recovery import Recovered, Replay, Report, check_end, rebuild
+from server.host.recovery import Recovered, Replay, Report, check_end, rebuild, taken_over
 from server.shard.machine import Machine
 from server.shard.ports import CheckpointStore, Clock, JournalStore
 
@@ -59,5 +59,4 @@ class Follower(Generic[M]):
         on_claim()
         await self.catch_up()
         check_end(self._report, claim)
-        self._report.tick = self.machine.tick
-        return Recovered(self.machine, claim, self._report)
+        return taken_over(self.machine, claim, self._report)

@@ -111,10 +111,15 @@ async def recover(
                 # Nothing is wrong: another claimed the shard since, and writes and trims what was read here.
                 raise fenced from error
         raise
+    return taken_over(machine, claim, report)
+
+
+def taken_over(machine: M, claim: Claim, report: Report) -> Recovered[M]:
+    """The machine, ready to go on. Of an upgrade a tick more is made."""
     if report.upgraded:
         # The checkpoint of the new kind then has a tick of its own, and the old one stays: there is a way back.
         machine.replay(NOTHING)
-        report.tick = machine.tick
+    report.tick = machine.tick
     return Recovered(machine, claim, report)
 
 

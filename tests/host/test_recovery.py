@@ -9,6 +9,7 @@ from games import frontier
 from protocol.schema import Wire
 from server.bus.memory import MemoryBus
 from server.host.errors import NoWayBack, RecoveryDiverged, UpgradeRefused
+from server.host.follower import Follower
 from server.host.host import HostOptions, ShardHost
 from server.host.recovery import rebuild, recover
 from server.observe.health import Health
@@ -371,6 +372,18 @@ async def test_an_upgrade_begins_with_the_checkpoint_of_a_clean_end():
     async with second.next() as third:
         assert third.report.migrated_from is None
         assert third.machine.digest() == second.digests[third.machine.tick]
+
+
+async def test_an_upgrade_that_a_standby_takes_over_leaves_the_old_versions_checkpoint_too():
+    async with Life() as first:
+        await stopped(first)
+    journal, checkpoints = first.journal.reopened(), first.store
+    follower = await Follower.begin(next_version, journal, checkpoints, first.clock)
+    taken = await follower.take_over(first.recovered.claim.epoch + 1)
+    assert taken.report.upgraded
+    assert taken.report.tick == taken.machine.tick
+    # The first checkpoint of the new version is not of the tick of the last one of the old.
+    assert [manifest.tick < taken.machine.tick for manifest in await checkpoints.manifests(SHARD)] == [True]
 
 
 def back_to_3(saved):
