@@ -199,8 +199,11 @@ class Node:
             self._around.world_time.hear(node.world_tick)
         for shard, lease in holders.items():
             # Handed over to us; or of an earlier tenure that ended before its lease could be given back.
-            if lease.owner == self.name and shard not in {*self.tenures, *self._shunned} and not self.draining:
-                self._begin(lease)
+            if lease.owner == self.name and shard not in {*self.tenures, *self._busy}:
+                if self.draining or shard in self._shunned:
+                    await self._give_back(lease)
+                else:
+                    self._begin(lease)
         if any(_keeps(node) for node in told if node.name != self.name):
             self._leave(stalled)
         await self._claim(holders, nodes)
@@ -378,7 +381,9 @@ class Node:
         for following in self._following.values():
             if now_s > following.mover_until_s:
                 following.mover = None
-        wanted = {shard for shard, following in self._following.items() if following.mover is not None}
+        wanted = set[int]()
+        if not self.draining:
+            wanted |= {shard for shard, following in self._following.items() if following.mover is not None}
         if self._options.standby and not self.draining:
             wanted |= {s for s, lease in holders.items() if standby(s, lease.owner, nodes) == self.name}
         for shard in sorted(wanted - self._following.keys() - self.tenures.keys() - self._busy.keys()):
@@ -410,7 +415,7 @@ class Node:
         following.follower = await Follower.begin(parts.make, parts.journal, parts.checkpoints, self._clock)
         while not following.stopping.is_set():
             await following.follower.catch_up()
-            if following.mover is not None:
+            if following.mover is not None and not self.draining:
                 self._say(following.mover, "ready", shard)
             await self._pause(self._options.follow_s, following.stopping)
 
@@ -450,8 +455,9 @@ class Node:
 
     def _move(self, holders: Mapping[int, Lease], nodes: Sequence[NodeLoad]) -> None:
         now_s = self._clock.now_s()
+        able = {node.name for node in nodes if not node.draining}
         for shard, moving in tuple(self._moving.items()):
-            if now_s > moving.until_s:
+            if now_s > moving.until_s or (moving.target not in able and not moving.going):
                 _log.warning("move given up", node=self.name, shard=shard, target=moving.target)
                 del self._moving[shard]
             else:

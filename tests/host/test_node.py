@@ -407,6 +407,17 @@ def test_a_move_whose_target_dies_is_given_up_and_the_shard_goes_on_where_it_was
     run(main())
 
 
+def open_slowly(node):
+    """Its stores take a while to open, so that something may happen meanwhile."""
+    opened = node._open
+
+    async def slowly(shard):
+        await asyncio.sleep(0.2)
+        return await opened(shard)
+
+    node._open = slowly
+
+
 def fail_half_way(machine):
     """Have the next tick raise once it has changed the state: a frame that can't be made, for one."""
     step = machine.step
@@ -427,13 +438,7 @@ def test_a_shard_that_fails_while_it_is_on_its_way_to_another_node_can_be_brough
             node = await cluster.start("a")
             await cluster.all_run()
             taker = await cluster.start("b")
-            opened = taker._open
-
-            async def slowly(shard):
-                await asyncio.sleep(0.2)
-                return await opened(shard)
-
-            taker._open = slowly
+            open_slowly(taker)
             await asyncio.sleep(3)
             tenure = node.tenures[1]
             node.move(1, "b")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from server.store.errors import Fenced
-from tests.host.test_node import SHARDS, Cluster
+from tests.host.test_node import SHARDS, Cluster, open_slowly
 from tests.support.virtual_loop import run
 
 
@@ -78,6 +78,53 @@ def test_a_node_whose_store_does_not_answer_at_its_stop_says_what_is_not_known_t
             await cluster.stop("a")
             assert list(node.unkept) == [2]
             assert node.unkept[2].endswith(f"what came after tick {durable} is not known to be kept")
+
+    run(main())
+
+
+def test_a_shard_on_its_way_to_a_node_that_begins_to_drain_stays_where_it_is():
+    async def main():
+        async with Cluster(balance=False) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            target = await cluster.start("b")
+            open_slowly(target)
+            await asyncio.sleep(3)
+            began_s = cluster.clock.now_s()
+            node.move(1, "b")
+            await cluster.until(lambda: 1 in target._busy)
+            target.draining = True
+            # A turn of each, and not the time after which a move is given up.
+            await cluster.until(lambda: not (node._moving or target._busy or target._following), within_s=3.0)
+            assert cluster.opened["b"] == 0
+            await asyncio.sleep(5)
+            assert cluster.owners()[1] == "a"
+            assert cluster.gap_s(1, began_s) <= 0.06
+
+    run(main())
+
+
+def test_a_shard_handed_over_to_a_node_that_has_begun_to_drain_is_free_at_once():
+    async def main():
+        async with Cluster(balance=False) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            target = await cluster.start("b")
+            await asyncio.sleep(3)
+            hand_over = cluster.leases.hand_over
+
+            async def late(lease, name):
+                # In the very moment in which it is under way.
+                target.draining = True
+                return await hand_over(lease, name)
+
+            cluster.leases.hand_over = late
+            began_s = cluster.clock.now_s()
+            node.move(1, "b")
+            await cluster.until(lambda: cluster.owners().get(1) == "a" and node.tenures[1].lease.epoch > 1)
+            await asyncio.sleep(1)
+            # A turn, and not the time that a lease lasts.
+            assert cluster.gap_s(1, began_s) < 1.5
 
     run(main())
 
