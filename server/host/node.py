@@ -224,10 +224,14 @@ class Node:
         """End what runs here in order, and give its leases back. `unkept` is then complete."""
         self._leaving = True
         self._unsubscribe()
+        # What is being brought back ends with its task, and has no tenure that gives its lease back.
+        unborn = [taking.lease for taking in self._taking.values()]
         for task in self._busy.values():
             task.cancel()
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
         await asyncio.gather(*(self._end(shard, orderly=True) for shard in tuple(self.tenures)))
+        for lease in unborn:
+            await self._give_back(lease)
         for shard in tuple(self._following):
             await self._unfollow(shard)
         try:

@@ -129,6 +129,18 @@ def test_a_shard_handed_over_to_a_node_that_has_begun_to_drain_is_free_at_once()
     run(main())
 
 
+def test_a_node_that_stops_while_it_brings_shards_back_gives_their_leases_back():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            open_slowly(node)
+            await cluster.until(lambda: set(node._taking) == set(SHARDS))
+            await cluster.stop("a")
+            assert not await cluster.leases.holders(SHARDS)
+
+    run(main())
+
+
 async def checkpoints_hang(cluster):
     """The store takes no checkpoint, and has been given one of every shard."""
 
