@@ -266,12 +266,16 @@ class Node:
     def _leave(self, stalled: Sequence[int]) -> None:
         """Have others run these: they reach the store."""
         for shard in stalled:
+            taking = self._taking.pop(shard, None)
+            if taking is None and (shard not in self.tenures or shard in self._busy):
+                # It is on its way out.
+                continue
             _log.error("the store can't be reached from here, and others reach it", node=self.name, shard=shard)
             self._shunned[shard] = _SHUN_TURNS
-            if self._taking.pop(shard, None) is not None:
+            if taking is not None:
                 # Its lease is renewed no more, and ends.
                 self._busy[shard].cancel()
-            elif shard in self.tenures and shard not in self._busy:
+            else:
                 self._spawn(shard, self._end(shard, orderly=False))
 
     async def _renew(self) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import msgpack
 import pytest
+from structlog.testing import capture_logs
 
 from server.bus.memory import MemoryBus
 from server.host.host import HostOptions
@@ -674,7 +675,10 @@ def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_tha
             await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in node.tenures.values()))
             cut_off(node)
             cut_s = cluster.clock.now_s()
-            await cluster.until(lambda: not node.tenures)
+            with capture_logs() as logs:
+                await cluster.until(lambda: not node.tenures)
+            told = [line["shard"] for line in logs if line["event"].startswith("the store can't be reached")]
+            assert sorted(told) == sorted(stuck), "each once, however long its end takes"
             # What a node has patience for, a turn or two, and the time of an end.
             assert cluster.clock.now_s() - cut_s < 20.0 + 2.0 + 5.0
 
