@@ -24,7 +24,7 @@ class Follower(Generic[M]):
         self.machine = machine
         self._report = report
         self._journal = journal
-        self._replay = Replay(machine, report, None)
+        self._replay = Replay(machine, report)
 
     @classmethod
     async def begin(
@@ -48,15 +48,16 @@ class Follower(Generic[M]):
             await self._replay.record(record)
         return self.machine.tick
 
-    async def take_over(self, epoch: int, on_claim: Callable[[], None] = lambda: None) -> Recovered[M]:
+    async def take_over(self, epoch: int, on_progress: Callable[[], None] = lambda: None) -> Recovered[M]:
         """Become the writer, as of the last durable record. It is of no more use as a follower then.
 
-        `on_claim`: called when the shard is ours. Raises Fenced where the epoch is too old, and what `catch_up` raises.
+        `on_progress`: as of `recover`. Raises Fenced where the epoch is too old, and what `catch_up` raises.
         """
         # Before the claim: until then the owner's players notice nothing of it.
         await self.catch_up()
         claim = await self._journal.claim(self.machine.shard, epoch)
-        on_claim()
+        on_progress()
+        self._replay.on_progress = on_progress
         await self.catch_up()
         check_end(self._report, claim)
         return taken_over(self.machine, claim, self._report)

@@ -103,11 +103,17 @@ class _Taking:
 
     lease: Lease
     follower: Follower[Machine] | None
-    # Whether the store has made it ours; what comes then takes as long as there is to replay.
-    claimed: bool = False
+    # How often it came on since the store made the shard ours; and how often it had at the last look.
+    steps: int = 0
+    seen: int = 0
 
-    def claim(self) -> None:
-        self.claimed = True
+    def step(self) -> None:
+        self.steps += 1
+
+    def goes_on(self) -> bool:
+        """Whether it came on since the last look: it takes as long as there is to replay."""
+        before, self.seen = self.seen, self.steps
+        return self.steps > before
 
 
 @dataclass(slots=True)
@@ -256,7 +262,7 @@ class Node:
         durable = {shard: tenure.host.durable_tick for shard, tenure in self.tenures.items()}
         waits = {shard for shard, tick in durable.items() if tick < self.tenures[shard].host.journalled_tick}
         for shard, taking in self._taking.items():
-            if not taking.claimed:
+            if not taking.goes_on():
                 waits.add(shard)
             if taking.follower is not None:
                 # A standby that catches up reaches its store.
@@ -355,7 +361,7 @@ class Node:
             else:
                 await self._still(following)
                 parts, follower = following.parts, following.follower
-            return await Tenure.begin(lease, parts, self._around, follower, taking.claim)
+            return await Tenure.begin(lease, parts, self._around, follower, taking.step)
         finally:
             # Before it may be given back: renewed after that it would be held again.
             self._taking.pop(lease.shard, None)

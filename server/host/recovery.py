@@ -91,17 +91,21 @@ async def recover(
     clock: Clock,
     *,
     epoch: int | None = None,
-    on_claim: Callable[[], None] = lambda: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Recovered[M]:
-    """Bring a shard back and become its writer. `make`: a fresh machine at tick 0. `on_claim`: called when it is ours.
+    """Bring a shard back and become its writer. `make`: a fresh machine at tick 0.
+
+    `on_progress`: called when the store has made it ours, and from then on as it comes on.
 
     Raises NoWayBack, RecoveryDiverged, UpgradeRefused; JournalDamaged, CaptureRefused; Fenced and other StoreErrors.
     """
     # First of all: from now on nobody else writes what is about to be read.
     claim = await journal.claim(make().shard, epoch)
-    on_claim()
+    on_progress()
     try:
-        machine, report = await rebuild(make, journal, checkpoints, clock, claimed_tick=claim.tick)
+        machine, report = await rebuild(
+            make, journal, checkpoints, clock, claimed_tick=claim.tick, on_progress=on_progress
+        )
         check_end(report, claim)
     except (NoWayBack, JournalDamaged) as error:
         try:
@@ -142,21 +146,24 @@ async def rebuild(
     to_tick: int | None = None,
     on_tick: Callable[[M], None] | None = None,
     claimed_tick: int | None = None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> tuple[M, Report]:
     """What `recover` does, without becoming the writer: the machine as it was at `to_tick` (None: at the last).
 
     `from_tick`: begin no later than there; None: as late as can be. `claimed_tick`: of the journal's last record, where
-    it is known from a claim. `on_tick`: called after each tick replayed, and for the state it begins with. Raises as
-    `recover`; NoWayBack also for a tick that no checkpoint reaches, and one that is not journalled yet.
+    it is known from a claim. `on_tick`: called after each tick replayed, and for the state it begins with.
+    `on_progress`: called for each chunk and record that the store gives, and now and then between two records.
+
+    Raises as `recover`; NoWayBack also for a tick that no checkpoint reaches, and one that is not journalled yet.
     """
     began_s = clock.now_s()
     machine, report = await _begin(
-        make, journal, checkpoints, to_tick if from_tick is None else from_tick, claimed_tick
+        make, journal, checkpoints, to_tick if from_tick is None else from_tick, claimed_tick, on_progress
     )
     report.load_s = clock.now_s() - began_s
     if on_tick is not None:
         on_tick(machine)
-    replay = Replay(machine, report, on_tick)
+    replay = Replay(machine, report, on_tick, on_progress)
     async for record in journal.read(machine.shard, machine.tick):
         if to_tick is not None and record.tick > to_tick:
             await replay.idle(to_tick)
@@ -175,6 +182,7 @@ async def _begin(
     checkpoints: CheckpointReader,
     to_tick: int | None,
     claimed_tick: int | None,
+    on_progress: Callable[[], None],
 ) -> tuple[M, Report]:
     """A machine at the best checkpoint, or a fresh one."""
     machine = make()
@@ -185,7 +193,7 @@ async def _begin(
             continue
         try:
             await _belongs(manifest, journal, claimed_tick)
-            capture = await _load(checkpoints, manifest)
+            capture = await _load(checkpoints, manifest, on_progress)
             same = capture.simulation == machine.simulation
             machine.adopt(capture if same else machine.migrated(capture))
             if same and machine.digest() != manifest.digest:
@@ -241,10 +249,11 @@ async def _last_tick(journal: JournalReader, shard: int) -> int | None:
     return None if span is None else span.last_tick
 
 
-async def _load(checkpoints: CheckpointReader, manifest: Manifest) -> Capture:
+async def _load(checkpoints: CheckpointReader, manifest: Manifest, on_progress: Callable[[], None]) -> Capture:
     chunks: dict[str, bytes] = {}
     for info in manifest.chunks:
         data = await checkpoints.chunk(manifest.shard, manifest.tick, info.name)
+        on_progress()
         if data is not None:
             chunks[info.name] = data
     return await asyncio.to_thread(decode, manifest, chunks)
@@ -253,13 +262,21 @@ async def _load(checkpoints: CheckpointReader, manifest: Manifest) -> Capture:
 class Replay(Generic[M]):
     """Records into a machine, in order."""
 
-    def __init__(self, machine: M, report: Report, on_tick: Callable[[M], None] | None) -> None:
+    def __init__(
+        self,
+        machine: M,
+        report: Report,
+        on_tick: Callable[[M], None] | None = None,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.on_progress = on_progress
         self._machine = machine
         self._report = report
         self._on_tick = on_tick
 
     async def record(self, record: JournalRecord) -> None:
         """The ticks up to it, its digest, its own tick."""
+        self.on_progress()
         machine, report = self._machine, self._report
         refusal = "; ".join(report.written_elsewhere)
         if record.simulation != machine.simulation:
@@ -301,4 +318,5 @@ class Replay(Generic[M]):
         if self._on_tick is not None:
             self._on_tick(self._machine)
         if self._report.ticks_replayed % _TURN_TICKS == 0:
+            self.on_progress()
             await asyncio.sleep(0)

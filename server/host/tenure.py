@@ -110,11 +110,11 @@ class Tenure:
         parts: ShardParts,
         around: Surroundings,
         follower: Follower[Any] | None = None,
-        on_claim: Callable[[], None] = lambda: None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> Self:
         """Take the shard over and let it tick. `follower`: a standby that is on its way already.
 
-        `on_claim`: called when the journal is ours; what comes then takes as long as there is to replay.
+        `on_progress`: as of `recover`.
 
         Raises what `recover` raises; `parts` is then closed.
         """
@@ -122,10 +122,15 @@ class Tenure:
             ended.push_async_callback(parts.close)
             recovered: Recovered[Machine]
             if follower is not None:
-                recovered = await follower.take_over(lease.epoch, on_claim)
+                recovered = await follower.take_over(lease.epoch, on_progress)
             else:
                 recovered = await recover(
-                    parts.make, parts.journal, parts.checkpoints, around.clock, epoch=lease.epoch, on_claim=on_claim
+                    parts.make,
+                    parts.journal,
+                    parts.checkpoints,
+                    around.clock,
+                    epoch=lease.epoch,
+                    on_progress=on_progress,
                 )
             tenure = cls(lease, parts, recovered, around)
             ended.pop_all()

@@ -685,6 +685,67 @@ def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_tha
     run(main())
 
 
+def test_who_is_cut_off_while_it_brings_a_shard_back_leaves_it_to_others_too():
+    class Silent(MemoryCheckpoints):
+        """A database that was there a moment ago."""
+
+        async def manifests(self, *_):
+            await asyncio.Event().wait()
+
+    async def main():
+        async with Cluster() as cluster:
+            for name in "abc":
+                await cluster.start(name)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
+            node = cluster.nodes["a"]
+            opened = node._open
+
+            async def cut_off_then(shard):
+                return replace(await opened(shard), checkpoints=Silent())
+
+            node._open = cut_off_then
+            await cluster.kill("b")
+            await cluster.until(lambda: node._taking)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "c": 4}, within_s=40.0)
+
+    run(main())
+
+
+def test_who_brings_a_shard_back_slowly_is_left_to_it():
+    async def main():
+        async with Cluster() as cluster:
+            for name in "abc":
+                await cluster.start(name)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
+            await asyncio.sleep(9)
+            node = cluster.nodes["a"]
+            opened, begun = node._open, Counter()
+
+            async def slowly(shard):
+                begun[shard] += 1
+                parts = await opened(shard)
+                read = parts.journal.read
+
+                async def one_by_one(shard, after_tick):
+                    async for record in read(shard, after_tick):
+                        await asyncio.sleep(6)
+                        yield record
+
+                parts.journal.read = one_by_one
+                return parts
+
+            node._open = slowly
+            await cluster.kill("b")
+            killed_s = cluster.clock.now_s()
+            await cluster.until(lambda: node._taking)
+            taken = set(node._taking)
+            await cluster.until(lambda: taken <= node.tenures.keys(), within_s=120.0)
+            assert cluster.clock.now_s() - killed_s > 2 * 20.0
+            assert all(begun[shard] == 1 for shard in taken)
+
+    run(main())
+
+
 def test_while_the_store_is_away_for_all_everything_stays_where_it_is():
     async def main():
         async with Pair() as cluster:
