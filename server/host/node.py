@@ -497,6 +497,15 @@ class Node:
         """The last tick, and then the lease."""
         tenure = self.tenures[shard]
         try:
+            # What is stopped can't go on without its keeper of leases: asked before, it tells that it is there.
+            (held,) = await self._leases.renew([tenure.lease])
+        except LeaseStoreAway as error:
+            _log.warning("leases can't be asked", node=self.name, reason=str(error))
+            held = False
+        if not held:
+            self._moving.pop(shard, None)
+            return
+        try:
             tick = await tenure.stop()
             lease = await self._leases.hand_over(tenure.lease, target)
         except Exception as error:  # noqa: BLE001  # whatever the store or the lease's keeper say: the next owner recovers

@@ -24,7 +24,7 @@ from server.shard.lease import NodeInfo
 from server.shard.machine import encode_batches
 from server.shard.ports import SEEK_TOPIC, frames_topic, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Outgoing
-from server.store.errors import StoreFailed
+from server.store.errors import LeaseStoreAway, StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
@@ -404,6 +404,32 @@ def test_a_move_whose_target_dies_is_given_up_and_the_shard_goes_on_where_it_was
             assert cluster.owners()[1] == "a"
             assert cluster.gap_s(1, began_s) <= 0.06
             assert not node._moving
+
+    run(main())
+
+
+def test_a_shard_whose_move_meets_leases_that_can_not_be_asked_goes_on_where_it_is():
+    class Away:
+        def __getattr__(self, name):
+            async def ask(*_):
+                raise LeaseStoreAway(name)
+
+            return ask
+
+    async def main():
+        async with Cluster(balance=False) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            target = await cluster.start("b")
+            await asyncio.sleep(3)
+            began_s, there = cluster.clock.now_s(), node._leases
+            node._leases = target._leases = Away()
+            node.move(1, "b")
+            await cluster.until(lambda: not node._moving)
+            await asyncio.sleep(20)
+            assert cluster.owners()[1] == "a"
+            assert cluster.gap_s(1, began_s) <= 0.06
+            node._leases = target._leases = there
 
     run(main())
 
