@@ -207,8 +207,8 @@ PLANTED = {
     ),
     "frames of an owner of before": Patch(
         "server.gateway.stream",
-        "            if epoch < self._epoch and ",
-        "            if epoch < 0 and ",
+        "            if self._superseded(epoch):\n",
+        "            if epoch < 0:\n",
         "Who lost a region goes on showing it.",
         lambda plan: plan.restless,
     ),
