@@ -85,7 +85,7 @@ test-js: $(VENV)/.stamp-run
 .PHONY: test-browser
 test-browser: $(VENV)/.stamp-dev
 	@echo "== browser tests"
-	@scripts/with-chromium.sh $(BIN)/pytest -q -o testpaths=tests/browser -m browser $(ARGS)
+	@scripts/with-chromium.sh $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -o testpaths=tests/browser -m browser $(ARGS)
 
 .PHONY: test-bench
 test-bench: $(VENV)/.stamp-dev
