@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.chaos_faults import Plant
 from bench.chaos_game import REGION_UNITS
 from bench.cluster_processes import Cluster, ClusterShape, Doors, Member, metric
 from bench.crash import data_directory
@@ -31,6 +30,7 @@ from bench.crash_client import OPEN_MAX, Address, Findings, Teller
 from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded
 from bench.figures import percentile
+from bench.plants import ClusterPlant
 from bench.processes import ROOT, Line, WorkerError
 from protocol.messages import Bye, Error, ServerMessage, You
 
@@ -69,7 +69,7 @@ class ChaosOptions:
     # Where data is kept; None: a temporary directory, removed after a run without findings.
     data: Path | None = None
     # A promise that is broken on purpose.
-    plant: Plant | None = None
+    plant: ClusterPlant | None = None
 
 
 @dataclass

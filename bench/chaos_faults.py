@@ -8,24 +8,15 @@ A bench that finds nothing proves nothing. Nothing else may use this.
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from typing import Any, Final
 
 from bench.crash_faults import forget
+from bench.plants import ClusterPlant
 from protocol.codec import encode_receipt
 from server import cli
 from server.gateway.fanout import websocket_frame
 from server.gateway.router import Router
 from server.gateway.session import Session
-
-
-class Plant(StrEnum):
-    """Each is found as something else."""
-
-    # Gateways confirm an order as soon as they have passed it on, and keep it no longer: orders are lost.
-    EARLY = "early"
-    # The state forgets which numbers were applied: orders are doubled.
-    FORGET = "forget"
 
 
 def early() -> None:
@@ -44,9 +35,9 @@ def early() -> None:
 
 
 # In whichever process has what is broken.
-FAULTS: Final = {Plant.EARLY: early, Plant.FORGET: forget}
+FAULTS: Final = {ClusterPlant.EARLY: early, ClusterPlant.FORGET: forget}
 
 
 if __name__ == "__main__":
-    FAULTS[Plant(sys.argv.pop(1))]()
+    FAULTS[ClusterPlant(sys.argv.pop(1))]()
     cli.main()

@@ -7,15 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bench import bus as bus_bench
 from bench import cluster_cli, crash_cli, durability_cli, store_cli
 from bench import crossing as crossing_bench
 from bench import crowd as crowd_bench
-from bench import entities as entities_bench
-from bench import far as far_bench
 from bench import floor as floor_bench
-from bench import handoffs as handoffs_bench
-from bench import mail as mail_bench
 from bench import peer as peer_bench
 from bench.figures import hand_over, median_of
 from bench.mongo_server import MongoUnavailable
@@ -101,6 +96,8 @@ def entities(
     report: Report = None,
 ) -> None:
     """One region's tick: step and frame."""
+    from bench import entities as entities_bench
+
     done = [entities_bench.run(count, ticks) for _ in range(runs)]
     digests = {run.figures["digest"] for run in done}
     figures = median_of([run.figures for run in done])
@@ -123,6 +120,8 @@ def far(
     report: Report = None,
 ) -> None:
     """The sample game with creatures far from every player in fewer steps, beside itself with all of them near."""
+    from bench import far as far_bench
+
     done = [far_bench.run(players, ticks) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     plots = [
@@ -143,6 +142,8 @@ def mail(
     report: Report = None,
 ) -> None:
     """Two shards write to each other, journalled: letters per second, and ticks that a letter takes."""
+    from bench import mail as mail_bench
+
     done = [mail_bench.run(mail_bench.MailBenchOptions(letters, size, ticks, hz)) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     for key in ("lost", "doubled", "diverged"):
@@ -169,6 +170,8 @@ def bus(
     report: Report = None,
 ) -> None:
     """The bus, in one process and over Redis: microseconds there and back, messages per second."""
+    from bench import bus as bus_bench
+
     done = [bus_bench.run(bus_bench.BusBenchOptions(size, round_trips, messages)) for _ in range(runs)]
     plots = [
         Plot(f"There and back: {name}", _named([run.round_trip_ms[name] for run in done]), distribution=True)
@@ -187,6 +190,8 @@ def handoffs(
     report: Report = None,
 ) -> None:
     """Entities walk over the border between two regions, journalled: handoffs per second, and ticks that one takes."""
+    from bench import handoffs as handoffs_bench
+
     done = [handoffs_bench.run(handoffs_bench.HandoffsOptions(count, ticks, hz)) for _ in range(runs)]
     figures = median_of([run.figures for run in done])
     for key in ("lost", "doubled", "changed", "diverged"):

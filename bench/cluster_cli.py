@@ -10,14 +10,10 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from bench import density as density_bench
-from bench import failover as failover_bench
-from bench import restarts as restarts_bench
-from bench.chaos_faults import Plant
 from bench.crash_cli import progress_of, seed_of
 from bench.figures import hand_over
+from bench.plants import ClusterPlant
 from bench.progress import console, show
-from server.observe import logs
 
 Seed = Annotated[int | None, typer.Option(help="What happens when; random unless told, and told in the end.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the JSON line to this file too.")]
@@ -35,6 +31,9 @@ def restarts(
     json: Json = None,
 ) -> None:
     """Entities wander over borders while the Redis between their regions is killed and started again."""
+    from bench import restarts as restarts_bench
+    from server.observe import logs
+
     options = restarts_bench.RestartsOptions(redis_restarts, handoffs, entities, hz, seed_of(seed))
     # That Redis is away is what is asked for.
     logs.configure("error", "console")
@@ -56,7 +55,7 @@ def cluster(
     json: Json = None,
 ) -> None:
     """A crowd over the borders of a world on several nodes, through several gateways: what it costs, how it looks."""
-    from bench import cluster as cluster_bench  # noqa: PLC0415  # needs drivers, which the others do without
+    from bench import cluster as cluster_bench
 
     options = cluster_bench.ClusterOptions(nodes, gateways, _square(regions), clients, walkers, seconds)
     with progress_of("cluster", line_every=1) as glance:
@@ -77,6 +76,8 @@ def density(
     json: Json = None,
 ) -> None:
     """A crowd of the same density in worlds of one region and more, each in one process: what a client costs."""
+    from bench import density as density_bench
+
     worlds = [_square(number) for number in regions or (1, 4, 16)]
     with progress_of("density", line_every=1) as glance:
         figures = density_bench.run(density_bench.DensityOptions(worlds, clients_per_region, seconds, runs), glance)
@@ -104,14 +105,14 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     ] = 200.0,
     seed: Seed = None,
     only: Annotated[list[str] | None, typer.Option(help="Faults of this kind alone; may be said again.")] = None,
-    plant: Annotated[Plant | None, typer.Option(help="Break a promise: the run must find it, and fail.")] = None,
+    plant: Annotated[ClusterPlant | None, typer.Option(help="Break a promise: the run must find it, and fail.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="An empty directory to keep data in; a temporary one unless told.")
     ] = None,
     json: Json = None,
 ) -> None:
     """Take away nodes, gateways, Redis and the store of a cluster under load, and look for what was acknowledged."""
-    from bench import chaos as chaos_bench  # noqa: PLC0415  # needs drivers, which the others do without
+    from bench import chaos as chaos_bench
 
     options = chaos_bench.ChaosOptions(
         minutes,
@@ -143,6 +144,8 @@ def failover(
     json: Json = None,
 ) -> None:
     """How long players see nothing move while their regions change nodes, by standbys and by moves."""
+    from bench import failover as failover_bench
+
     options = failover_bench.FailoverOptions(rounds, clients, settle_s)
     with progress_of("failover", line_every=1) as glance:
         figures = uvloop.run(failover_bench.run(options, glance))

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.crash_faults import Plant, program
 from bench.crash_load import Load, Verdict, clean, judge
 from bench.crash_server import ServerProcess, environment, init_database
 from bench.figures import percentile
 from bench.mongo_server import MongoServer
+from bench.plants import Plant, program
 from bench.processes import ROOT, Line, WorkerError
 from bench.stores import Store
 

@@ -13,10 +13,8 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from bench import crash as crash_bench
-from bench.crash_faults import Plant
-from bench.crash_load import clean
 from bench.figures import hand_over
+from bench.plants import Plant
 from bench.processes import Line
 from bench.progress import console, show, steps
 from bench.stores import Store
@@ -45,6 +43,8 @@ def crash(
     json: Json = None,
 ) -> None:
     """Kill the server again and again under load, and look for what was acknowledged."""
+    from bench import crash as crash_bench
+
     if store is Store.MEMORY:
         raise typer.BadParameter("memory does not outlive a kill", param_hint="--store")
     seed = seed_of(seed)
@@ -66,7 +66,7 @@ def outages(
     json: Json = None,
 ) -> None:
     """Take the store away again and again under load, and look for what was acknowledged."""
-    from bench import outages as outages_bench  # noqa: PLC0415  # needs a driver, which the others do without
+    from bench import outages as outages_bench
 
     if store is not Store.MONGODB:
         raise typer.BadParameter("only a database can be taken away from a server that lives on", param_hint="--store")
@@ -100,6 +100,8 @@ def seed_of(seed: int | None) -> int:
 
 
 def _finish(title: str, figures: Line, json: Path | None) -> None:
+    from bench.crash_load import clean
+
     show(title, figures)
     for reason in figures["reasons"]:
         console.print(f"[red]{escape(reason)}", markup=True)

@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import crash_game
+from bench.plants import Plant
 from server import cli
 from server.regions.sessions import Sessions
 from server.shard import inbox
@@ -30,20 +30,6 @@ from server.sim.world import World
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.mongo import MongoJournal
 from server.store.sqlite import SqliteJournal
-
-
-class Plant(StrEnum):
-    """Each is found as something else."""
-
-    # The store reports durable what it writes later: acknowledged orders are lost.
-    EARLY = "early"
-    # A system reads what is no part of the state: digests differ.
-    STRAY = "stray"
-    # The state forgets which numbers were applied: orders are doubled.
-    FORGET = "forget"
-    # Not the server but the clients: an order sent again gets another sequence number, and is doubled.
-    RENUMBER = "renumber"
-
 
 # Seconds that a record lies about before it is written, or a written one before that is told.
 _LATE_S: Final = 0.2
@@ -111,11 +97,6 @@ def late(honest: Callable[..., None]) -> Callable[..., None]:
 
 # What is planted in the server.
 FAULTS: Final = {Plant.EARLY: early, Plant.STRAY: stray, Plant.FORGET: forget}
-
-
-def program(plant: Plant | None) -> tuple[str, ...]:
-    """What is started instead of the server: see `ServerProcess.start`."""
-    return ("bench.crash_faults", plant) if plant in FAULTS else ("server",)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ import typer
 
 from bench import receipts as receipts_bench
 from bench import recovery as recovery_bench
-from bench import replay as replay_bench
-from bench.durability import Durability, DurabilityOptions
 from bench.figures import hand_over, median_of
 from bench.processes import Line
 from bench.progress import console, show
@@ -86,6 +84,8 @@ def replay(
     report: Report = None,
 ) -> None:
     """The sample game, recorded as it is played and then replayed: how much faster."""
+    from bench import replay as replay_bench
+
     done = replay_bench.run(replay_bench.ReplayOptions(players, seconds, edge, data))
     _finish(f"replay, {players} players", done.figures, [Plot("A tick", _named([done.tick_ms]))], json, report)
 
@@ -108,6 +108,8 @@ def durability(
     json: Json = None,
 ) -> None:
     """What it costs to lose nothing: everything above, as the table of docs/performance.md. About 15 minutes."""
+    from bench.durability import Durability, DurabilityOptions
+
     sheet = Durability(
         DurabilityOptions(runs, seconds, clients, receipt_clients, entities, players, play_seconds, edge, mongodb)
     )

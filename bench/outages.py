@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.crash import data_directory, keep_if_unclean, replayed
-from bench.crash_faults import Plant, program
 from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded, ServerProcess, environment, init_database
 from bench.figures import percentile
 from bench.mongo_proxy import Fault, MongoProxy
 from bench.mongo_server import MongoServer
+from bench.plants import Plant, program
 from bench.processes import Line, WorkerError
 from bench.stores import Store
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from bench import store_damage_run, store_week
 from bench.figures import hand_over
 from bench.processes import Line
 from bench.progress import attempts, console, show
@@ -24,6 +23,8 @@ def damage(
     json: Json = None,
 ) -> None:
     """What comes back of a damaged data directory: a state that was, or a refusal that names the damage."""
+    from bench import store_damage_run
+
     plan = store_damage_run.Plan(_all_or(cuts, "--cuts"), flips, _all_or(sectors, "--sectors"), seed)
     with attempts("damage") as progress:
         figures = store_damage_run.run(plan, workers, console.print, progress)
@@ -38,6 +39,8 @@ def week(
     json: Json = None,
 ) -> None:
     """What a week of play leaves on the disk: whether it stops growing, and can be replayed."""
+    from bench import store_week
+
     with attempts("week") as progress:
         figures = store_week.run(store_week.WeekOptions(ticks, checkpoint_every, retained), progress)
     _finish("week", figures, json)

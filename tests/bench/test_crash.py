@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.crash import CrashOptions, run
-from bench.crash_faults import FAULTS, Plant
+from bench.crash_faults import FAULTS
 from bench.crash_load import clean
+from bench.plants import Plant, program
 from bench.stores import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +72,4 @@ async def test_every_planted_fault_is_found(tmp_path):
 
 def test_every_fault_is_planted_somewhere_and_looked_for():
     assert {*FAULTS, Plant.RENUMBER} == set(Plant) == set(FOUND_AS)
+    assert {plant for plant in Plant if program(plant) != program(None)} == set(FAULTS)
