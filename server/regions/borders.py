@@ -275,12 +275,20 @@ class Borders:
             regions[sessions == moved["session"]] = moved["region"]
         return regions
 
-    def expire(self, tick: int) -> None:
-        """Forget where those went who left too long ago."""
-        if self._moved.size:
-            old = self._moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
-            if old.any():
-                self._moved = self._moved[~old]
+    def expire(self, post: Post, tick: int) -> None:
+        """Forget where those went who left too long ago; who has not come there yet has left just now."""
+        moved = self._moved
+        if not moved.size:
+            return
+        old = moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
+        if not old.any():
+            return
+        for region in np.unique(moved["region"][old]).tolist():
+            if (since := post.unacked_since(region, Lane.URGENT)) is not None:
+                under_way = old & (moved["region"] == region) & (moved["tick"] >= since)
+                moved["tick"][under_way] = tick
+                old &= ~under_way
+        self._moved = moved[~old]
 
     def _note_of(self, travellers: Travellers, region: int, tick: int) -> None:
         ids = travellers.arrays["@id"]

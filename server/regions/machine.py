@@ -356,7 +356,7 @@ class RegionMachine:
             self.division.turn(self.post, self._tick)
             self._stand()
             departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
-            self.borders.expire(self._tick)
+            self.borders.expire(self.post, self._tick)
             # Of those who are still there: what has no place is in nobody's frame.
             arrived = arrived[self.world.has(self.game.position)[self.world.archetype[arrived["row"]]]]
             self._game_mail.send_off(stranded, self.world, self.borders, self.post)

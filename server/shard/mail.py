@@ -192,6 +192,11 @@ class Post:
         """Every letter that is not acknowledged, each stream in order."""
         return [letter for stream in sorted(self._unacked) for letter in self._unacked[stream]]
 
+    def unacked_since(self, destination: int, lane: Lane) -> int | None:
+        """The tick of the oldest letter of a stream that is not acknowledged; None where all are."""
+        letters = self._unacked.get((destination, int(lane)))
+        return letters[0].tick if letters else None
+
     def sent(self) -> dict[Stream, int]:
         """Number of the last letter sent, by (destination, lane)."""
         return dict(self._sent)

@@ -19,7 +19,7 @@ from server.shard.mail import FIRST_MAIL, HANDOFF, Lane
 from server.sim import Migration
 from tests.support.captures import damaged, frozen
 from tests.support.country import Country
-from tests.support.march import ATLAS, GAME, SHEEP, STONE, WALKER, Body, Going, Position, Purse, pay, region
+from tests.support.march import ATLAS, COINS, GAME, SHEEP, STONE, WALKER, Body, Going, Position, Purse, pay, region
 
 WEST, EAST, SOUTH_WEST, SOUTH_EAST = 3, 4, 5, 6
 WORLD = RegionSpec(WEST, -64.0, -64.0, 128.0, 128.0, 64, 8.0)
@@ -454,10 +454,30 @@ def test_where_somebody_went_is_forgotten_in_time():
     number = np.array([walker(country, WEST, 5.0, -30.0)], np.uint64)
     borders = country.machines[WEST].borders
     for n in range(60):
-        country.tick(WEST)
+        country.round()
         assert borders.whereabouts(number).tolist() == [EAST if n <= ATLAS.forward_ticks else -1]
     country.settle()
     assert not borders.capture()
+
+
+def test_what_comes_for_somebody_who_is_long_on_the_way_is_sent_on_all_the_same():
+    country = Country()
+    walker(country, WEST, -30.0, -30.0, session=8)
+    payee = walker(country, WEST, 5.0, -30.0)
+    country.tick(WEST)
+    for _ in range(3 * ATLAS.forward_ticks):
+        # Nobody reaches the other region.
+        country.tick(WEST)
+    country.tick(WEST, pay(8, 1, 30, payee))
+    country.settle()
+    east = country.machines[EAST].world
+    assert country.find(payee)[0] == EAST
+    assert east[Purse].coins[country.find(payee)[1]] == COINS + 30
+    # And once it has come it is forgotten as anybody else.
+    for _ in range(2 * ATLAS.forward_ticks):
+        country.round()
+    country.settle()
+    assert not country.machines[WEST].borders.capture()
 
 
 # -- state -------------------------------------------------------------------------------
@@ -485,7 +505,7 @@ def test_borders_are_state():
     assert frozen(other.capture().arrays) == frozen(machine.capture().arrays)
     machine.borders._waiting.clear()
     without = machine.digest()
-    machine.borders.expire(10_000)
+    machine.borders.expire(machine.post, 10_000)
     assert len({other.digest(), without, machine.digest()}) == 3
 
 
