@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from config.settings import Settings
-from server.host.node import node_load
+from server.host.announcement import node_load
 from server.regions.balance import NodeLoad, Plan, ShardLoad, plan
 from server.roles.node import DRAIN, orders_topic
 from server.roles.redis import Connected, connected

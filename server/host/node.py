@@ -34,10 +34,11 @@ from typing import Any, Final
 import msgpack
 import structlog
 
+from server.host.announcement import announced, keeps, node_load
 from server.host.follower import Follower
 from server.host.stalls import Stalls
 from server.host.tenure import ShardParts, Surroundings, Tenure
-from server.regions.balance import NodeLoad, Patience, Policy, ShardLoad, claims, divisions, moves, standby
+from server.regions.balance import NodeLoad, Patience, Policy, claims, divisions, moves, standby
 from server.regions.division import division_order
 from server.shard.lease import Lease, LeaseStore, NodeInfo
 from server.shard.machine import Machine
@@ -210,7 +211,7 @@ class Node:
                     await self._give_back(lease)
                 else:
                     self._begin(lease)
-        if any(_keeps(node) for node in told if node.name != self.name):
+        if any(keeps(node) for node in told if node.name != self.name):
             self._leave(stalled)
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
@@ -450,8 +451,7 @@ class Node:
     async def _let_go(self, following: _Following) -> None:
         """End it at once: it writes nothing, and a store that is away may never answer it."""
         following.stopping.set()
-        task = following.task
-        if task is not None:
+        if (task := following.task) is not None:
             task.cancel()
         try:
             await following.parts.close()
@@ -594,55 +594,5 @@ class Node:
         task.add_done_callback(done)
 
     def _info(self) -> bytes:
-        shards = [self._told(shard, tenure) for shard, tenure in sorted(self.tenures.items())]
-        world_tick = self._around.world_time.latest_tick
-        info: bytes = msgpack.packb(
-            {"draining": self.draining, "shards": shards, "keeps": self._stalls.keeps, "world_tick": world_tick}
-        )
-        return info
-
-    def _told(self, shard: int, tenure: Tenure) -> dict[str, object]:
-        """A ShardLoad, by its fields' names: a node of another version reads those that it knows."""
-        host, gauges = tenure.host, tenure.host.machine.gauges()
-        asleep = host.slumber.asleep
-        measured = host.measured_s >= self._options.rest_s
-        load = 0.0 if asleep else host.load if measured else None
-        return {
-            "shard": shard,
-            "load": load,
-            "players": int(gauges.get("sessions", 0)),
-            "entities": int(gauges.get("entities", 0)),
-            "asleep": asleep,
-            "divided": bool(gauges.get("divided", 0)),
-        }
-
-
-def _keeps(node: NodeInfo) -> bool:
-    """Whether a node has told that its store has kept something since the turn before."""
-    try:
-        return bool(msgpack.unpackb(node.info)["keeps"])
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
-def node_load(node: NodeInfo) -> NodeLoad:
-    """What a node has announced. One that can't be understood counts as one that takes nothing."""
-    try:
-        told = msgpack.unpackb(node.info)
-        shards = tuple(map(_shard_load, told["shards"]))
-        return NodeLoad(node.name, bool(told["draining"]), shards, int(told.get("world_tick", 0)))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        _log.warning("a node can't be understood", other=node.name, reason=repr(error))
-        return NodeLoad(node.name, draining=True)
-
-
-def _shard_load(told: Mapping[str, Any]) -> ShardLoad:  # Any: as another process wrote it
-    load = told["load"]
-    return ShardLoad(
-        int(told["shard"]),
-        None if load is None else float(load),
-        int(told.get("players", 0)),
-        int(told.get("entities", 0)),
-        bool(told.get("asleep", False)),
-        bool(told.get("divided", False)),
-    )
+        tick, rest_s = self._around.world_time.latest_tick, self._options.rest_s
+        return announced(self.tenures, rest_s=rest_s, draining=self.draining, keeps=self._stalls.keeps, world_tick=tick)

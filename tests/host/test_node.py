@@ -8,19 +8,16 @@ from itertools import pairwise
 
 import msgpack
 import pytest
-from structlog.testing import capture_logs
 
 from server.bus.memory import MemoryBus
 from server.host.host import HostOptions
-from server.host.node import Node, NodeOptions, node_load
+from server.host.node import Node, NodeOptions
 from server.host.tenure import ShardParts, Surroundings
 from server.observe.health import Health
 from server.observe.metrics import Metrics
-from server.regions.balance import NodeLoad, ShardLoad
 from server.regions.frame import Frame, RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.envelope import unseal
-from server.shard.lease import NodeInfo
 from server.shard.machine import encode_batches
 from server.shard.ports import SEEK_TOPIC, frames_topic, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Outgoing
@@ -434,6 +431,12 @@ def test_a_shard_whose_move_meets_leases_that_can_not_be_asked_goes_on_where_it_
     run(main())
 
 
+async def all_followed(cluster, name):
+    followings = cluster.nodes[name]._following
+    await cluster.until(lambda: set(followings) == set(cluster.shards))
+    await cluster.until(lambda: all(one.follower is not None for one in followings.values()))
+
+
 def open_slowly(node):
     """Its stores take a while to open, so that something may happen meanwhile."""
     opened = node._open
@@ -516,33 +519,6 @@ def test_a_shard_that_its_standby_can_not_take_over_is_recovered_at_once():
     run(main())
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        b"",
-        b"\xc1",
-        msgpack.packb(["draining"]),
-        msgpack.packb({"draining": False}),
-        msgpack.packb({"draining": False, "shards": [[1, 0.5]]}),
-        msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": "much"}]}),
-    ],
-)
-def test_a_node_that_can_not_be_understood_takes_nothing_and_stops_nobody(told):
-    async def main():
-        async with Cluster() as cluster:
-            await cluster.leases.announce(NodeInfo("stranger", told))
-            await cluster.start("a")
-            await cluster.all_run()
-            assert set(cluster.owners().values()) == {"a"}
-
-    run(main())
-
-
-def test_what_a_newer_node_tells_beside_is_passed_over():
-    told = msgpack.packb({"draining": False, "shards": [{"shard": 4, "load": None, "mood": "fair"}], "version": 9})
-    assert node_load(NodeInfo("newer", told)) == NodeLoad("newer", shards=(ShardLoad(4, None),))
-
-
 def test_a_strange_message_does_nothing():
     async def main():
         async with Cluster() as cluster:
@@ -594,201 +570,5 @@ def test_what_a_node_can_not_run_is_run_by_others():
             for tenure in node.tenures.values():
                 tenure.host.machine.step = lambda inputs: 1 / 0
             await cluster.until(lambda: cluster.counts() == {"a": 0, "b": 6}, within_s=15.0)
-
-    run(main())
-
-
-def cut_off(node):
-    """From now on this node alone does not reach the store."""
-
-    async def nothing(shard):
-        await asyncio.Event().wait()
-
-    node._open = nothing
-    for tenure in node.tenures.values():
-        tenure._parts.journal._hold = True
-
-
-def cut_followers_off(node):
-    """From now on what this node follows is not to be read from here."""
-
-    async def nothing(shard, after_tick):
-        await asyncio.Event().wait()
-        yield
-
-    for following in node._following.values():
-        following.parts.journal.read = nothing
-
-
-async def all_followed(cluster, name):
-    followings = cluster.nodes[name]._following
-    await cluster.until(lambda: set(followings) == set(cluster.shards))
-    await cluster.until(lambda: all(one.follower is not None for one in followings.values()))
-
-
-def test_a_standby_whose_store_does_not_answer_stops_all_the_same():
-    async def main():
-        async with Cluster(standby=True, balance=False) as cluster:
-            await cluster.start("a")
-            await cluster.all_run()
-            node = await cluster.start("b")
-            await all_followed(cluster, "b")
-            cut_followers_off(node)
-            await asyncio.sleep(1)
-            async with asyncio.timeout(1):
-                await cluster.stop("b")
-            assert cluster.opened["b"] == 0
-
-    run(main())
-
-
-def test_what_a_standby_can_not_take_over_is_let_go_of():
-    async def main():
-        async with Cluster(standby=True, balance=False) as cluster:
-            await cluster.start("a")
-            await cluster.start("c")
-            await cluster.until(lambda: cluster.counts() == {"a": 3, "c": 3})
-            node = await cluster.start("b")
-            await asyncio.sleep(5)
-            followings = dict(node._following)
-            mine = {shard for shard in followings if cluster.owners()[shard] == "a"}
-            assert mine
-            assert cluster.opened["b"] == len(followings)
-            cut_off(node)
-            cut_followers_off(node)
-            await asyncio.sleep(1)
-            await cluster.kill("a")
-            await cluster.until(lambda: set(node._taking) >= mine)
-            await cluster.until(lambda: cluster.counts() == {"b": 0, "c": 6}, within_s=60.0)
-            assert all(followings[shard].task.done() for shard in mine)
-            assert cluster.opened["b"] == len(followings) - len(mine)
-
-    run(main())
-
-
-def test_who_is_cut_off_from_the_store_leaves_its_shards_to_those_who_are_not():
-    async def main():
-        async with Cluster() as cluster:
-            node = await cluster.start("a")
-            await cluster.start("b")
-            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
-            await asyncio.sleep(5)
-            cut_off(node)
-            await cluster.until(lambda: cluster.counts() == {"a": 0, "b": 6}, within_s=40.0)
-            # It takes its share of what another leaves behind, and leaves what it can't bring back as well.
-            await cluster.kill("b")
-            await cluster.start("c")
-            await cluster.until(lambda: node._taking)
-            await cluster.until(lambda: cluster.counts() == {"a": 0, "c": 6}, within_s=120.0)
-
-    run(main())
-
-
-def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_that_its_store_does_not_take():
-    async def main():
-        async with Cluster() as cluster:
-            node = await cluster.start("a")
-            await cluster.start("b")
-            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
-            stuck, write = set(node.tenures), cluster.checkpoints.write
-
-            async def never_of_these(manifest, chunks):
-                if manifest.shard in stuck:
-                    await asyncio.Event().wait()
-                await write(manifest, chunks)
-
-            cluster.checkpoints.write = never_of_these
-            await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in node.tenures.values()))
-            cut_off(node)
-            cut_s = cluster.clock.now_s()
-            with capture_logs() as logs:
-                await cluster.until(lambda: not node.tenures)
-            told = [line["shard"] for line in logs if line["event"].startswith("the store can't be reached")]
-            assert sorted(told) == sorted(stuck), "each once, however long its end takes"
-            # What a node has patience for, a turn or two, and the time of an end.
-            assert cluster.clock.now_s() - cut_s < 20.0 + 2.0 + 5.0
-
-    run(main())
-
-
-def test_who_is_cut_off_while_it_brings_a_shard_back_leaves_it_to_others_too():
-    class Silent(MemoryCheckpoints):
-        """A database that was there a moment ago."""
-
-        async def manifests(self, *_):
-            await asyncio.Event().wait()
-
-    async def main():
-        async with Cluster() as cluster:
-            for name in "abc":
-                await cluster.start(name)
-            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
-            node = cluster.nodes["a"]
-            opened = node._open
-
-            async def cut_off_then(shard):
-                return replace(await opened(shard), checkpoints=Silent())
-
-            node._open = cut_off_then
-            await cluster.kill("b")
-            await cluster.until(lambda: node._taking)
-            await cluster.until(lambda: cluster.counts() == {"a": 2, "c": 4}, within_s=40.0)
-
-    run(main())
-
-
-def test_who_brings_a_shard_back_slowly_is_left_to_it():
-    async def main():
-        async with Cluster() as cluster:
-            for name in "abc":
-                await cluster.start(name)
-            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
-            await asyncio.sleep(9)
-            node = cluster.nodes["a"]
-            opened, begun = node._open, Counter()
-
-            async def slowly(shard):
-                begun[shard] += 1
-                parts = await opened(shard)
-                read = parts.journal.read
-
-                async def one_by_one(shard, after_tick):
-                    async for record in read(shard, after_tick):
-                        await asyncio.sleep(6)
-                        yield record
-
-                parts.journal.read = one_by_one
-                return parts
-
-            node._open = slowly
-            await cluster.kill("b")
-            killed_s = cluster.clock.now_s()
-            await cluster.until(lambda: node._taking)
-            taken = set(node._taking)
-            await cluster.until(lambda: taken <= node.tenures.keys(), within_s=120.0)
-            assert cluster.clock.now_s() - killed_s > 2 * 20.0
-            assert all(begun[shard] == 1 for shard in taken)
-
-    run(main())
-
-
-def test_while_the_store_is_away_for_all_everything_stays_where_it_is():
-    async def main():
-        async with Pair() as cluster:
-            for name in "ab":
-                await cluster.start(name)
-            await cluster.until(lambda: cluster.counts() == {"a": 1, "b": 1})
-            await asyncio.sleep(5)
-            tenures = {s: t for node in cluster.nodes.values() for s, t in node.tenures.items()}
-            for node in cluster.nodes.values():
-                for tenure in node.tenures.values():
-                    tenure._parts.journal._hold = True
-            await asyncio.sleep(120)
-            for tenure in tenures.values():
-                tenure._parts.journal._hold = False
-                tenure._parts.journal.sync()
-            await asyncio.sleep(5)
-            assert {s: t for node in cluster.nodes.values() for s, t in node.tenures.items()} == tenures
-            gapless(cluster)
 
     run(main())

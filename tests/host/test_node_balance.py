@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from server.host.node import node_load
+from server.host.announcement import node_load
 from server.regions.atlas import Atlas
 from server.regions.balance import Policy
 from server.regions.frame import RegionSpec

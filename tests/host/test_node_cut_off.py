@@ -1,0 +1,201 @@
+"""Nodes that do not reach their store: what they run goes on at those who do, and they end all the same."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+from structlog.testing import capture_logs
+
+from server.store.memory_checkpoints import MemoryCheckpoints
+from tests.host.test_node import Cluster, Pair, all_followed, gapless
+from tests.support.virtual_loop import run
+
+
+def cut_off(node):
+    """From now on this node alone does not reach the store."""
+
+    async def nothing(shard):
+        await asyncio.Event().wait()
+
+    node._open = nothing
+    for tenure in node.tenures.values():
+        tenure._parts.journal._hold = True
+
+
+def cut_followers_off(node):
+    """From now on what this node follows is not to be read from here."""
+
+    async def nothing(shard, after_tick):
+        await asyncio.Event().wait()
+        yield
+
+    for following in node._following.values():
+        following.parts.journal.read = nothing
+
+
+def test_a_standby_whose_store_does_not_answer_stops_all_the_same():
+    async def main():
+        async with Cluster(standby=True, balance=False) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            node = await cluster.start("b")
+            await all_followed(cluster, "b")
+            cut_followers_off(node)
+            await asyncio.sleep(1)
+            async with asyncio.timeout(1):
+                await cluster.stop("b")
+            assert cluster.opened["b"] == 0
+
+    run(main())
+
+
+def test_what_a_standby_can_not_take_over_is_let_go_of():
+    async def main():
+        async with Cluster(standby=True, balance=False) as cluster:
+            await cluster.start("a")
+            await cluster.start("c")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "c": 3})
+            node = await cluster.start("b")
+            await asyncio.sleep(5)
+            followings = dict(node._following)
+            mine = {shard for shard in followings if cluster.owners()[shard] == "a"}
+            assert mine
+            assert cluster.opened["b"] == len(followings)
+            cut_off(node)
+            cut_followers_off(node)
+            await asyncio.sleep(1)
+            await cluster.kill("a")
+            await cluster.until(lambda: set(node._taking) >= mine)
+            await cluster.until(lambda: cluster.counts() == {"b": 0, "c": 6}, within_s=60.0)
+            assert all(followings[shard].task.done() for shard in mine)
+            assert cluster.opened["b"] == len(followings) - len(mine)
+
+    run(main())
+
+
+def test_who_is_cut_off_from_the_store_leaves_its_shards_to_those_who_are_not():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.start("b")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
+            await asyncio.sleep(5)
+            cut_off(node)
+            await cluster.until(lambda: cluster.counts() == {"a": 0, "b": 6}, within_s=40.0)
+            # It takes its share of what another leaves behind, and leaves what it can't bring back as well.
+            await cluster.kill("b")
+            await cluster.start("c")
+            await cluster.until(lambda: node._taking)
+            await cluster.until(lambda: cluster.counts() == {"a": 0, "c": 6}, within_s=120.0)
+
+    run(main())
+
+
+def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_that_its_store_does_not_take():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            await cluster.start("b")
+            await cluster.until(lambda: cluster.counts() == {"a": 3, "b": 3})
+            stuck, write = set(node.tenures), cluster.checkpoints.write
+
+            async def never_of_these(manifest, chunks):
+                if manifest.shard in stuck:
+                    await asyncio.Event().wait()
+                await write(manifest, chunks)
+
+            cluster.checkpoints.write = never_of_these
+            await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in node.tenures.values()))
+            cut_off(node)
+            cut_s = cluster.clock.now_s()
+            with capture_logs() as logs:
+                await cluster.until(lambda: not node.tenures)
+            told = [line["shard"] for line in logs if line["event"].startswith("the store can't be reached")]
+            assert sorted(told) == sorted(stuck), "each once, however long its end takes"
+            # What a node has patience for, a turn or two, and the time of an end.
+            assert cluster.clock.now_s() - cut_s < 20.0 + 2.0 + 5.0
+
+    run(main())
+
+
+def test_who_is_cut_off_while_it_brings_a_shard_back_leaves_it_to_others_too():
+    class Silent(MemoryCheckpoints):
+        """A database that was there a moment ago."""
+
+        async def manifests(self, *_):
+            await asyncio.Event().wait()
+
+    async def main():
+        async with Cluster() as cluster:
+            for name in "abc":
+                await cluster.start(name)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
+            node = cluster.nodes["a"]
+            opened = node._open
+
+            async def cut_off_then(shard):
+                return replace(await opened(shard), checkpoints=Silent())
+
+            node._open = cut_off_then
+            await cluster.kill("b")
+            await cluster.until(lambda: node._taking)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "c": 4}, within_s=40.0)
+
+    run(main())
+
+
+def test_who_brings_a_shard_back_slowly_is_left_to_it():
+    async def main():
+        async with Cluster() as cluster:
+            for name in "abc":
+                await cluster.start(name)
+            await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
+            await asyncio.sleep(9)
+            node = cluster.nodes["a"]
+            opened, begun = node._open, Counter()
+
+            async def slowly(shard):
+                begun[shard] += 1
+                parts = await opened(shard)
+                read = parts.journal.read
+
+                async def one_by_one(shard, after_tick):
+                    async for record in read(shard, after_tick):
+                        await asyncio.sleep(6)
+                        yield record
+
+                parts.journal.read = one_by_one
+                return parts
+
+            node._open = slowly
+            await cluster.kill("b")
+            killed_s = cluster.clock.now_s()
+            await cluster.until(lambda: node._taking)
+            taken = set(node._taking)
+            await cluster.until(lambda: taken <= node.tenures.keys(), within_s=120.0)
+            assert cluster.clock.now_s() - killed_s > 2 * 20.0
+            assert all(begun[shard] == 1 for shard in taken)
+
+    run(main())
+
+
+def test_while_the_store_is_away_for_all_everything_stays_where_it_is():
+    async def main():
+        async with Pair() as cluster:
+            for name in "ab":
+                await cluster.start(name)
+            await cluster.until(lambda: cluster.counts() == {"a": 1, "b": 1})
+            await asyncio.sleep(5)
+            tenures = {s: t for node in cluster.nodes.values() for s, t in node.tenures.items()}
+            for node in cluster.nodes.values():
+                for tenure in node.tenures.values():
+                    tenure._parts.journal._hold = True
+            await asyncio.sleep(120)
+            for tenure in tenures.values():
+                tenure._parts.journal._hold = False
+                tenure._parts.journal.sync()
+            await asyncio.sleep(5)
+            assert {s: t for node in cluster.nodes.values() for s, t in node.tenures.items()} == tenures
+            gapless(cluster)
+
+    run(main())
