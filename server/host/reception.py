@@ -187,7 +187,9 @@ class Reception:
                 mine[i] = False
             elif kind == LEAVE:
                 self._claims.pop(session, None)
-            else:
+            elif claim is not None or session in self._machine.attending():
+                # Of one who is elsewhere another gateway may speak by now. It would come here with its player away,
+                # and this gateway, which has let go of it, would never say that it leaves.
                 self._claims[session] = _Claim(gateway, now_s, word)
         return records if mine.all() else records[mine]
 

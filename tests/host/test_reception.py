@@ -158,6 +158,24 @@ def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_mor
     assert desk.machine.attending() == {7}
 
 
+def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_when_she_comes():
+    desk = Desk()
+    # She is in another region, and has left this gateway for the other one.
+    desk.send(1, (PRESENCE, 7, 1, GONE))
+    desk.tick()
+    # She comes over the border: no gateway has said this JOIN.
+    desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
+    desk.tick()
+    desk.given.clear()
+    # Her player has left the other one, too.
+    desk.send(2, (PRESENCE, 7, 1, GONE))
+    desk.ticks(20)
+    assert desk.given == [(PRESENCE, 7, GONE)]
+    desk.send(2, (LEAVE, 7, 0))
+    desk.tick()
+    assert desk.machine.attending() == set()
+
+
 @pytest.mark.parametrize(
     ("session", "player", "found"),
     [(7, b"", 7), (7, b"player8", 7), (0, b"player8", 8), (9, b"player8", 8), (9, b"", None), (9, b"player", None)],
