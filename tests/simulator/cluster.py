@@ -118,7 +118,7 @@ class Cluster:
         self.nodes[name] = (process, node)
         self.node_of[process] = node
         process.on_crash.append(lambda: self.nodes.pop(name, None))
-        process.run(node.run())
+        process.run(node.run)
 
     def send_away(self, process: Process) -> None:
         """Have a process end in order: a node when it has given away what it runs, a gateway when it has said so."""

@@ -208,7 +208,7 @@ class Desk:
         )
         ears.router = self.gateway.router
         process.on_crash.append(self._died)
-        process.run(self._run())
+        process.run(self._run)
 
     async def _run(self) -> None:
         """As server/roles/gateway.py has it."""

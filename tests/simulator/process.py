@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 # Whose code runs: tasks and timers inherit it, so that everything a process began ends with it.
 _running: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -129,13 +129,13 @@ class Process:
         """A task of this process."""
         return self.loop.create_task(coroutine, context=self._context.copy())
 
-    def run(self, coroutine: Coroutine[object, object, None]) -> None:
+    def run(self, do: Callable[[], Awaitable[None]]) -> None:
         """Do this until it leaves."""
-        self._running = self.spawn(self._noted(coroutine))
+        self._running = self.spawn(self._noted(do))
 
     def leave(self, drain: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
         """End in order."""
-        self.spawn(self._noted(self._leave(drain, close)))
+        self.spawn(self._noted(lambda: self._leave(drain, close)))
 
     async def _leave(self, drain: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]) -> None:
         """As server/cluster_cli.py has it, but for the time that it may take."""
@@ -148,9 +148,9 @@ class Process:
         await close()
         self.crash("left")
 
-    async def _noted(self, coroutine: Awaitable[None]) -> None:
+    async def _noted(self, do: Callable[[], Awaitable[None]]) -> None:
         try:
-            await coroutine
+            await do()
         except Exception as error:  # noqa: BLE001  # whatever it is, the process would be no more
             self.failure = error
 

@@ -38,7 +38,7 @@ def test_who_leaves_has_ended_what_it_runs_before_it_closes():
         asyncio.get_running_loop().set_task_factory(track)
         process = Process("n0")
         part = process.call(lambda: Part(process))
-        process.run(part.run())
+        process.run(part.run)
         await asyncio.sleep(0.5)
         process.leave(part.drain, part.close)
         await asyncio.sleep(10.0)
@@ -53,7 +53,7 @@ def test_who_is_told_to_leave_while_it_is_paused_hears_of_it_when_it_goes_on():
         asyncio.get_running_loop().set_task_factory(track)
         process = Process("n0")
         part = process.call(lambda: Part(process))
-        process.run(part.run())
+        process.run(part.run)
         await asyncio.sleep(0.5)
         process.pause(3.0)
         process.leave(part.drain, part.close)
@@ -71,6 +71,6 @@ async def _fails():
 
 def test_a_process_that_ends_with_an_error_violates_what_must_hold():
     def prepare(cluster):
-        asyncio.get_running_loop().call_later(3.0, lambda: cluster.nodes["n0"][0].run(_fails()))
+        asyncio.get_running_loop().call_later(3.0, lambda: cluster.nodes["n0"][0].run(_fails))
 
     assert simulate(calm_of(0, nodes=2), prepare=prepare).violation == "n0 ends with ValueError('the last straw')"
