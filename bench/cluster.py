@@ -58,6 +58,7 @@ class ClusterOptions:
     inputs_per_s: float = 5.0
     # Before measuring; None: as long as a walker needs to the border that is farthest from it.
     warm_up_s: float | None = None
+    checkpoint_every_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def shape_of(options: ClusterOptions) -> ClusterShape:
         # The first to connect wait, silent, for the last.
         "GATEWAY__IDLE_TIMEOUT_S": 300.0,
         "GATEWAY__HANDSHAKE_TIMEOUT_S": 60.0,
-        "STORE__CHECKPOINT_EVERY_S": 10.0,
+        "STORE__CHECKPOINT_EVERY_S": options.checkpoint_every_s,
         # All of it is one machine: a node that had to wait for it is not dead.
         "NODE__LEASE_TTL_S": 15.0,
         # Moves are counted from what nodes say.

@@ -44,7 +44,7 @@ def restarts(
     raise typer.Exit(1 if restarts_bench.failed(figures) else 0)
 
 
-def cluster(
+def cluster(  # one parameter for each option
     *,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 3,
     gateways: Annotated[int, typer.Option(min=1, help="Gateways.")] = 2,
@@ -52,12 +52,15 @@ def cluster(
     clients: Annotated[int, typer.Option(min=1, help="Clients, each with an avatar.")] = 1000,
     walkers: Annotated[int, typer.Option(min=1, help="Players beside them who look at everything.")] = 24,
     seconds: Annotated[float, typer.Option(min=0.5, help="Seconds to measure, after all have joined.")] = 20.0,
+    checkpoint_every_s: Annotated[float, typer.Option(min=1, help="As store.checkpoint_every_s.")] = 10.0,
     json: Json = None,
 ) -> None:
     """A crowd over the borders of a world on several nodes, through several gateways: what it costs, how it looks."""
     from bench import cluster as cluster_bench
 
-    options = cluster_bench.ClusterOptions(nodes, gateways, _square(regions), clients, walkers, seconds)
+    options = cluster_bench.ClusterOptions(
+        nodes, gateways, _square(regions), clients, walkers, seconds, checkpoint_every_s=checkpoint_every_s
+    )
     with progress_of("cluster", line_every=1) as glance:
         figures = cluster_bench.run(options, glance)
     show(f"{clients} clients, {regions} regions on {nodes} nodes", figures)

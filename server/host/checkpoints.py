@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 # The niceness of the thread that compresses: a tenth of the ticks' share where they have one core between them. At
 # equal shares a tick of 10 ms takes half as long again for as long as a checkpoint is compressed.
 _NICENESS: Final = 10
+# Multiples of it lie evenly between two whole numbers, however many there are.
+_GOLDEN: Final = 0.6180339887498949
 # The part of the time between two checkpoints after which one is taken when its shard falls asleep.
 _BEFORE_SLEEP: Final = 0.1
 
@@ -59,6 +61,9 @@ class Checkpoints:
     `retain_ticks`: the last ticks to which a replay is to lead, beyond what recovery needs; `retained`: how many more
     stay for that, about evenly spread. `age_s`: seconds of play since the newest checkpoint, as recovery found it. So a
     world that is killed again and again before its next is due gets one all the same, and does not replay ever more.
+
+    The second one comes earlier, by another time for each shard: those that begin together have theirs one after the
+    other, for a store that is given all of them at once keeps every journal waiting.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class Checkpoints:
         self._spacing_ticks = max(1, retain_ticks // retained)
         # When the last one was taken, in seconds that the host was awake: what sleeps does not grow older.
         self._last_s = host.slumber.awake_s() - age_s
+        # By how much the next one comes earlier, and the one after it.
+        self._early_s, self._then_early_s = 0.0, host.machine.shard * _GOLDEN % 1.0 * every_s
         # Tick of the newest that is durable, once there is one.
         self.tick: int | None = None
         self._waiting: _Taken | None = None
@@ -165,7 +172,7 @@ class Checkpoints:
         idle = self._waiting is None and self._task is None
         # What is replayed in no time needs none of its own: a shard that sleeps wakes for a few ticks with each letter.
         wait_s = self._every_s * _BEFORE_SLEEP if self._host.falls_asleep else self._every_s
-        return idle and self._age_s() >= wait_s
+        return idle and self._age_s() >= wait_s - self._early_s
 
     def _overtaken(self) -> bool:
         """Whether one is on its way that is older by now than what a shard may fall asleep with."""
@@ -186,6 +193,7 @@ class Checkpoints:
         self._spare = None
         at_s = self._clock.now_s()
         self._last_s = self._host.slumber.awake_s()
+        self._early_s, self._then_early_s = self._then_early_s, 0.0
         self._metrics.checkpoint_capture_seconds.observe(at_s - began_s)
         return _Taken(capture, digest, self._host.journalled_tick, proof_tick, at_s)
 

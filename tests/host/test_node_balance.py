@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 from server.host.announcement import node_load
 from server.regions.atlas import Atlas
@@ -221,5 +222,24 @@ def test_a_region_that_is_too_much_for_one_is_divided_after_a_while_and_united_w
             tenures = {s: t for n in cluster.nodes.values() for s, t in n.tenures.items()}
             assert tenures[1].host.machine.world.count == 6
             assert all(tenures[part].host.slumber.asleep for part in parts[1]), "they cost nothing"
+
+    run(main())
+
+
+def test_shards_that_begin_together_have_their_checkpoints_one_after_the_other():
+    async def main():
+        async with Workshop() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            taken = {shard: set() for shard in cluster.shards}
+            for _ in range(250):
+                await asyncio.sleep(0.1)
+                for shard, ticks in taken.items():
+                    ticks.update(m.tick for m in await cluster.checkpoints.manifests(shard))
+            first, second = zip(*(sorted(ticks - {0})[:2] for ticks in taken.values()), strict=True)
+            for ticks in (first, second):
+                # Six in ten seconds: as far apart as that many can be, but for what is owed to the multiples.
+                assert min(b - a for a, b in pairwise(sorted(ticks))) > 10
+            assert all(195 <= b - a <= 210 for a, b in zip(first, second, strict=True))
 
     run(main())
