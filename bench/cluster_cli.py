@@ -44,7 +44,7 @@ def restarts(
     raise typer.Exit(1 if restarts_bench.failed(figures) else 0)
 
 
-def cluster(  # one parameter for each option
+def cluster(
     *,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 3,
     gateways: Annotated[int, typer.Option(min=1, help="Gateways.")] = 2,
