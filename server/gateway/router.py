@@ -329,10 +329,6 @@ class Router:
     def known(self, stream: RegionStream, records: Records) -> None:
         """Every session of the region, those of other gateways among them."""
         region = stream.region.id
-        for origin in self.streams.values():
-            # Who arrived in a frame that did not come through is in the keyframe.
-            for entity in [number for number, held in origin.replica.held.items() if held.destination == region]:
-                origin.release(entity)
         here: set[int] = set()
         for session_id, handle, seq, _, _ in records.tolist():
             here.add(session_id)
@@ -404,23 +400,26 @@ class Router:
             stream.depart(seat)
 
     def arrived(self, stream: RegionStream, records: Records) -> None:
-        """Who saw them where they were sees them there now; those who were sent back, where they had departed from."""
+        """Who saw them where they were sees them there now: most where they came from, some where they turned back.
+
+        And those of whom a keyframe tells, anywhere: what they did between two frames that came through is not known.
+        """
+        held: dict[int, list[int]] = {}
+        for region, origin in self.streams.items():
+            for entity in origin.replica.held:
+                held.setdefault(entity, []).append(region)
         those: dict[int, list[tuple[int, int]]] = {}
         for handle, entity, source in records.tolist():
             # Whatever was said of it while it was elsewhere, its next departure from here is another one.
             stream.replica.overtaken.pop(entity, None)
-            for region in (source, stream.region.id):
-                origin = self.streams.get(region)
-                if origin is not None and entity in origin.replica.held:
-                    those.setdefault(region, []).append((entity, handle))
-                    break
-            else:
-                origin = self.streams.get(source)
-                if origin is not None:
-                    # Its departure may be on its way, for what two regions say comes in any order.
-                    origin.replica.overtaken[entity] = Overtaken(origin.tick, stream.region.id)
+            for region in held.get(entity, ()):
+                those.setdefault(region, []).append((entity, handle))
+            if entity not in held and source in self.streams:
+                # Its departure may be on its way, for what two regions say comes in any order.
+                origin = self.streams[source]
+                origin.replica.overtaken[entity] = Overtaken(origin.tick, stream.region.id)
         for region, arrivals in those.items():
-            self.streams[region].release_all(arrivals, None if stream.awaits_key else stream)
+            self.streams[region].release_all(arrivals, stream)
 
     def moved(self, seat: Seat) -> None:
         """The session sees from another cell."""

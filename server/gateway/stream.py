@@ -358,7 +358,8 @@ class RegionStream:
             listener.bound(self, session_id, row)
         for session_id, reason in frame.refused:
             listener.refused(self, session_id, reason)
-        if frame.arrived.size:
+        # Nobody is let go of where it was before it is shown here: the keyframe names it again.
+        if frame.arrived.size and not self.awaits_key:
             listener.arrived(self, frame.arrived)
         for _, _, session_id, destination in frame.departed.tolist():
             if session_id:

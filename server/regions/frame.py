@@ -35,7 +35,8 @@ KNOWN: Final = np.dtype(
 DEPARTED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("session", "<u8"), ("destination", "<u4")])
 
 # Who came in from another region this tick. Its row is in `entered` too, and its session in `bound`. A region that was
-# full sends back whom it can't take: such a one arrives, from there, in the region it had departed from.
+# full sends back whom it can't take: such a one arrives, from there, in the region it had departed from. In a keyframe
+# all who ever came in and are there, from 0: whoever is not among them is on the way still.
 ARRIVED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("source", "<u4")])
 
 HandleRows = NDArray[np.uint32]

@@ -236,6 +236,10 @@ class RegionMachine:
             self._frames.reset()
             self._unseen = False
         entered, archetypes, changes = self._frames.whole()
+        rows, ids = self.world.foreign()
+        seen = self.world.has(self.game.position)[self.world.archetype[rows]]
+        arrived = np.zeros(np.count_nonzero(seen), ARRIVED)
+        arrived["row"], arrived["id"] = rows[seen], ids[seen]
         return Frame(
             self.region.id,
             self._tick,
@@ -249,6 +253,7 @@ class RegionMachine:
             acks=NOTHING.processed,
             digest=self._frames.digest(),
             sessions=self.sessions.known(),
+            arrived=arrived,
             divided=self.division.shown,
             ahead=self.clock.ahead_ticks,
         ).encode()

@@ -281,6 +281,11 @@ class World:
             native |= at >= 0
         return np.where(native & (self.archetype[rows] != NO_ARCHETYPE), rows, -1)
 
+    def foreign(self) -> tuple[Rows, U64]:
+        """Those who came from another region: (n,) int64 rows, ascending, and (n,) uint64 numbers; see `id_of`."""
+        living = self.archetype[self._foreign_rows] != NO_ARCHETYPE
+        return self._foreign_rows[living], self._foreign_ids[living]
+
     def extract(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """All there is to these living entities, (n,) distinct rows, copied; they stay.
 

@@ -183,6 +183,27 @@ class Region:
     synced: int = 0
 
 
+class LateBus(MemoryBus):
+    """Keeps what is said of `late` topics until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: set[str] = set()
+        self._kept: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if topic in self.late:
+            self._kept.append((topic, payload))
+        else:
+            super().publish(topic, payload)
+
+    def let_go(self) -> None:
+        self.late.clear()
+        kept, self._kept = self._kept, []
+        for topic, payload in kept:
+            super().publish(topic, payload)
+
+
 class Land:
     """Regions of one world in a grid, and its gateways.
 

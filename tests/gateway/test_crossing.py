@@ -12,7 +12,8 @@ from protocol.codec import encode_hello, encode_leave, encode_ping
 from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Pong, Welcome, You
 from server.gateway.interest import ViewSpec
 from server.gateway.session import SessionState
-from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, Player, Wire
+from server.shard.ports import mail_topic
+from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, LateBus, Player, Wire
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
 STILL = glade(0)
@@ -284,6 +285,7 @@ def test_one_who_is_turned_away_is_where_she_was_and_nobody_saw_her_gone():
 
 def test_a_frame_that_is_lost_with_her_arrival_in_it_loses_nobody():
     land, ada, bob = at_the_border()
+    watches = [Watch(ada, "ada"), Watch(bob, "ada")]
     until_she_left(land)
     stream = land.gateway.router.streams[6]
     stream.close()
@@ -296,7 +298,49 @@ def test_a_frame_that_is_lost_with_her_arrival_in_it_loses_nobody():
         player.check()
     land.ticks(30)
     assert min(ada.digests, bob.digests) == 2
-    assert Watch(bob, "ada").found() == {ada.entity}
+    assert watches[1].found() == {ada.entity}
+    assert land.gateway.router.streams[5].replica.held == {}
+
+
+def test_she_is_shown_where_she_was_while_the_next_region_begins_anew_without_her():
+    bus = LateBus()
+    land, ada, bob = at_the_border(bus=bus)
+    watches = [Watch(ada, "ada"), Watch(bob, "ada")]
+    bus.late.add(mail_topic(6))
+    until_she_left(land)
+    # As a gateway hears of a region that another node took over.
+    land.restart(6)
+    land.ticks(8)
+    assert [m.region for m in bob.log if isinstance(m, Keyframe)].count(6) == 2
+    assert {ada.entity[0]} == {region for watch in watches for region, _ in watch.found()} == {5}
+    bus.let_go()
+    land.ticks(40)
+    assert {ada.entity} == {key for watch in watches for key in watch.found()}
+    assert ada.entity[0] == 6
+    assert land.gateway.router.streams[5].replica.held == {}
+
+
+def test_one_who_is_a_region_further_when_she_is_seen_again_is_seen_once():
+    # Her region, one that is narrow, and the next.
+    land = Land(3, 1, game=STILL, view=WHOLE, first=replace(FIRST, width=48.0))
+    ada, bob = land.join("ada", 5), land.join("bob", 6)
+    land.put(ada, FIRST.x + 15.0, 60.0)
+    land.put(bob, FIRST.x + 24.0, 60.0)
+    land.ticks(5)
+    watches = [Watch(ada, "ada"), Watch(bob, "ada")]
+    ada.say(WALK, 1.0, 0.0)
+    until_she_left(land)
+    between = land.gateway.router.streams[6]
+    between.close()
+    land.tick([6])
+    land.put(ada, FIRST.x + 36.0, 60.0)
+    while [region for region, _ in land.whereabouts(ada.session.id)] != [7]:
+        land.tick()
+    between.subscribe()
+    land.ticks(5)
+    assert ada.entity == land.whereabouts(ada.session.id)[0]
+    assert {ada.entity} == {key for watch in watches for key in watch.found()}
+    assert all(stream.replica.held == {} for stream in land.gateway.router.streams.values())
 
 
 def test_one_who_does_not_read_at_the_border_gets_a_fresh_view_and_knows_who_she_is():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from protocol.messages import Keyframe
-from server.bus.memory import MemoryBus
 from server.gateway.fanout import Fanout
 from server.gateway.interest import ViewSpec
 from server.regions.frame import Frame
 from server.shard.ports import frames_topic
-from tests.gateway.borderland import VIEW, WHOLE, Key, Land, Player
+from tests.gateway.borderland import VIEW, WHOLE, Key, Land, LateBus, Player
 from tests.gateway.glade import ADD, WALK, glade
 
 STILL = glade(0)
@@ -79,27 +78,6 @@ def test_one_sees_over_a_border_what_is_there_and_no_more(view: ViewSpec):
         # One answer of each region in view; `read` compares each with what is seen.
         assert player.digests - before == len(player.session.seats)
     assert over > 0
-
-
-class LateBus(MemoryBus):
-    """Keeps what is said of `late` topics until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.late: set[str] = set()
-        self._kept: list[tuple[str, bytes]] = []
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        if topic in self.late:
-            self._kept.append((topic, payload))
-        else:
-            super().publish(topic, payload)
-
-    def let_go(self) -> None:
-        self.late.clear()
-        kept, self._kept = self._kept, []
-        for topic, payload in kept:
-            super().publish(topic, payload)
 
 
 def ada_as_seen_by(player: Player) -> set[Key]:

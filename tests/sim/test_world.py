@@ -112,6 +112,9 @@ class Model(RuleBasedStateMachine):
             rows = other.insert(arrays)
             assert other.id_of(rows).tolist() == ids
             assert other.rows_by_id(np.array(ids, np.uint64)).tolist() == rows.tolist()
+            assert dict(zip(*(a.tolist() for a in other.foreign()), strict=True)) == dict(
+                zip(rows.tolist(), ids, strict=True)
+            )
             again = other.extract(rows)
             assert frozen(again) == frozen(arrays)
             arrays = again
