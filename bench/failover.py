@@ -171,8 +171,8 @@ class Failover:
 
 
 def failed(figures: Line) -> bool:
-    """Whether a player lost something, or nothing was looked at."""
-    wrong = any(figures[key] for key in ("inputs_lost", "mismatches", "reconnects", "faults"))
+    """Whether a player lost something, itself for a moment even, or nothing was looked at."""
+    wrong = any(figures[key] for key in ("missing", "inputs_lost", "mismatches", "reconnects", "faults"))
     return bool(wrong or not figures["digests_checked"])
 
 
