@@ -75,10 +75,9 @@ class TableView:
 
     def archetype(self, handle: int) -> str:
         """Name of an entity's archetype. Raises KeyError for one not in view."""
-        number = int(self._archetype[handle])
-        if number == _NOTHING:
+        if handle not in self.entities:
             raise KeyError(handle)
-        return self._schema.archetypes[number].name
+        return self._schema.archetypes[int(self._archetype[handle])].name
 
     def value(self, handle: int, field: str) -> int | float | bool | str:
         """The value of `Component.field`. Raises KeyError for an unknown field."""
@@ -170,7 +169,8 @@ class _Seen(Collection[int]):
         self._archetype = archetype
 
     def __contains__(self, handle: object) -> bool:
-        return isinstance(handle, int) and self._archetype[handle] != _NOTHING
+        # No table has a place for a handle that means nobody; see YOU in docs/protocol.md.
+        return isinstance(handle, int) and handle < self._archetype.size and bool(self._archetype[handle] != _NOTHING)
 
     def __iter__(self) -> Any:  # Any: an iterator of int
         return iter(np.flatnonzero(self._archetype != _NOTHING).tolist())

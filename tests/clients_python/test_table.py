@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clients.python.table import TableViews
-from protocol.codec import decode_server
+from protocol.codec import decode_server, encode_you
 from protocol.messages import Welcome
 from tests.gateway.borderland import Land
 from tests.gateway.glade import WALK, glade
@@ -48,3 +50,15 @@ def test_a_walk_over_borders_looks_the_same_in_tables():
             homes.add(region)
     assert compared > 1000
     assert len(homes) > 2
+
+
+def test_who_is_told_that_it_is_nobody_is_not_in_view():
+    land = Land(1, 1, game=glade(40))
+    ada = land.join("ada", 5)
+    welcome = next(m for m in ada.log if isinstance(m, Welcome))
+    tables = TableViews(welcome)
+    # As of a region with as many entities as its handles can name, which most have.
+    tables.receive(encode_you(tables.region, 65_536))
+    assert tables.handle not in tables.own.entities
+    with pytest.raises(KeyError):
+        tables.own.archetype(tables.handle)
