@@ -3,7 +3,8 @@
     GET /ground/divide?region=1    have it divided into four
     GET /ground/unite?region=1     have it be one again
 
-Input of the region's next tick, journalled like a player's; asked twice it is done once. The rest is as in
+Input of the region's next tick, journalled like a player's; asked twice it is done once. Accepted is not done: of a
+region that has no node just then, or is on its way to another, nobody hears it. The rest is as in
 server/api/operators.py.
 """
 
@@ -17,9 +18,8 @@ from urllib.parse import urlencode
 import orjson
 
 from server.api.http import Reply
-from server.api.operators import Options, Refused, answered, numbers, reply
+from server.api.operators import Options, Orders, Refused, answered, numbers, reply
 from server.regions.division import division_order
-from server.shard.ports import Bus, commands_topic
 
 PREFIX: Final = "/ground/"
 ACTIONS: Final = {"divide": True, "unite": False}
@@ -28,10 +28,10 @@ ACTIONS: Final = {"divide": True, "unite": False}
 class Ground:
     """Answers requests below PREFIX. `token`: an operator's; `regions`: those of the world that may be divided."""
 
-    def __init__(self, token: str, regions: Collection[int], bus: Bus) -> None:
+    def __init__(self, token: str, regions: Collection[int], orders: Orders) -> None:
         self._token = token
         self._regions = regions
-        self._bus = bus
+        self._orders = orders
 
     def get(self, asked: str, authorization: str | None) -> Reply:
         """Answer a request target; `authorization`: the header of that name, "Bearer" and the token."""
@@ -46,7 +46,7 @@ class Ground:
         if asked[0] not in self._regions:
             why = "no such region is in this world" if self._regions else "world.split_depth lets no region be divided"
             raise Refused(HTTPStatus.NOT_FOUND, why)
-        self._bus.publish(commands_topic(asked[0]), division_order(divide=ACTIONS[action]))
+        self._orders.give(asked[0], division_order(divide=ACTIONS[action]))
         return reply(HTTPStatus.ACCEPTED, orjson.dumps({"region": asked[0], "divide": ACTIONS[action]}) + b"\n")
 
 

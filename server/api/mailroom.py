@@ -4,8 +4,8 @@
     GET /mail/replay?shard=1&number=3    have them sent again: several numbers may be named
     GET /mail/drop?shard=1&number=3      have them forgotten
 
-The last two are input of the shard's next tick, journalled like a player's; asked twice they are done once. The rest
-is as in server/api/operators.py.
+The last two are input of the shard's next tick, journalled like a player's; asked twice they are done once, and a
+number that no letter has any more is refused. The rest is as in server/api/operators.py.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import numpy as np
 import orjson
 
 from server.api.http import Reply
-from server.api.operators import Options, Refused, answered, numbers, reply
+from server.api.operators import Options, Orders, Refused, answered, numbers, reply
 from server.shard.machine import DROP_LETTER, REPLAY_LETTER, SYSTEM_COMMANDS, encode_batches
 from server.shard.mail import Lane, Post
-from server.shard.ports import Bus, commands_topic
 
 PREFIX: Final = "/mail/"
 # What an operator can have done with dead letters -> the command that does it.
@@ -37,10 +36,10 @@ class Mailroom:
     `token`: an operator's; `posts`: the mail of every shard that runs here, None where none ever does.
     """
 
-    def __init__(self, token: str, posts: Callable[[], Mapping[int, Post]] | None, bus: Bus) -> None:
+    def __init__(self, token: str, posts: Callable[[], Mapping[int, Post]] | None, orders: Orders) -> None:
         self._token = token
         self._posts = posts
-        self._bus = bus
+        self._orders = orders
 
     def get(self, asked: str, authorization: str | None) -> Reply:
         """Answer a request target; `authorization`: the header of that name, "Bearer" and the token."""
@@ -58,6 +57,8 @@ class Mailroom:
             # Nothing to list would look like no dead letters.
             raise Refused(HTTPStatus.NOT_FOUND, "no shard runs in a gateway: `everstep nodes` tells which node has it")
         posts = self._posts()
+        if not posts:
+            raise Refused(HTTPStatus.NOT_FOUND, "no shard runs here now: `everstep nodes` tells which node has it")
         if "shard" not in options:
             return [posts[shard] for shard in sorted(posts)]
         (shard,) = numbers(options["shard"][-1:], "shard")
@@ -73,8 +74,12 @@ class Mailroom:
         letters = numbers(options.get("number", ()), "number")
         if not 1 <= len(letters) <= NUMBERS_MAX:
             raise Refused(HTTPStatus.BAD_REQUEST, f"1 to {NUMBERS_MAX} numbers")
-        self._bus.publish(commands_topic(posts[0].shard), order(action, letters))
-        return reply(HTTPStatus.ACCEPTED, orjson.dumps({"shard": posts[0].shard, action: letters}) + b"\n")
+        shard, known = posts[0].shard, {dead.number for dead in posts[0].dead}
+        if unknown := [str(letter) for letter in letters if letter not in known]:
+            why = f"shard {shard} has no dead letter {', '.join(unknown)}: nothing was ordered"
+            raise Refused(HTTPStatus.NOT_FOUND, why)
+        self._orders.give(shard, order(action, letters))
+        return reply(HTTPStatus.ACCEPTED, orjson.dumps({"shard": shard, action: letters}) + b"\n")
 
 
 def order(action: str, numbers: Sequence[int]) -> bytes:

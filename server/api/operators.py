@@ -2,6 +2,7 @@
 
     400  the question makes no sense     401  no token, or another one
     404  no such thing here              403  no token is set: nobody is an operator
+    503  what is ordered would reach nobody, and has not been
 
 That they are GET is the port's way: it speaks no other. No page of a stranger can ask, for it has no token to show.
 """
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from server.api.http import Reply
+from server.shard.ports import Bus, commands_topic
 
 # Of a number, which has 32 bits.
 _DIGITS_MAX: Final = 9
@@ -55,6 +57,21 @@ def _admit(token: str, authorization: str | None) -> None:
     # As bytes: text that is not ASCII can't be compared.
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
         raise Refused(HTTPStatus.UNAUTHORIZED, "this takes the operator's token")
+
+
+class Orders:
+    """What operators have shards do. `lacks`: what an order needs on its way and does not have, None: nothing."""
+
+    def __init__(self, bus: Bus, lacks: Callable[[], str | None]) -> None:
+        self._bus = bus
+        self._lacks = lacks
+
+    def give(self, shard: int, order: bytes) -> None:
+        """Have a shard take a command batch with its next tick. Raises Refused."""
+        if (lacking := self._lacks()) is not None:
+            # The bus would drop it, and whoever ordered it would believe that it is done.
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{lacking}: nothing was ordered")
+        self._bus.publish(commands_topic(shard), order)
 
 
 def numbers(texts: Sequence[str], name: str) -> list[int]:

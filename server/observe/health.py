@@ -101,6 +101,11 @@ class Health:
             # No frame leaves then, and rightly.
             self._frame_s = self._clock()
 
+    @property
+    def lacks(self) -> str | None:
+        """What the whole process waits for; None: nothing."""
+        return self._without
+
     def readers(self, count: int) -> None:
         """How many clients could take a frame now.
 

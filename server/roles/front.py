@@ -17,6 +17,7 @@ from config.settings import Settings
 from server.api import mailroom, travel
 from server.api.ground import Ground
 from server.api.http import Http
+from server.api.operators import Orders
 from server.gateway.auth import Authenticator
 from server.gateway.gateway import Gateway, GatewayOptions
 from server.gateway.interest import ViewSpec
@@ -87,8 +88,9 @@ class Front:
             # A page may ask what game this is before it joins.
             {"/schema.json": orjson.dumps(game.schema.to_wire())},
         )
+        orders = Orders(bus, lambda: health.lacks)
         self._desk = Desk(
-            self.http, mailroom.Mailroom(token, posts, bus), Ground(token, atlas.divisible, bus), self.travel
+            self.http, mailroom.Mailroom(token, posts, orders), Ground(token, atlas.divisible, orders), self.travel
         )
         # Where there is but one region there is nothing to wait for.
         self._turn = Turn() if len(atlas.sites) > 1 else None

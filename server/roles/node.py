@@ -20,6 +20,7 @@ from config.settings import Settings
 from server.api.ground import Ground
 from server.api.http import Files, Http
 from server.api.mailroom import Mailroom
+from server.api.operators import Orders
 from server.host.clock import LoopClock
 from server.host.node import Node, NodeOptions
 from server.host.tenure import ShardParts, Surroundings
@@ -119,10 +120,11 @@ class NodeProcess:
             ),
         )
         token = settings.operator.token.get_secret_value()
+        orders = Orders(redis.bus, lambda: self.health.lacks)
         self._desk = Desk(
             Http(self.metrics, self.health, Files({})),
-            Mailroom(token, self._posts, redis.bus),
-            Ground(token, world_atlas(settings).divisible, redis.bus),
+            Mailroom(token, self._posts, orders),
+            Ground(token, world_atlas(settings).divisible, orders),
         )
         self._server: Server | None = None
         self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)

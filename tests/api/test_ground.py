@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from server.api.ground import Ground, target
+from server.api.operators import Orders
 from server.bus.memory import MemoryBus
 from server.shard.machine import DIVIDE, command_shapes, decode_batches
 from server.shard.ports import commands_topic
@@ -25,7 +26,7 @@ def asked():
             heard.extend((region, bool(r["divide"][0])) for r in [decode_batches(data, SHAPES)[DIVIDE]])
 
         bus.subscribe(commands_topic(region), hear)
-    ground = Ground(TOKEN, {1, 2}, bus)
+    ground = Ground(TOKEN, {1, 2}, Orders(bus, lambda: None))
     return heard, lambda path, token=TOKEN: ground.get(path, f"Bearer {token}")
 
 
@@ -65,5 +66,5 @@ def test_without_the_token_nothing_happens(asked):
 
 
 def test_a_world_that_may_not_be_divided_says_so():
-    answer = Ground(TOKEN, (), MemoryBus()).get(target("divide", 1), f"Bearer {TOKEN}")
+    answer = Ground(TOKEN, (), Orders(MemoryBus(), lambda: None)).get(target("divide", 1), f"Bearer {TOKEN}")
     assert b"split_depth" in answer.body

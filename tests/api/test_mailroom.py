@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from server.api.mailroom import NUMBERS_MAX, Mailroom, described, order, target
+from server.api.operators import Orders
 from server.bus.memory import MemoryBus
 from server.shard.machine import DROP_LETTER, REPLAY_LETTER, command_shapes, decode_batches
 from server.shard.mail import Lane, Letter, Post
@@ -14,6 +15,7 @@ from tests.support.pasture import GAME
 
 TOKEN = "t" * 32
 SHAPES = command_shapes(GAME.schema)
+ORDERS = Orders(MemoryBus(), lambda: None)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def asked(posts):
             heard.extend((shard, kind, r["number"].tolist()) for kind, r in decode_batches(data, SHAPES).items())
 
         bus.subscribe(commands_topic(shard), hear)
-    mailroom = Mailroom(TOKEN, lambda: posts, bus)
+    mailroom = Mailroom(TOKEN, lambda: posts, Orders(bus, lambda: None))
     return heard, lambda path, token=TOKEN: mailroom.get(path, f"Bearer {token}")
 
 
@@ -77,6 +79,9 @@ def test_what_is_asked_reaches_the_shard_as_commands(asked):
         ("/mail/list?shard=3", HTTPStatus.NOT_FOUND),
         ("/mail/drop?number=1", HTTPStatus.BAD_REQUEST),
         ("/mail/drop?shard=1", HTTPStatus.BAD_REQUEST),
+        # It is dropped, or replayed, already; or there was none.
+        ("/mail/drop?shard=1&number=3", HTTPStatus.NOT_FOUND),
+        ("/mail/replay?shard=1&number=1&number=3", HTTPStatus.NOT_FOUND),
         ("/mail/drop?shard=1&number=-1", HTTPStatus.BAD_REQUEST),
         ("/mail/drop?shard=1&number=1&number=x", HTTPStatus.BAD_REQUEST),
         ("/mail/drop?shard=1&number=99999999999", HTTPStatus.BAD_REQUEST),
@@ -94,7 +99,7 @@ def test_what_makes_no_sense_is_refused_and_reaches_nobody(asked, path, status):
 
 @pytest.mark.parametrize("authorization", [None, "", TOKEN, "Bearer", "Bearer é", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])
 def test_without_the_token_there_is_nothing(posts, authorization):
-    reply = Mailroom(TOKEN, lambda: posts, MemoryBus()).get("/mail/list", authorization)
+    reply = Mailroom(TOKEN, lambda: posts, ORDERS).get("/mail/list", authorization)
     assert reply.status is HTTPStatus.UNAUTHORIZED
     assert reply.headers["WWW-Authenticate"] == "Bearer"
     assert b"cargo" not in reply.body
@@ -102,12 +107,13 @@ def test_without_the_token_there_is_nothing(posts, authorization):
 
 def test_where_no_token_is_set_nobody_is_an_operator(posts):
     for authorization in (None, "Bearer ", "Bearer x"):
-        reply = Mailroom("", lambda: posts, MemoryBus()).get("/mail/list", authorization)
+        reply = Mailroom("", lambda: posts, ORDERS).get("/mail/list", authorization)
         assert reply.status is HTTPStatus.FORBIDDEN
 
 
 @pytest.mark.parametrize("asked", ["/mail/list", "/mail/list?shard=1", "/mail/drop?shard=1&number=1"])
-def test_a_process_that_never_runs_a_shard_says_so_instead_of_listing_nothing(asked):
-    reply = Mailroom(TOKEN, None, MemoryBus()).get(asked, f"Bearer {TOKEN}")
+@pytest.mark.parametrize("posts", [None, dict])
+def test_a_process_that_runs_no_shard_says_so_instead_of_listing_nothing(posts, asked):
+    reply = Mailroom(TOKEN, posts, ORDERS).get(asked, f"Bearer {TOKEN}")
     assert reply.status is HTTPStatus.NOT_FOUND
     assert "everstep nodes" in orjson.loads(reply.body)["error"]

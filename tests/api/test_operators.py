@@ -5,7 +5,9 @@ from http import HTTPStatus
 import orjson
 import pytest
 
-from server.api.operators import Refused, answered, numbers, reply
+from server.api.operators import Orders, Refused, answered, numbers, reply
+from server.bus.memory import MemoryBus
+from server.shard.ports import commands_topic
 
 TOKEN = "t" * 32
 
@@ -49,3 +51,15 @@ def test_numbers_are_numbers():
     for wrong in ("-1", "x", "1.0", "", "²", "99999999999"):
         with pytest.raises(Refused, match="n is a number"):
             numbers([wrong], "n")
+
+
+def test_what_would_reach_nobody_is_not_ordered():
+    bus, lacks, heard = MemoryBus(), [None], []
+    bus.subscribe(commands_topic(7), heard.append)
+    orders = Orders(bus, lambda: lacks[0])
+    orders.give(7, b"order")
+    lacks[0] = "Redis does not answer"
+    with pytest.raises(Refused, match="Redis does not answer: nothing was ordered") as refused:
+        orders.give(7, b"lost")
+    assert refused.value.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert heard == [b"order"]

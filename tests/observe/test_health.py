@@ -156,8 +156,10 @@ def test_a_process_that_waits_for_what_it_stands_on_is_alive_and_takes_no_client
         health.waits("Redis does not answer")
     verdict = health.judge()
     assert (verdict.alive, verdict.ready, verdict.reasons) == (True, False, ("waits: Redis does not answer",))
+    assert health.lacks == "Redis does not answer"
     health.waits(None)
     assert health.judge().ready
+    assert health.lacks is None
     clock.now_s += 11.0
     health.ticked(1, int(clock.now_s))
     assert not health.judge().alive

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Self
 
@@ -160,3 +162,27 @@ class Player:
 
     async def until_sees(self, name: str) -> None:
         await asyncio.wait_for(self.client.until(lambda: self.sees(name)), PATIENCE_S)
+
+
+async def fetched(url: str) -> str:
+    """The body, whatever the status."""
+
+    def fetch() -> str:
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310  # our own process
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
+
+    return await asyncio.to_thread(fetch)
+
+
+async def until_says(url: str, text: str) -> None:
+    """Until what is there has this text in it."""
+
+    async def told() -> None:
+        while text not in await fetched(url):
+            pass
+
+    await asyncio.wait_for(told(), PATIENCE_S)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import urllib.error
-import urllib.request
 
 import pytest
 
 from bench.mongo_server import MongoServer
-from tests.roles.processes import PATIENCE_S, Cluster, Player
+from tests.roles.processes import PATIENCE_S, Cluster, Player, fetched, until_says
 
 
 async def test_players_of_two_gateways_meet_and_outlive_a_node_that_is_killed(cluster: Cluster):
@@ -130,27 +128,3 @@ async def test_a_process_with_another_world_s_settings_is_refused_by_the_name_of
     cluster.redis.kill()
     cluster.redis.start()
     await cluster.gateway()
-
-
-async def fetched(url: str) -> str:
-    """The body, whatever the status."""
-
-    def fetch() -> str:
-        try:
-            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310  # our own process
-                return answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.read().decode()
-
-    return await asyncio.to_thread(fetch)
-
-
-async def until_says(url: str, text: str) -> None:
-    """Until what is there has this text in it."""
-
-    async def told() -> None:
-        while text not in await fetched(url):
-            pass
-
-    await asyncio.wait_for(told(), PATIENCE_S)

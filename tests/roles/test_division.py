@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.gateway.glade import HEIGHT, NORTH, REGION, WEST
-from tests.roles.processes import PATIENCE_S, Cluster, Player
+from tests.roles.processes import PATIENCE_S, Cluster, Player, until_says
 
 PARTS = (REGION + 2, REGION + 3, REGION + 4)
 
@@ -82,3 +82,11 @@ async def test_a_region_that_is_too_much_for_one_shard_is_divided_by_its_nodes(c
         await until_home(eve, PARTS[-1])
         eve.pay(10)
         await eve.settle()
+
+
+async def test_an_order_that_would_reach_nobody_is_refused(cluster: Cluster):
+    gateway = await cluster.gateway()
+    cluster.redis.kill()
+    await until_says(f"{gateway.url}readyz", "Redis does not answer")
+    with pytest.raises(AssertionError, match="Redis does not answer: nothing was ordered"):
+        await cluster.ask("divide", str(REGION), "--url", gateway.url)
