@@ -25,11 +25,17 @@ class RedisServer(Daemon):
     """One server. Killed and started again it has the same port, and none of the data: what pub/sub may expect.
 
     `cluster`: it is of a Redis Cluster, and serves these slots; all of them: a cluster of one. `kept`: it writes each
-    change to its disk before it answers, and has it again after a kill, until `forget`.
+    change to its disk before it answers, and has it again after a kill, until `forget`. `more`: arguments of its own.
     """
 
     def __init__(
-        self, directory: Path, *, cluster: bool = False, slots: range = range(SLOTS), kept: bool = False
+        self,
+        directory: Path,
+        *,
+        cluster: bool = False,
+        slots: range = range(SLOTS),
+        kept: bool = False,
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._directory = directory
@@ -37,6 +43,7 @@ class RedisServer(Daemon):
         self._slots = slots
         self._cluster_port = 0
         self._kept = kept
+        self._more = tuple(more)
         self.port = 0
 
     @property
@@ -52,7 +59,7 @@ class RedisServer(Daemon):
             raise RedisUnavailable("redis-server is not installed")
         self.port = self.port or free_port()
         command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
-        command += ["--save", "", "--loglevel", "warning"]
+        command += ["--save", "", "--loglevel", "warning", *self._more]
         command += ["--appendonly", "yes", "--appendfsync", "always"] if self._kept else ["--appendonly", "no"]
         if self.cluster:
             command += ["--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{self.port}.conf"]

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -256,8 +256,9 @@ class RedisBus:
             told |= {"host": host, "port": int(port)}
         timeout_s = self._options.timeout_s
         # The circuit decides when to try again, not the driver.
-        once = Retry(NoBackoff(), 0)
-        return Redis(**told, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once)
+        told |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+        # The pool, and not the client, knows what an address can ask for beside a server: TLS, or a Unix socket.
+        return Redis.from_pool(ConnectionPool(**told))
 
     async def _heard(self, kind: str, channel: str, payload: bytes) -> None:
         topic = channel.removeprefix(self._options.prefix)

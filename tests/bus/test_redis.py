@@ -1,11 +1,17 @@
 """The bus between processes, on a real Redis: what it promises, and what its fall does."""
 
 import asyncio
+import shutil
+import subprocess
+from random import Random
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio import Redis
 
+from bench.redis_server import free_port
 from server.bus.redis import RedisBus, RedisOptions
+from tests.bus.conftest import started
 from tests.bus.contract import BusContract, Heard
 
 
@@ -219,3 +225,38 @@ async def test_what_was_published_last_still_leaves_when_the_bus_is_closed(serve
         for n in range(1000):
             here.publish("a", b"%d" % n)
     assert await heard.until(1000) == [b"%d" % n for n in range(1000)]
+
+
+def socket_of(directory):
+    """(its arguments, its address) of a Redis on a Unix socket."""
+    return ["--unixsocket", str(directory / "s")], f"unix://{directory / 's'}"
+
+
+def tls_of(directory):
+    """The same of one that speaks TLS, with a certificate that it signed itself."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("openssl is not installed")
+    key, certificate, port = directory / "key.pem", directory / "certificate.pem", free_port()
+    asked = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    asked += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [openssl, *asked, "-keyout", str(key), "-out", str(certificate)], check=True, stderr=subprocess.DEVNULL
+    )
+    told = ["--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cert-file", str(certificate)]
+    return [*told, "--tls-key-file", str(key)], f"rediss://127.0.0.1:{port}?ssl_ca_certs={quote(str(certificate))}"
+
+
+@pytest.mark.parametrize("way", [socket_of, tls_of])
+async def test_an_address_may_ask_for_a_socket_or_for_tls(tmp_path, way):
+    more, url = way(tmp_path)
+    server = started(tmp_path, more=more)
+    try:
+        async with RedisBus(RedisOptions(url), Random(1)) as bus:
+            heard = Heard()
+            bus.subscribe("a", heard)
+            async with asyncio.timeout(10):
+                await bus.settled()
+            bus.publish("a", b"told")
+            assert await heard.until(1) == [b"told"]
+    finally:
+        server.kill()
