@@ -255,7 +255,8 @@ class Reception:
             # The grace time begins here: until now a gateway that is far may have been about to speak for it.
             self._away[session] = _Absence(now_s, told=True)
         self._order(PRESENCE, untold)
-        over = [s for s, absence in self._away.items() if now_s - absence.since_s > self._options.grace_s]
+        gone_s = {s: now_s - absence.since_s for s, absence in self._away.items() if absence.told}
+        over = [s for s, absent_s in gone_s.items() if absent_s > self._options.grace_s]
         self.counts["grace_over"] += len(over)
         self._order(LEAVE, over)
 

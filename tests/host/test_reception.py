@@ -27,11 +27,11 @@ class Desk:
 
     EPOCH = 3
 
-    def __init__(self, inbox_max=1000, machine=None):
+    def __init__(self, inbox_max=1000, machine=None, **options):
         self.machine, self.bus, self.clock = machine or pasture(), MemoryBus(), VirtualClock(100.0)
         self.inbox = Inbox(self.machine.shapes, inbox_max, 8)
         self.reception = Reception(
-            self.machine, self.inbox, self.bus, self.clock, ReceptionOptions(), lambda: self.EPOCH
+            self.machine, self.inbox, self.bus, self.clock, ReceptionOptions(**options), lambda: self.EPOCH
         )
         self.links = {g: Outgoing(g) for g in (1, 2)}
         self.answers, self.told = {1: [], 2: []}, {1: [], 2: []}
@@ -127,6 +127,16 @@ def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     desk.send(1, (PRESENCE, 7, 1, HERE))
     desk.ticks(20)
     assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE), (PRESENCE, 7, HERE), (LEAVE, 8)]
+
+
+def test_where_nobody_is_waited_for_a_gateway_has_its_time_to_speak_for_who_is_found():
+    before = Desk()
+    before.join(1, 7, 8)
+    desk = Desk(machine=before.machine, grace_s=0.0)
+    desk.ticks(2)
+    desk.send(1, (PRESENCE, 7, 1, HERE))
+    desk.ticks(5)
+    assert desk.given == [(PRESENCE, 7, HERE), (PRESENCE, 8, GONE), (LEAVE, 8)]
 
 
 def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_takes_her_for_away():

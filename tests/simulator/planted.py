@@ -166,8 +166,8 @@ PLANTED = {
     ),
     "gateways that fall silent have no grace": Patch(
         "server.host.reception",
-        "        over = [s for s, absence in self._away.items() if now_s - absence.since_s > self._options.grace_s]\n",
-        "        over = [s for s, absence in self._away.items() if now_s - absence.since_s > 2.0]\n",
+        "        over = [s for s, absent_s in gone_s.items() if absent_s > self._options.grace_s]\n",
+        "        over = [s for s, absent_s in gone_s.items() if absent_s > 2.0]\n",
         "Whose gateway dies is out of the world before anybody could come back.",
     ),
     "who stays away stays for ever": Patch(
