@@ -295,7 +295,11 @@ class GatewaySettings(Section):
         "region its entity is in by then; more are refused.",
     )
     events_per_write_max: int = Field(
-        default=64, ge=1, le=65_536, description="Events one client is sent per tick; the oldest beyond are dropped."
+        default=64,
+        ge=1,
+        le=65_536,
+        description="Events one client is sent per tick; beyond that the oldest of those around it are dropped, and "
+        "the newest of those for it alone.",
     )
     crossing_hold_ticks: int = Field(
         default=100,
