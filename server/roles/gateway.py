@@ -15,7 +15,7 @@ from server.observe.metrics import Metrics
 from server.roles.front import Front
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
-from server.roles.world import world_atlas, world_terms
+from server.roles.world import region_machine, world_atlas, world_terms
 from server.sim.game import Game
 
 _SWEEP_S: Final = 1.0
@@ -96,7 +96,12 @@ class GatewayProcess:
 async def gateway_process(
     settings: Settings, game: Game, worker: travel.Worker | None = None
 ) -> AsyncIterator[GatewayProcess]:
-    """A gateway of the cluster that the settings name, listening. Raises SettingsRefuse, RedisAway, OSError."""
+    """A gateway of the cluster that the settings name, listening.
+
+    Raises SettingsRefuse, SimError, RedisAway, OSError.
+    """
+    # What no node can run would be a world of which nothing is ever heard, and keep the nodes of a sound one out.
+    region_machine(settings, game)
     async with connected(settings) as redis, contextlib.AsyncExitStack() as stack:
         await redis.agree(world_terms(settings, game))
         process = GatewayProcess(settings, game, redis, await redis.resume_keys(), worker)

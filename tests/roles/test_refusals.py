@@ -47,8 +47,9 @@ def test_leases_that_end_between_two_turns_are_refused(root: Path):
     assert "turn_s must be at most half of lease_ttl_s" in done.stderr
 
 
-def test_a_world_that_its_game_can_t_make_is_refused_at_once(root: Path):
-    done = everstep(root, "node", store__kind="mongodb", world__width="4096.0")
+@pytest.mark.parametrize("words", [("node",), ("gateway", "--port", "0")])
+def test_a_world_that_its_game_can_t_make_is_refused_at_once(root: Path, words: tuple[str, ...]):
+    done = everstep(root, *words, store__kind="mongodb", world__width="4096.0")
     assert done.returncode == 2
     assert "games.frontier can't run with these settings" in done.stderr
 
