@@ -39,6 +39,7 @@ from server.gateway.stream import StreamLimits
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
+from server.regions.frame import SESSION_OVER
 from server.shard.machine import NAME_BYTES
 from server.shard.ports import Bus, Clock
 from server.sim.game import text
@@ -476,8 +477,10 @@ class Gateway:
 
     def refused(self, session: Session, reason: str) -> None:
         """It will have none, or has none any more."""
-        joined = session.handle >= 0
-        code = CloseCode.REMOVED if joined else CloseCode.FULL
+        code = CloseCode.REMOVED if session.handle >= 0 else CloseCode.FULL
+        if reason == SESSION_OVER:
+            # Its player came back as it ended: who comes again is told that there is none, and begins a new one.
+            code = CloseCode.INTERNAL
         self._finish(session, code, reason, tell_region=False)
 
     def _joins(self, player: str) -> bool:

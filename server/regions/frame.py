@@ -39,6 +39,10 @@ DEPARTED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("session", "<u8"), (
 # all who ever came in and are there, from 0: whoever is not among them is on the way still.
 ARRIVED: Final = np.dtype([("row", "<u4"), ("id", "<u8"), ("source", "<u4")])
 
+# Why a session that left has no entity any more. Whoever still takes it for theirs has to know: a player comes back in
+# the very moment in which the grace time ends, or through another gateway than the one that says so.
+SESSION_OVER: Final = "the session is over"
+
 HandleRows = NDArray[np.uint32]
 
 
@@ -100,7 +104,7 @@ class Frame:
     changes: dict[int, tuple[HandleRows, Records]]
     # Records of BOUND: sessions that joined.
     bound: Records
-    # Sessions that could not join, and why.
+    # Sessions that could not join, or have no entity any more, and why: SESSION_OVER for those that left.
     refused: list[tuple[int, str]]
     # Records of PROCESSED: inputs whose effect this frame shows.
     acks: Records

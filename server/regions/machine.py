@@ -22,7 +22,7 @@ from protocol.schema import UTF8, CommandSchema
 from server.regions.atlas import Atlas
 from server.regions.borders import Arrivals, Borders
 from server.regions.division import Division
-from server.regions.frame import ARRIVED, BOUND, DEPARTED, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.frame import ARRIVED, BOUND, DEPARTED, SESSION_OVER, Frame, FrameBuilder, FrameEvent, RegionSpec
 from server.regions.letters import Letters
 from server.regions.sessions import Sessions
 from server.regions.worldclock import WorldClock
@@ -350,7 +350,7 @@ class RegionMachine:
             system(self.world, tick)
         applied = inputs.processed if grounded else NOTHING.processed
         self.sessions.applied(applied)
-        self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
+        refused += self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
         refused += came.refused + self._removed()
         arrived, departed = _NOBODY_CAME, _NOBODY_WENT
         if came.rows:
@@ -500,15 +500,17 @@ class RegionMachine:
             if row >= 0:
                 (self.game.back if here else self.game.away)(self.world, tick, row)
 
-    def _leave(self, tick: Tick, records: Records | None) -> None:
+    def _leave(self, tick: Tick, records: Records | None) -> list[tuple[int, str]]:
         if records is None:
-            return
+            return []
         tick.system = "leave"
         for row in self._rows(records["session"]).tolist():
             if row >= 0:
                 self.game.leave(self.world, tick, row)
                 self.world.owner[row] = 0
-        self.sessions.remove(records["session"])
+        left = records["session"][self.sessions.find(records["session"]) >= 0]
+        self.sessions.remove(left)
+        return [(session, SESSION_OVER) for session in left.tolist()]
 
     def _removed(self) -> list[tuple[int, str]]:
         """Sessions whose entity the game ended: they are told, and forgotten."""

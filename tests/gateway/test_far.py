@@ -15,6 +15,8 @@ from tests.gateway.borderland import SECRET, Land, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
+STILL = glade(0)
+
 
 def body(land: FarLand, player: Patron, column: str) -> int:
     """Of its entity, which is in one place."""
@@ -195,6 +197,33 @@ def test_a_token_of_a_session_that_is_over_fails_and_the_wire_may_begin_anew():
     ada.gateway.received(ada.wire, encode_hello(name="ada"))
     land.seconds(1)
     assert (ada.welcomes, len(land.whereabouts(ada.session.id))) == (2, 1)
+
+
+@pytest.mark.parametrize("gateway", [0, 1])
+def test_one_who_comes_back_as_the_grace_time_ends_may_begin_anew(gateway: int):
+    land = Land(gateways=2, game=STILL, grace_s=1.0)
+    ada = land.join("ada")
+    session = ada.session.id
+    ada.hang_up()
+    land.ticks(30)
+    land.gateway.sweep()
+    # No region has heard yet that she leaves.
+    ada.connect(resume=ada.resume, gateway=gateway)
+    assert ada.session.state is SessionState.JOINED
+    land.gateway.flush()
+    land.ticks(2)
+    assert land.whereabouts(session) == []
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.INTERNAL
+    assert session not in ada.gateway.sessions
+    ada.connect(resume=ada.resume, gateway=gateway)
+    land.ticks(20)
+    for one in land.gateways:
+        one.sweep()
+    assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED]
+    ada.gateway.received(ada.wire, encode_hello(name="ada"))
+    land.ticks(5)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
 
 
 def test_a_token_holds_while_a_region_that_may_have_its_session_does_not_answer():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.codec import decode_server
-from server.regions.frame import Frame
+from server.regions.frame import SESSION_OVER, Frame
 from server.shard.errors import CaptureRefused
 from server.shard.inbox import Inbox
 from server.shard.machine import NOTHING, PROCESSED, TickInput
@@ -167,7 +167,7 @@ def test_who_leaves_is_gone_in_that_frame_and_forgotten():
     row = row_of(machine, 3)
     frame, _ = step(machine, ("Move", 3, 1, 5.0, 30.0), ("leave", 3, 0))
     assert frame.left.tolist() == [row]
-    assert not frame.refused
+    assert frame.refused == [(3, SESSION_OVER)]
     assert frame.acks.tolist() == [(3, 1)]
     assert len(machine.sessions) == 0
     step(machine, ("leave", 3, 0), ("presence", 3, 1, 1))
@@ -179,7 +179,7 @@ def test_joining_and_leaving_in_one_tick_leaves_nothing_behind():
     frame, _ = step(machine, join(3), ("leave", 3, 0))
     assert frame.bound["session"].tolist() == [3]
     assert not frame.entered.size
-    assert not frame.refused
+    assert frame.refused == [(3, SESSION_OVER)]
     assert (machine.world.count, len(machine.sessions)) == (before, 0)
 
 
