@@ -496,8 +496,10 @@ class Gateway:
     def _taken(self, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""
         session = self.sessions.get(session_id)
-        # It may have come back here since.
-        if session is not None and session.began <= word <= session.connection:
+        if session is None:
+            self.router.forget(session_id)
+        # Its player may have come back here since.
+        elif session.began <= word <= session.connection:
             self._finish(session, CloseCode.REPLACED, "resumed at another gateway", tell_region=False)
 
     def _welcome(self, session: Session, *, resumed: bool) -> None:

@@ -191,6 +191,10 @@ class Router:
         self._left[session.id] = (self._clock.now_s(), session.region)
         link.add(LEAVE, session.id, 0)
 
+    def forget(self, session_id: int) -> None:
+        """A session that left here is another gateway's: it is told to leave nowhere any more."""
+        self._left.pop(session_id, None)
+
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
         session.connection += 1

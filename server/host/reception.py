@@ -178,13 +178,14 @@ class Reception:
             other = claim is not None and claim.gateway != gateway
             if kind == JOIN or (kind == PRESENCE and record[2]):
                 if claim is not None and other:
-                    self._taken[claim.gateway, session] = _Taken(claim.word, _TAKEN_TOLD)
-                    self._tell_taken(claim.gateway, session)
+                    self._say_taken(claim.gateway, session, claim.word)
                 self._taken.pop((gateway, session), None)
                 self._claims[session] = _Claim(gateway, now_s, word)
             elif other:
-                # It was resumed elsewhere; that its player is away from here says nothing.
+                # It was resumed elsewhere; that its player is away from here says nothing. Where that was in another
+                # region, nobody has told the gateway, and it would say so wherever she comes, before her own does.
                 mine[i] = False
+                self._say_taken(gateway, session, word)
             elif kind == LEAVE:
                 self._claims.pop(session, None)
             elif claim is not None or session in self._machine.attending():
@@ -192,6 +193,10 @@ class Reception:
                 # and this gateway, which has let go of it, would never say that it leaves.
                 self._claims[session] = _Claim(gateway, now_s, word)
         return records if mine.all() else records[mine]
+
+    def _say_taken(self, gateway: int, session: int, word: int) -> None:
+        self._taken[gateway, session] = _Taken(word, _TAKEN_TOLD)
+        self._tell_taken(gateway, session)
 
     def _tell_taken(self, gateway: int, session: int) -> None:
         taken = self._taken[gateway, session]

@@ -11,7 +11,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error
 from server.gateway.session import SessionState
 from server.shard.ports import frames_topic, keyframes_topic, sessions_topic
-from tests.gateway.borderland import SECRET, Land, Player
+from tests.gateway.borderland import SECRET, Land, LateBus, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
@@ -113,6 +113,27 @@ def test_one_resumes_at_another_gateway_with_what_she_is_and_the_first_lets_her_
     land.seconds(5)
     assert (ada.welcomes, ada.session.id, ada.wire.ended) == (3, session, None)
     assert body(land, ada, "away") == 0
+
+
+def test_the_end_of_her_grace_time_at_a_gateway_that_she_has_left_follows_nobody_over_a_border():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)
+    ada = land.join("ada", 5)
+    ada.hang_up()
+    land.ticks(30)
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    ada.connect(resume=ada.resume, gateway=1)
+    land.gateways[1].flush()
+    # Which has not heard yet that she is another's.
+    land.gateway.sweep()
+    land.ticks(3)
+    bus.let_go()
+    # At the next border it is heard first.
+    ada.say(JUMP, 0.0, 60.0)
+    land.ticks(20)
+    assert (ada.welcomes, ada.wire.ended) == (2, None)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert ada.entity[0] == 6
 
 
 def test_an_account_plays_one_session_over_all_gateways():

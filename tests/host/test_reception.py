@@ -159,8 +159,12 @@ def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_mor
     desk.send(2, (PRESENCE, 7, 1, HERE))
     assert desk.told == {1: [["taken", 7, 0]], 2: []}
     desk.tick()
-    # What the first still says of it is old.
-    desk.send(1, (PRESENCE, 7, 9, GONE), (LEAVE, 7, 0))
+    # What the first still says of it is old, and shows that it has not heard.
+    desk.told[1].clear()
+    desk.send(1, (PRESENCE, 7, 9, GONE))
+    assert desk.told[1] == [["taken", 7, 9]]
+    desk.send(1, (LEAVE, 7, 0))
+    assert desk.told[1][1:] == [["taken", 7, 0]]
     desk.tick()
     assert desk.given == [(PRESENCE, 7, HERE)]
     # The first falls silent: that is nothing to this session.
