@@ -458,12 +458,14 @@ class Gateway:
         session.heard_s = now_s
         session.outbox.clear()
         self.router.unseat(session)
-        if session.handle < 0 or session.crossing:
-            session.on(Happening.READMITTED, now_s)
-            return
-        session.on(Happening.RESUMED, now_s)
-        self.router.presence(session)
-        self._welcome(session, resumed=True)
+        there = session.handle >= 0 and not session.crossing
+        session.on(Happening.RESUMED if there else Happening.READMITTED, now_s)
+        if session.handle >= 0:
+            self.router.presence(session)
+            # What was said before this is no word on a connection that came after it; see `_taken`.
+            session.began = session.connection
+        if there:
+            self._welcome(session, resumed=True)
 
     # -- the router's word -------------------------------------------------------------
 

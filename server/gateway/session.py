@@ -179,8 +179,8 @@ class Session:
         # Seconds: when it was heard last, and since when it is in its state.
         self.heard_s = now_s
         self.since_s = now_s
-        # Which of its connections this is, counted: orders its PRESENCE commands. And what the count began with, which
-        # tells it from the same session here before, or at another gateway.
+        # Which of its connections this is, counted: orders its PRESENCE commands. And what it was when its player
+        # came here last, which tells it from the same session here before, or at another gateway.
         self.connection = self.began = 0
         # What its resume token must name; and the one that it came with, until the client shows that it has the newer.
         self.nonce = 0

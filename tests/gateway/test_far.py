@@ -115,6 +115,32 @@ def test_one_resumes_at_another_gateway_with_what_she_is_and_the_first_lets_her_
     assert body(land, ada, "away") == 0
 
 
+@pytest.mark.parametrize("on_the_way", [False, True])
+def test_a_late_word_that_she_is_anothers_is_nothing_to_one_who_has_come_back_since(*, on_the_way: bool):
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    ada = land.join("ada", 5)
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    ada.connect(resume=ada.resume, gateway=1)
+    land.ticks(2)
+    if on_the_way:
+        land.put(ada, 0.0, 60.0)
+        while land.whereabouts(ada.session.id):
+            land.tick([5])
+        # The region that she has left says no more where she is.
+        bus.late.remove(sessions_topic(land.gateway.searches.number))
+    ada.hang_up()
+    ada.connect(resume=ada.resume, gateway=0)
+    bus.let_go()
+    land.ticks(5)
+    assert (ada.welcomes, ada.wire.ended) == (3, None)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert ada.session.id not in land.gateways[1].sessions
+    seq = ada.say(PAY, 7)
+    land.ticks(3)
+    assert ada.receipts == [seq]
+
+
 def test_the_end_of_her_grace_time_at_a_gateway_that_she_has_left_follows_nobody_over_a_border():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)
