@@ -188,10 +188,12 @@ class Reception:
                 self._say_taken(gateway, session, word)
             elif kind == LEAVE:
                 self._claims.pop(session, None)
-            elif claim is not None or session in self._machine.attending():
-                # Of one who is elsewhere another gateway may speak by now. It would come here with its player away,
-                # and this gateway, which has let go of it, would never say that it leaves.
+            elif claim is not None:
                 self._claims[session] = _Claim(gateway, now_s, word)
+            elif session in self._machine.attending():
+                # That its player is away makes nobody's session nobody's own: another gateway may have had it by then,
+                # and this one, which has let go of it, would never say that it leaves.
+                self._away[session] = _Absence(now_s, told=True)
         return records if mine.all() else records[mine]
 
     def _say_taken(self, gateway: int, session: int, word: int) -> None:

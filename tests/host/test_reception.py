@@ -190,6 +190,21 @@ def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_
     assert desk.machine.attending() == set()
 
 
+def test_a_late_word_on_one_whom_nobody_speaks_for_does_not_keep_her_for_ever():
+    desk = Desk()
+    # She has come over the border, and the gateway that her player had left for is no more.
+    desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
+    desk.tick()
+    desk.given.clear()
+    desk.send(1, (PRESENCE, 7, 1, GONE))
+    # Which hears now that she was another's, and lets go of her.
+    desk.ticks(ReceptionOptions().grace_s)
+    assert desk.given == [(PRESENCE, 7, GONE)]
+    desk.ticks(1)
+    assert desk.given[1:] == [(LEAVE, 7)]
+    assert desk.machine.attending() == set()
+
+
 @pytest.mark.parametrize(
     ("session", "player", "found"),
     [(7, b"", 7), (7, b"player8", 7), (0, b"player8", 8), (9, b"player8", 8), (9, b"", None), (9, b"player", None)],
