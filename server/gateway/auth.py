@@ -30,6 +30,11 @@ class Player:
     name: str | None
 
 
+def is_guest(player: str) -> bool:
+    """Whether somebody of this number is in no book: nothing but a resume token brings them back."""
+    return player.startswith(_GUEST)
+
+
 class Authenticator:
     """`jwt_secret`, `resume_secret`: "" for a random one, good until this process ends."""
 

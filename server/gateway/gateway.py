@@ -27,7 +27,7 @@ from protocol.errors import CloseCode, ErrorCode, OutOfOrder, ProtocolError, Rat
 from protocol.limits import VERSION
 from protocol.messages import Check, ClientMessage, Hello, Input, Leave, Ping, SessionLimits, Welcome
 from protocol.schema import Schema
-from server.gateway.auth import Authenticator, Player
+from server.gateway.auth import Authenticator, Player, is_guest
 from server.gateway.errors import ResumeFailed, ResumeUnsure, Unauthorised
 from server.gateway.fanout import websocket_frame
 from server.gateway.interest import ViewSpec
@@ -235,6 +235,10 @@ class Gateway:
             session.on(Happening.ENDED, now_s)
             return
         joining = session.state is SessionState.JOINING
+        if joining and session.handle < 0 and is_guest(session.player):
+            # There is nothing yet by which it could come back: its avatar would wait in the world for nobody.
+            self._finish(session, CloseCode.NORMAL, "given up before it began")
+            return
         session.on(Happening.LOST, now_s)
         session.outbox.clear()
         self.router.unseat(session)

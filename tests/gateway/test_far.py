@@ -390,6 +390,26 @@ def test_an_account_comes_in_though_no_region_ticks():
     assert ada.session.state is SessionState.JOINING
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_guest_who_hangs_up_before_she_is_welcomed_leaves_nothing_behind_and_an_account_comes_back(*, sent: bool):
+    land = Land(game=STILL)
+    guest = Player(land, "guest")
+    ada = Player(land, "ada", token=account("ada"))
+    land.clock.work(1.0)
+    land.gateway.searches.turn()
+    if sent:
+        land.gateway.flush()
+    assert guest.session.state is ada.session.state is SessionState.JOINING
+    for one in (guest, ada):
+        one.hang_up()
+    land.ticks(5)
+    session = ada.session.id
+    assert list(land.gateway.sessions) == [session]
+    assert [s for region in land.regions.values() for s in region.machine.attending()] == [session]
+    ada.connect(token=account("ada"))
+    assert (ada.session.id, ada.session.state) == (session, SessionState.JOINED)
+
+
 def test_who_comes_and_goes_while_a_region_has_no_owner_leaves_nothing_behind():
     land = FarLand(columns=1)
     ada = patron(land, "ada")
