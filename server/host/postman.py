@@ -7,6 +7,7 @@ to it that they get there. What it forgets when its process dies, the state know
     arriving letters  → kept up to a window, given to a tick in their stream's order
     a durable tick    → acknowledges what it took; what arrives again after that is acknowledged again
     acknowledgements  → input of the next tick
+    at the start      → every source hears how far we are, and sends at once what it had sent in vain
 
 Where letters share a tick, the lane decides, and age: a letter's turn comes `age_ticks` per lane after it was sent
 (or came), so a later one of a better lane may go first, and after that long none does.
@@ -105,8 +106,8 @@ class Postman:
         self._bytes_left = options.bytes_per_tick_max
         self._out: dict[Stream, _Outgoing] = {}
         self._in = {stream: _Incoming(seq, seq) for stream, seq in machine.post.received().items()}
-        # Streams whose source is to hear how far we are.
-        self._ack_due: set[Stream] = set()
+        # Streams whose source is to hear how far we are. At the start all: it has sent in vain for a while, perhaps.
+        self._ack_due = set(self._in)
         # (peer, lane) -> how far it is, for the next tick.
         self._acks: dict[Stream, int] = {}
         # Streams of which more was acknowledged than was sent here, and the tick that was taken last before that.
@@ -307,6 +308,9 @@ class Postman:
             self._doubtful.setdefault(stream, self._tick)
             return
         if seq <= out.acked:
+            if seq == out.acked and out.lost:
+                # It is there again, and still lacks what was sent in vain: nobody wins by our waiting.
+                out.due_s = self._clock.now_s()
             return
         out.acked = self._acks[stream] = seq
         while out.under_way and out.under_way[0].seq <= seq:

@@ -320,6 +320,34 @@ def test_she_is_shown_where_she_was_while_the_next_region_begins_anew_without_he
     assert land.gateway.router.streams[5].replica.held == {}
 
 
+@pytest.mark.parametrize("away", [15, 30, 60, 100])
+def test_one_whose_region_dies_with_her_arrival_is_seen_as_soon_as_it_is_there_again(away: int):
+    land = Land(2, 1, game=STILL)
+    ada, bob, cat = land.join("ada", 5), land.join("bob", 6), land.join("cat", 5)
+    # By their own word: a replay knows of no other. Somebody has gone that way before.
+    for player, x in ((ada, -38.0), (bob, -30.0), (cat, -32.0)):
+        player.say(JUMP, x, 60.0)
+    land.ticks(10)
+    assert cat.entity[0] == 6
+    ada.say(WALK, 1.0, 0.0)
+    until_she_left(land)
+    # She is shown there, and that she came is in no journal.
+    land.regions[6].appended.extend([land.regions[6].synced] * 2)
+    land.tick([6])
+    assert ada.entity[0] == 6
+    land.regions[6].host.close()
+    for _ in range(away):
+        land.tick([5])
+    land.restart(6)
+    land.ticks(2)
+    ada.check()
+    bob.check()
+    land.ticks(8)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert {ada.entity} == Watch(ada, "ada").found() == Watch(bob, "ada").found()
+    assert min(ada.digests, bob.digests) == 2
+
+
 def test_one_who_is_a_region_further_when_she_is_seen_again_is_seen_once():
     # Her region, one that is narrow, and the next.
     land = Land(3, 1, game=STILL, view=WHOLE, first=replace(FIRST, width=48.0))

@@ -327,6 +327,29 @@ def test_what_is_not_acknowledged_is_sent_again_after_ever_longer_waits():
     assert desk.postman.unacked == 23
 
 
+def test_who_begins_anew_says_how_far_it_is_and_what_was_sent_in_vain_comes_at_once():
+    machine = Gossip(1, (5,))
+    machine.post.take(1, [Letter(5, 1, 1, 1, 16, 0, b"")], NO_ACKS)
+    desk = Desk(machine=machine)
+    desk.deliver()
+    assert desk.acked() == [(5, 1, 1, 1)]
+    # And on the other side.
+    desk = Desk(retry_s=1.0, retry_max_s=5.0)
+    desk.post(1, 1, 3)
+    desk.deliver()
+    desk.ack(1, 1)
+    desk.ack(1, 1)
+    assert desk.deliver() == [], "said twice it is no news of letters that are on their way"
+    desk.clock.work(1.0)
+    assert desk.deliver() == [(5, 1, 2), (5, 1, 3)]
+    desk.clock.work(0.125)
+    desk.take()
+    assert desk.deliver() == []
+    desk.ack(1, 1)
+    assert desk.deliver() == [(5, 1, 2), (5, 1, 3)]
+    assert desk.deliver() == []
+
+
 def test_an_acknowledgement_is_one_ticks_input_and_counts_once():
     desk = Desk()
     desk.post(1, 1, 5)
