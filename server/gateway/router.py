@@ -408,6 +408,11 @@ class Router:
 
         And those of whom a keyframe tells, anywhere: what they did between two frames that came through is not known.
         """
+        if stream.awaits_key:
+            # Nobody is let go of where it was before it is shown here: the keyframe names it again, and not its source.
+            stream.unshown.update((entity, source) for _, entity, source in records.tolist())
+            return
+        unshown, stream.unshown = stream.unshown, {}
         held: dict[int, list[int]] = {}
         for region, origin in self.streams.items():
             for entity in origin.replica.held:
@@ -418,10 +423,10 @@ class Router:
             stream.replica.overtaken.pop(entity, None)
             for region in held.get(entity, ()):
                 those.setdefault(region, []).append((entity, handle))
-            if entity not in held and source in self.streams:
+            came_from = self.streams.get(source or unshown.get(entity, 0))
+            if entity not in held and came_from is not None:
                 # Its departure may be on its way, for what two regions say comes in any order.
-                origin = self.streams[source]
-                origin.replica.overtaken[entity] = Overtaken(origin.tick, stream.region.id)
+                came_from.replica.overtaken[entity] = Overtaken(came_from.tick, stream.region.id)
         for region, arrivals in those.items():
             self.streams[region].release_all(arrivals, stream)
 

@@ -141,6 +141,8 @@ class RegionStream:
         # Ticks by which the world's clock is ahead of the region's, by its last frame.
         self.ahead = 0
         self.awaits_key = False
+        # Who arrived in frames that could not be used, by number, and where from.
+        self.unshown: dict[int, int] = {}
         # Frames that came since it was asked for, and when that was.
         self._unused = 0
         self.asked_s = 0.0
@@ -358,8 +360,7 @@ class RegionStream:
             listener.bound(self, session_id, row)
         for session_id, reason in frame.refused:
             listener.refused(self, session_id, reason)
-        # Nobody is let go of where it was before it is shown here: the keyframe names it again.
-        if frame.arrived.size and not self.awaits_key:
+        if frame.arrived.size:
             listener.arrived(self, frame.arrived)
         for _, _, session_id, destination in frame.departed.tolist():
             if session_id:

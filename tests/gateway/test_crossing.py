@@ -12,7 +12,7 @@ from protocol.codec import encode_hello, encode_leave, encode_ping
 from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Pong, Welcome, You
 from server.gateway.interest import ViewSpec
 from server.gateway.session import SessionState
-from server.shard.ports import mail_topic
+from server.shard.ports import frames_topic, mail_topic
 from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, LateBus, Player, Wire
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
@@ -318,6 +318,33 @@ def test_she_is_shown_where_she_was_while_the_next_region_begins_anew_without_he
     assert {ada.entity} == {key for watch in watches for key in watch.found()}
     assert ada.entity[0] == 6
     assert land.gateway.router.streams[5].replica.held == {}
+
+
+@pytest.mark.parametrize("ticks", [0, 2])
+def test_one_who_comes_in_a_frame_that_cannot_be_used_before_she_is_heard_to_leave_is_seen_once(ticks: int):
+    bus = LateBus()
+    land, ada, bob = at_the_border(bus=bus, crossing_hold_ticks=100)
+    bus.late.add(frames_topic(5))
+    # The frames before the one that she arrives in are lost.
+    stream = land.gateway.router.streams[6]
+    stream.close()
+    while land.whereabouts(ada.session.id):
+        land.tick([6, 5])
+    stream.subscribe()
+    land.tick([6])
+    assert stream.awaits_key
+    assert ada.session.region == 6
+    ada.say(WALK, 0.0, 0.0)
+    # She is heard to leave before she is shown there, or after.
+    land.ticks(ticks)
+    assert stream.awaits_key == (not ticks)
+    if not ticks:
+        # Nor is she gone until then.
+        Watch(bob, "ada")
+    bus.let_go()
+    land.ticks(2)
+    assert land.gateway.router.streams[5].replica.held == {}
+    assert {ada.entity} == Watch(ada, "ada").found() == Watch(bob, "ada").found()
 
 
 @pytest.mark.parametrize("away", [15, 30, 60, 100])
