@@ -388,7 +388,8 @@ class Router:
     def refused(self, stream: RegionStream, session_id: int, reason: str) -> None:
         """It has no entity there, or no longer."""
         session = self._sessions.get(session_id)
-        if session is not None and session.region == stream.region.id and session.crossing in (0, session.region):
+        # On its way it is the next region that knows what became of it.
+        if session is not None and stream.region.id == (session.crossing or session.region):
             self._listener.refused(session, reason)
 
     def departed(self, stream: RegionStream, session_id: int, destination: int) -> None:

@@ -6,9 +6,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from protocol.codec import encode_hello, encode_leave, encode_ping
+from protocol.errors import CloseCode
 from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Pong, Welcome, You
 from server.gateway.interest import ViewSpec
 from server.gateway.session import SessionState
@@ -345,6 +347,22 @@ def test_one_who_comes_in_a_frame_that_cannot_be_used_before_she_is_heard_to_lea
     land.ticks(2)
     assert land.gateway.router.streams[5].replica.held == {}
     assert {ada.entity} == Watch(ada, "ada").found() == Watch(bob, "ada").found()
+
+
+def test_one_who_is_removed_before_she_is_heard_to_come_is_told_so():
+    land, ada, _ = at_the_border()
+    until_she_left(land)
+    stream = land.gateway.router.streams[6]
+    stream.close()
+    land.tick([6])
+    ((region, row),) = land.whereabouts(ada.session.id)
+    assert region == 6
+    land.regions[6].machine.world.despawn(np.array([row]))
+    stream.subscribe()
+    land.ticks(3)
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.REMOVED
+    assert ada.session.id not in land.gateway.sessions
 
 
 @pytest.mark.parametrize("away", [15, 30, 60, 100])
