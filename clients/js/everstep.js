@@ -303,7 +303,11 @@ export class Client extends Emitter {
         this.emit("enter", entity, at);
         if (before) this.emit("cross", entity, before);
       },
-      leave: (entity, at) => this.emit("leave", entity, at),
+      leave: (entity, at) => {
+        // It crossed and did not enter: over there it is out of view, and whoever has its handle next is somebody else.
+        for (const [key, before] of this.crossing) if (before === entity) this.crossing.delete(key);
+        this.emit("leave", entity, at);
+      },
       change: (entity, component, at) => {
         if (component === schema.position) {
           const { x, y } = entity.is[place];

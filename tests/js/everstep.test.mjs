@@ -265,6 +265,24 @@ for (const lead of [0, 500, -300]) {
   });
 }
 
+test("who crosses a border out of view is nobody's past", () => {
+  const t = bordered();
+  const rock = t.client.schema.archetypes[1].id;
+  t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 250), rock, t.record(5, 252)]]);
+  t.socket.give([Message.KEYFRAME, 4, 1000, null]);
+  t.tick(1001, [
+    () => [Message.CROSS, 3, 5, 4, 40],
+    (_, m) => [Message.DELTA, 4, m & 127, null, null],
+    (n) => [Message.DELTA, 3, n & 127, new Uint8Array([5, 0]), null],
+  ]);
+  t.heard.length = 0;
+  t.tick(1002, [(_, m) => [Message.DELTA, 4, m & 127, null, [rock, t.record(40, 100)]]]);
+  const stranger = t.client.entity(4, 40);
+  assert.equal(stranger.before, null);
+  assert.deepEqual(t.heard.filter(([name]) => name === "cross"), []);
+  assert.equal(t.client.place(stranger).x, 1372);
+});
+
 for (const lead of [0, 500, -300]) {
   for (const announced of [true, false]) {
     const how = announced ? "with CROSS" : "in a view that began anew";
