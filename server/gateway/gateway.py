@@ -459,7 +459,7 @@ class Gateway:
         # A connection begins with a clean record: what an earlier one did closed that one.
         session.bucket = newcomer.bucket
         session.strikes, session.malformed = newcomer.strikes, newcomer.malformed
-        session.heard_s = now_s
+        session.heard_s = session.came_s = now_s
         session.outbox.clear()
         self.router.unseat(session)
         there = session.handle >= 0 and not session.crossing
@@ -499,8 +499,9 @@ class Gateway:
         stream = self.router.streams.get(region)
         return stream is not None and stream.outdates(epoch, tick)
 
-    def _taken(self, session_id: int, word: int) -> None:
+    def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""
+        self.router.let_go(region, session_id)
         session = self.sessions.get(session_id)
         if session is None:
             self.router.forget(session_id)

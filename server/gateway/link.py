@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from protocol.schema import CommandSchema
-from server.shard.machine import CHAIN, JOIN, PRESENCE, encode_batches
+from server.shard.machine import AWAY, CAME, CHAIN, HERE, JOIN, PRESENCE, encode_batches
 from server.shard.ports import Bus, Clock, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -56,7 +56,7 @@ class Link:
         """Say nothing of a session whose JOIN, of these values, waits here. False: none waits; nothing is changed."""
         if not self._drop(JOIN, (session, *values)):
             return False
-        for here in (0, 1):
+        for here in (AWAY, HERE, CAME):
             self._drop(PRESENCE, (session, here))
         return True
 

@@ -29,7 +29,7 @@ from server.gateway.stream import RegionStream, StreamLimits, mark_home
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
 from server.shard.errors import BatchError
-from server.shard.machine import JOIN, LEAVE, PRESENCE, Records, command_shapes
+from server.shard.machine import AWAY, CAME, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Records, command_shapes
 from server.shard.ports import Bus, Clock, links_topic
 from server.shard.uplink import Answer
 
@@ -47,6 +47,9 @@ _REPEAT_S: Final = 1.0
 _REPEATS_MAX: Final = 4
 # Repetitions that are in vain before it is asked who has the session.
 _VAIN_REPEATS: Final = 2
+# Seconds for which a player's new connection is said to be one: longer than a region keeps another gateway's claim on
+# one who is not there.
+_CAME_S: Final = 10.0
 # Seconds after which a keyframe is asked for again, where no frames come either.
 _KEYFRAME_S: Final = 1.0
 
@@ -195,6 +198,10 @@ class Router:
         """A session that left here is another gateway's: it is told to leave nowhere any more."""
         self._left.pop(session_id, None)
 
+    def let_go(self, region: int, session_id: int) -> None:
+        """Have a region know that we have heard from it that a session is another gateway's."""
+        self.links[region].add(PRESENCE, session_id, 0, (LET_GO,))
+
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
         session.connection += 1
@@ -266,8 +273,10 @@ class Router:
             link.flush(watched=number in self.streams)
 
     def _tell_presence(self, session: Session) -> None:
-        here = session.state is not SessionState.RESUMING
-        self.links[session.region].add(PRESENCE, session.id, session.connection, (int(here),))
+        here = AWAY
+        if session.state is not SessionState.RESUMING:
+            here = CAME if self._clock.now_s() - session.came_s < _CAME_S else HERE
+        self.links[session.region].add(PRESENCE, session.id, session.connection, (here,))
 
     def _on_answer(self, data: bytes) -> None:
         try:

@@ -65,9 +65,9 @@ class _Search:
 class Searches:
     """A gateway's. `number`: the gateway's; `taken`: told that another gateway speaks for a session now.
 
-    `taken` is given the session and the number of this gateway's word that the region heard last. `joining`: whether an
-    account is on its way into the world through this gateway, so that no region can have it yet. `outdated`: given a
-    region, its owner's epoch and a tick, whether the region was heard to come further.
+    `taken` is given the region that says so, the session, and the number of this gateway's word that the region heard
+    last. `joining`: whether an account is on its way into the world through this gateway, so that no region can have it
+    yet. `outdated`: given a region, its owner's epoch and a tick, whether the region was heard to come further.
 
     Of two gateways that look for the same account at once one has to wait, or each would let it in.
     """
@@ -78,7 +78,7 @@ class Searches:
         regions: Collection[int],
         bus: Bus,
         clock: Clock,
-        taken: Callable[[int, int], None],
+        taken: Callable[[int, int, int], None],
         joining: Callable[[str], bool],
         outdated: Callable[[int, int, int], bool],
     ) -> None:
@@ -158,8 +158,8 @@ class Searches:
                     self._none(region, (session, player), turn)
                 case ["wait", bytes(player)]:
                     self._end((0, player), None, sure=False)
-                case ["taken", int(session), int(word)]:
-                    self._taken(session, word)
+                case ["taken", int(region), int(session), int(word)] if region in self._regions:
+                    self._taken(region, session, word)
                 case other:
                     raise ValueError(str(other)[:100])
         except (ValueError, TypeError, IndexError) as error:

@@ -21,7 +21,7 @@ import structlog
 
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
-from server.shard.machine import JOIN, LEAVE, PRESENCE, Machine, Records, decode_batches
+from server.shard.machine import CAME, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Machine, Records, decode_batches
 from server.shard.ports import SEEK_TOPIC, Bus, Clock, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Incoming, Packet
 
@@ -29,8 +29,8 @@ _log = structlog.get_logger(__name__)
 
 # Seconds that a claim on a session that is not here is kept: its JOIN may wait for a tick.
 _CLAIM_S: Final = 5.0
-# How often a gateway is told that a session of its own is another's now.
-_TAKEN_TOLD: Final = 4
+# Seconds that a gateway is told at each sweep that a session of its own is another's now, where it does not answer.
+_TAKEN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class _Absence:
 
 @dataclass(slots=True)
 class _Taken:
-    """A gateway is told that a session is another's: which word of its own counted last, and how often it is told."""
+    """A gateway is told that a session is another's: which word of its own counted last, and since when it is told."""
 
     word: int
-    times: int
+    since_s: float
 
 
 class Reception:
@@ -165,6 +165,7 @@ class Reception:
         """Each gateway counts its own: of what two say in one tick, what came last counts."""
         numbered = records.copy()
         numbered["seq"] = np.arange(self._presences + 1, self._presences + 1 + records.size)
+        numbered["here"] = np.minimum(numbered["here"], HERE)
         self._presences += records.size
         return numbered
 
@@ -176,14 +177,18 @@ class Reception:
             session, word = record[0], record[1]
             claim = self._claims.get(session)
             other = claim is not None and claim.gateway != gateway
-            if kind == JOIN or (kind == PRESENCE and record[2]):
+            if kind == PRESENCE and record[2] == LET_GO:
+                mine[i] = False
+                self._taken.pop((gateway, session), None)
+            elif kind == JOIN or (kind == PRESENCE and (record[2] == CAME or (record[2] == HERE and not other))):
                 if claim is not None and other:
                     self._say_taken(claim.gateway, session, claim.word)
                 self._taken.pop((gateway, session), None)
                 self._claims[session] = _Claim(gateway, now_s, word)
             elif other:
-                # It was resumed elsewhere; that its player is away from here says nothing. Where that was in another
-                # region, nobody has told the gateway, and it would say so wherever she comes, before her own does.
+                # It was resumed elsewhere; that its player is away from here, or that a connection here stands which
+                # is older than that, says nothing. The gateway was cut off when it was told, or that was in another
+                # region, and nobody has told it: it would say so wherever she comes, before her own does.
                 mine[i] = False
                 self._say_taken(gateway, session, word)
             elif kind == LEAVE:
@@ -197,15 +202,12 @@ class Reception:
         return records if mine.all() else records[mine]
 
     def _say_taken(self, gateway: int, session: int, word: int) -> None:
-        self._taken[gateway, session] = _Taken(word, _TAKEN_TOLD)
+        self._taken[gateway, session] = _Taken(word, self._clock.now_s())
         self._tell_taken(gateway, session)
 
     def _tell_taken(self, gateway: int, session: int) -> None:
-        taken = self._taken[gateway, session]
-        self._bus.publish(sessions_topic(gateway), msgpack.packb(["taken", session, taken.word]))
-        taken.times -= 1
-        if not taken.times:
-            del self._taken[gateway, session]
+        word = self._taken[gateway, session].word
+        self._bus.publish(sessions_topic(gateway), msgpack.packb(["taken", self._machine.shard, session, word]))
 
     # -- who is here ---------------------------------------------------------------
 
@@ -249,8 +251,11 @@ class Reception:
                 alone.add(session)
             elif now_s - claim.at_s > _CLAIM_S:
                 del self._claims[session]
-        for gateway_session in tuple(self._taken):
-            self._tell_taken(*gateway_session)
+        for (gateway, session), taken in tuple(self._taken.items()):
+            if now_s - taken.since_s > _TAKEN_S:
+                del self._taken[gateway, session]
+            elif gateway in self._gateways:
+                self._tell_taken(gateway, session)
         self._away = {s: self._away.get(s) or _Absence(now_s) for s in sorted(here) if s not in self._claims}
         # Whom a gateway has just let go is away; of another one it may speak yet.
         untold = [

@@ -31,6 +31,14 @@ CHAIN: Final = 6
 DIVIDE: Final = 7
 CLOCK: Final = 8
 
+# What PRESENCE says of a session: its connection broke, or stands. And to the shard's host alone, which makes HERE of
+# the one and passes the other over: its player has just come, from another gateway perhaps; or the gateway has heard
+# that the session is another's.
+AWAY: Final = 0
+HERE: Final = 1
+CAME: Final = 2
+LET_GO: Final = 3
+
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
 
@@ -45,7 +53,7 @@ SYSTEM_COMMANDS: Final = (
     ),
     # A session leaves for good.
     CommandSchema(LEAVE, "leave", (), latest_wins=True, reliable=False),
-    # Its connection broke (0) or is back (1); of several in a tick the newest counts.
+    # Its connection broke, or is back; of several in a tick the newest counts.
     CommandSchema(PRESENCE, "presence", (Argument("here", "u8"),), latest_wins=True, reliable=False),
     # An operator has a dead letter sent again, or forgotten; see Post.replay and Post.drop.
     CommandSchema(REPLAY_LETTER, "replay_letter", (Argument("number", "u32"),), latest_wins=False, reliable=False),

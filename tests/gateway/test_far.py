@@ -428,3 +428,25 @@ def test_who_comes_and_goes_while_a_region_has_no_owner_leaves_nothing_behind():
     land.settle()
     assert len(land.whereabouts(bob.session.id)) == len(land.whereabouts(ada.session.id)) == 1
     assert link.waiting == 0
+
+
+@pytest.mark.parametrize("seconds", [1.8, 10.0])
+def test_a_gateway_that_was_cut_off_while_its_player_went_elsewhere_hears_of_it(seconds: float):
+    land = FarLand()
+    ada = patron(land, "ada", token=account("ada"))
+    land.network.partition(["gateway 1", *(f"region {n}" for n in land.regions)])
+    # Her connection there seems to stand.
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    assert again.session.id == ada.session.id
+    land.seconds(seconds)
+    assert ada.wire.ended is None
+    land.network.heal()
+    land.seconds(4)
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.REPLACED
+    assert again.wire.ended is None
+    assert ada.session.id not in land.gateways[0].sessions
+    again.pay(PAY, 3)
+    land.seconds(1)
+    assert body(land, again, "sum") == 3
+    assert again.owed == {}

@@ -26,13 +26,13 @@ class World:
 
     def __init__(self, *regions: int) -> None:
         self.bus, self.clock = MemoryBus(), VirtualClock()
-        self.taken: list[tuple[int, int]] = []
+        self.taken: list[tuple[int, int, int]] = []
         self.searches = Searches(
             GATEWAY,
             regions,
             self.bus,
             self.clock,
-            lambda session, word: self.taken.append((session, word)),
+            lambda *word: self.taken.append(word),
             lambda player: player == "eve",
             lambda region, epoch, tick: (epoch, tick) < self.heard.get(region, (0, 0)),
         )
@@ -243,8 +243,8 @@ def test_an_account_that_comes_to_two_gateways_at_once_has_one_session(first: in
 
 def test_a_session_that_another_gateway_took_is_told_on():
     world = World(1)
-    world.say("taken", 70, 4)
-    assert world.taken == [(70, 4)]
+    world.say("taken", 1, 70, 4)
+    assert world.taken == [(1, 70, 4)]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,8 @@ def test_a_session_that_another_gateway_took_is_told_on():
         ("found", 1, np.array([ADA], KNOWN).tobytes()),
         ("found", 1, np.array([ADA], KNOWN).tobytes(), 1, "now"),
         ("what", 1),
-        ("taken", "x", 1),
+        ("taken", 1, "x", 1),
+        ("taken", 99, 70, 4),
     ],
 )
 def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
@@ -273,5 +274,5 @@ def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
 def test_once_closed_it_hears_nothing():
     world = World(1)
     world.searches.close()
-    world.say("taken", 70, 4)
+    world.say("taken", 1, 70, 4)
     assert world.taken == []

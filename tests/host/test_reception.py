@@ -10,7 +10,7 @@ import pytest
 from server.bus.memory import MemoryBus
 from server.host.reception import Reception, ReceptionOptions
 from server.shard.inbox import Inbox
-from server.shard.machine import JOIN, LEAVE, NOTHING, PRESENCE, encode_batches
+from server.shard.machine import AWAY, CAME, HERE, JOIN, LEAVE, LET_GO, NOTHING, PRESENCE, encode_batches
 from server.shard.ports import SEEK_TOPIC, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -19,7 +19,6 @@ from tests.support.march import ATLAS, Position, region
 from tests.support.pasture import REGION, pasture
 
 SHARD = REGION.id
-HERE, GONE = 1, 0
 
 
 class Desk:
@@ -93,9 +92,9 @@ def test_batches_reach_the_inbox_once_and_are_answered():
 def test_a_session_that_a_gateway_speaks_for_stays_for_as_long_as_the_gateway_likes():
     desk = Desk()
     desk.join(1, 7)
-    desk.send(1, (PRESENCE, 7, 1, GONE))
+    desk.send(1, (PRESENCE, 7, 1, AWAY))
     desk.ticks(300)
-    assert desk.given == [(PRESENCE, 7, GONE)]
+    assert desk.given == [(PRESENCE, 7, AWAY)]
     desk.send(1, (LEAVE, 7, 0))
     desk.tick()
     assert desk.machine.attending() == set()
@@ -105,7 +104,7 @@ def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_ti
     desk = Desk()
     desk.join(1, 7, 8)
     desk.ticks(3.5, alive=(2,))
-    assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE)]
+    assert desk.given == [(PRESENCE, 7, AWAY), (PRESENCE, 8, AWAY)]
     # One of them is resumed at another gateway.
     desk.ticks(20, alive=(2,))
     desk.send(2, (PRESENCE, 8, 1, HERE))
@@ -126,7 +125,7 @@ def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     assert desk.links[1].hear(desk.answers[1][-1], desk.clock.now_s())
     desk.send(1, (PRESENCE, 7, 1, HERE))
     desk.ticks(20)
-    assert desk.given == [(PRESENCE, 7, GONE), (PRESENCE, 8, GONE), (PRESENCE, 7, HERE), (LEAVE, 8)]
+    assert desk.given == [(PRESENCE, 7, AWAY), (PRESENCE, 8, AWAY), (PRESENCE, 7, HERE), (LEAVE, 8)]
 
 
 def test_where_nobody_is_waited_for_a_gateway_has_its_time_to_speak_for_who_is_found():
@@ -136,7 +135,7 @@ def test_where_nobody_is_waited_for_a_gateway_has_its_time_to_speak_for_who_is_f
     desk.ticks(2)
     desk.send(1, (PRESENCE, 7, 1, HERE))
     desk.ticks(5)
-    assert desk.given == [(PRESENCE, 7, HERE), (PRESENCE, 8, GONE), (LEAVE, 8)]
+    assert desk.given == [(PRESENCE, 7, HERE), (PRESENCE, 8, AWAY), (LEAVE, 8)]
 
 
 def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_takes_her_for_away():
@@ -146,7 +145,7 @@ def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_
     desk.reception = Reception(desk.machine, desk.inbox, desk.bus, desk.clock, ReceptionOptions())
     while not desk.given:
         desk.tick(alive=())
-    assert desk.given == [(PRESENCE, 7, GONE)]
+    assert desk.given == [(PRESENCE, 7, AWAY)]
     desk.ticks(ReceptionOptions().grace_s, alive=())
     assert desk.machine.attending() == {7}
     desk.tick(alive=())
@@ -156,15 +155,17 @@ def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_
 def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_more():
     desk = Desk()
     desk.join(1, 7)
-    desk.send(2, (PRESENCE, 7, 1, HERE))
-    assert desk.told == {1: [["taken", 7, 0]], 2: []}
+    desk.send(2, (PRESENCE, 7, 1, CAME))
+    assert desk.told == {1: [["taken", SHARD, 7, 0]], 2: []}
     desk.tick()
     # What the first still says of it is old, and shows that it has not heard.
     desk.told[1].clear()
-    desk.send(1, (PRESENCE, 7, 9, GONE))
-    assert desk.told[1] == [["taken", 7, 9]]
+    desk.send(1, (PRESENCE, 7, 9, AWAY))
+    assert desk.told[1] == [["taken", SHARD, 7, 9]]
+    desk.send(1, (PRESENCE, 7, 10, HERE))
+    assert desk.told[1][1:] == [["taken", SHARD, 7, 10]]
     desk.send(1, (LEAVE, 7, 0))
-    assert desk.told[1][1:] == [["taken", 7, 0]]
+    assert desk.told[1][2:] == [["taken", SHARD, 7, 0]]
     desk.tick()
     assert desk.given == [(PRESENCE, 7, HERE)]
     # The first falls silent: that is nothing to this session.
@@ -172,19 +173,48 @@ def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_mor
     assert desk.machine.attending() == {7}
 
 
+def test_a_gateway_is_told_that_a_session_was_taken_over_until_it_has_heard():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.send(2, (PRESENCE, 7, 1, CAME))
+    desk.ticks(5)
+    assert desk.told[1] == [["taken", SHARD, 7, 0]] * 11
+    # It is cut off for a while; nobody would hear.
+    desk.ticks(2.5, alive=(2,))
+    before = len(desk.told[1])
+    desk.ticks(10, alive=(2,))
+    assert len(desk.told[1]) == before
+    desk.ticks(1)
+    assert len(desk.told[1]) > before
+    # The first of these is of a stream that is not known any more.
+    for _ in range(2):
+        desk.send(1, (PRESENCE, 7, 0, LET_GO))
+    desk.told[1].clear()
+    desk.ticks(5)
+    assert desk.told == {1: [], 2: []}
+    assert desk.given == [(PRESENCE, 7, HERE)]
+    desk.send(1, (PRESENCE, 7, 1, CAME))
+    assert desk.told == {1: [], 2: [["taken", SHARD, 7, 1]]}
+    # Nor is one told for ever that does not understand.
+    desk.ticks(61)
+    desk.told[2].clear()
+    desk.ticks(5)
+    assert desk.told == {1: [], 2: []}
+
+
 def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_when_she_comes():
     desk = Desk()
     # She is in another region, and has left this gateway for the other one.
-    desk.send(1, (PRESENCE, 7, 1, GONE))
+    desk.send(1, (PRESENCE, 7, 1, AWAY))
     desk.tick()
     # She comes over the border: no gateway has said this JOIN.
     desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
     desk.tick()
     desk.given.clear()
     # Her player has left the other one, too.
-    desk.send(2, (PRESENCE, 7, 1, GONE))
+    desk.send(2, (PRESENCE, 7, 1, AWAY))
     desk.ticks(20)
-    assert desk.given == [(PRESENCE, 7, GONE)]
+    assert desk.given == [(PRESENCE, 7, AWAY)]
     desk.send(2, (LEAVE, 7, 0))
     desk.tick()
     assert desk.machine.attending() == set()
@@ -196,10 +226,10 @@ def test_a_late_word_on_one_whom_nobody_speaks_for_does_not_keep_her_for_ever():
     desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
     desk.tick()
     desk.given.clear()
-    desk.send(1, (PRESENCE, 7, 1, GONE))
+    desk.send(1, (PRESENCE, 7, 1, AWAY))
     # Which hears now that she was another's, and lets go of her.
     desk.ticks(ReceptionOptions().grace_s)
-    assert desk.given == [(PRESENCE, 7, GONE)]
+    assert desk.given == [(PRESENCE, 7, AWAY)]
     desk.ticks(1)
     assert desk.given[1:] == [(LEAVE, 7)]
     assert desk.machine.attending() == set()
@@ -275,7 +305,7 @@ def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said
             desk.bus.publish(uplink_topic(SHARD), data)
     assert desk.inbox.depth == 3
     # Its player comes back elsewhere, and stays there.
-    desk.send(1, (PRESENCE, 8, 1, HERE))
+    desk.send(1, (PRESENCE, 8, 1, CAME))
     for data in desk.links[2].due(desk.clock.now_s() + 1000):
         desk.bus.publish(uplink_topic(SHARD), data)
     assert desk.told[1] == []
