@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
@@ -37,9 +36,9 @@ class Medium:
     async def reach(self, process: Process) -> None:
         """Return when it has heard the process, and the process runs."""
         await process.awake()
-        while not self.up:  # noqa: ASYNC110  # as a client asks again and again
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(self.latency_s * self.random.random())
+        while not self.up:  # as a client asks again and again
+            await process.loop.sleep(0.05)
+        await process.loop.sleep(self.latency_s * self.random.random())
         await process.awake()
 
     def note(self, record: JournalRecord, appended_s: float) -> None:
@@ -196,7 +195,7 @@ class SimLeases:
 
         async def call(*arguments):
             await self._process.awake()
-            await asyncio.sleep(0.001)
+            await self._process.loop.sleep(0.001)
             if not self._network.up or not self._network.reaches(self._process.name, "redis"):
                 raise LeaseStoreAway("the simulator has it away")
             with self._process.effect(f"lease {name}"):

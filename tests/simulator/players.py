@@ -6,7 +6,6 @@ comes back with its resume token at any gateway. What it was told, and what it w
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -227,7 +226,7 @@ class Crowd:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(0.1)
+            await self.loop.sleep(0.1)
             for player in self.players:
                 player.turn(self.loop.time(), self.random, quiet=self.quiet)
 

@@ -114,7 +114,7 @@ async def _run(plan: Plan, outcome: Outcome, prepare: Callable[[Cluster], None] 
                 end[1]()
             _restart(cluster, random)
             cluster.insist()
-            await asyncio.sleep(STEP_S)
+            await loop.sleep(STEP_S)
             cluster.checker.check()
         for _, end in ends:
             end()
