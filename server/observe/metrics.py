@@ -35,12 +35,18 @@ class Tally:
         self._counter = counter
         self._labels = labels
         self._told = dict(since or {})
+        self._counters: dict[str, Counter] = {}
 
     def tell(self, sums: Mapping[str, int]) -> None:
         """Add what the sums have grown by."""
         for name, n in sums.items():
-            self._counter.labels(*self._labels, name).inc(n - self._told.get(name, 0))
-            self._told[name] = n
+            counter = self._counters.get(name)
+            if counter is None:
+                # From now on it is shown, though it be 0.
+                counter = self._counters[name] = self._counter.labels(*self._labels, name)
+            if grown := n - self._told.get(name, 0):
+                counter.inc(grown)
+                self._told[name] = n
 
 
 class Metrics:
