@@ -17,13 +17,14 @@ MADE = {"node_modules", "__pycache__", "build", "data", "reports"}
 TEXT = {".py", ".md", ".toml", ".js", ".ts", ".mjs", ".html", ".css", ".sh", ".json", ".yml", ".yaml", ".txt", ""}
 
 
-def sources(root: Path) -> Iterator[tuple[str, str, ast.Module]]:
-    """(path from the root, text, tree) of every Python file."""
+def sources(root: Path, *words: str) -> Iterator[tuple[str, str, ast.Module]]:
+    """(path from the root, text, tree) of every Python file in which one of the words stands: to parse all is long."""
     for directory in CODE:
         for path in sorted((root / directory).rglob("*.py")):
             if not MADE.intersection(path.relative_to(root).parts):
                 text = path.read_text(encoding="utf-8")
-                yield path.relative_to(root).as_posix(), text, ast.parse(text)
+                if any(word in text for word in words):
+                    yield path.relative_to(root).as_posix(), text, ast.parse(text)
 
 
 def is_enum(node: ast.ClassDef) -> bool:
@@ -44,8 +45,9 @@ def uncommented_members(text: str, tree: ast.Module) -> list[str]:
 
 
 def test_every_enum_member_carries_a_sentence(root: Path):
-    silent = [f"{path}: {member}" for path, text, tree in sources(root) for member in uncommented_members(text, tree)]
-    assert not silent
+    found = [(path, uncommented_members(text, tree)) for path, text, tree in sources(root, "Enum", "Flag")]
+    assert len(found) > 10
+    assert not [(path, members) for path, members in found if members]
 
 
 def test_an_enum_member_without_a_sentence_is_found():
@@ -73,7 +75,7 @@ def unreasoned_skips(tree: ast.Module) -> list[int]:
 
 
 def test_nothing_is_skipped_without_a_reason(root: Path):
-    silent = [f"{path}:{line}" for path, _, tree in sources(root) for line in unreasoned_skips(tree)]
+    silent = [f"{path}:{n}" for path, _, tree in sources(root, "skip", "xfail") for n in unreasoned_skips(tree)]
     assert not silent
 
 
