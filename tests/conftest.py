@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import uvloop
 from hypothesis import settings as hypothesis_settings
 
@@ -21,6 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # `print_blob` gives the line that repeats a failure.
 hypothesis_settings.register_profile("everstep", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("everstep")
+
+# Many tests have something fail on purpose. With rich at hand structlog shows each traceback with its source coloured
+# and every local variable: that can take longer than all else that a test does.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

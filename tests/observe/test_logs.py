@@ -22,9 +22,9 @@ def out() -> Iterator[io.StringIO]:
     """Where the lines go. Afterwards logging is as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    websockets_level = logging.getLogger("websockets").level
+    websockets_level, before = logging.getLogger("websockets").level, structlog.get_config()
     yield io.StringIO()
-    structlog.reset_defaults()
+    structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("websockets").setLevel(websockets_level)
