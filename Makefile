@@ -30,13 +30,16 @@ help:
 
 # -- set-up: stamps, so that it costs nothing the second time ------------------
 
-$(VENV)/.stamp-run: pyproject.toml constraints.txt scripts/setup-venv.sh
+SETUP = pyproject.toml constraints.txt scripts/setup-venv.sh
+
+$(VENV)/.stamp-run: $(SETUP)
 	@scripts/setup-venv.sh $(VENV)
 	@touch $@
 
-$(VENV)/.stamp-dev: $(VENV)/.stamp-run
+# With all that the other has, installed at once.
+$(VENV)/.stamp-dev: $(SETUP)
 	@scripts/setup-venv.sh $(VENV) dev
-	@touch $@
+	@touch $(VENV)/.stamp-run $@
 
 # -- run -----------------------------------------------------------------------
 
