@@ -7,6 +7,7 @@ Single-threaded and without `await`: everything happens in a callback of a socke
 from __future__ import annotations
 
 import functools
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -106,7 +107,7 @@ class Gateway:
         # Which of the world's gateways this is: another number for each process.
         number = secrets.randbits(_NUMBER_BITS) or 1
         regions = [region.id for region in atlas.sites]
-        self.searches = Searches(number, regions, bus, clock, self._taken, self._joins, self._outdated)
+        self.searches = Searches(number, regions, bus, clock, self._taken, self._joins, self._outdated, self._sought)
         self.router = Router(
             atlas,
             schema,
@@ -498,6 +499,12 @@ class Gateway:
         """Whether what a region said of who is there is older than what was heard of it since."""
         stream = self.router.streams.get(region)
         return stream is not None and stream.outdates(epoch, tick)
+
+    def _sought(self, session_id: int, player: str) -> None:
+        """Another gateway looks for a session, or an account's: its player has come there, later than here."""
+        session = self.sessions.get(session_id) or self._by_player.get(player)
+        if session is not None:
+            session.came_s = -math.inf
 
     def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""

@@ -450,3 +450,34 @@ def test_a_gateway_that_was_cut_off_while_its_player_went_elsewhere_hears_of_it(
     land.seconds(1)
     assert body(land, again, "sum") == 3
     assert again.owed == {}
+
+
+def test_who_has_gone_elsewhere_since_she_came_is_not_taken_back_at_a_border():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    land.gateway.router.choose = lambda _: 5
+    ada = land.join("ada", token=account("ada"))
+    # She has only just come, for the gateway that she leaves as she crosses the border.
+    ada.hang_up()
+    ada.connect(token=account("ada"))
+    land.ticks(2)
+    land.put(ada, -38.0, 60.0)
+    ada.say(WALK, 1.0, 0.0)
+    for _ in range(20):
+        land.tick([5])
+    assert ada.session.crossing == 6
+    bus.late.add(frames_topic(6))
+    land.tick([6])
+    assert [region for region, _ in land.whereabouts(ada.session.id)] == [6]
+    again = Player(land, "ada", gateway=1, token=account("ada"))
+    land.players.append(again)
+    land.tick()
+    assert again.gateway is land.gateways[1]
+    for gateway in land.gateways:
+        gateway.flush()
+    bus.let_go()
+    land.ticks(10)
+    assert again.wire.ended is None
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.REPLACED
+    assert [again.entity] == land.whereabouts(again.session.id)
