@@ -588,6 +588,11 @@ class RegionStream:
         for entity, held in tuple(self.replica.held.items()):
             if held.tick <= late or (frame.entered.size and (frame.entered == held.handle).any()):
                 self.release(entity)
+                for seat in self.viewers:
+                    session = seat.session
+                    if session.crossing and (session.region, session.handle) == (self.region.id, held.handle):
+                        # Who is not shown any more is nobody, until it is there; its handle may be somebody else's.
+                        self.lose(seat)
 
     def release(self, entity: int, stream: RegionStream | None = None, handle: int = -1) -> None:
         """Show one who departed no longer here: `stream` shows it, under `handle`, with the frame it writes next.

@@ -393,6 +393,24 @@ def test_one_whose_region_dies_with_her_arrival_is_seen_as_soon_as_it_is_there_a
     assert min(ada.digests, bob.digests) == 2
 
 
+def test_she_is_nobody_on_her_way_once_her_handle_is_another_s():
+    bus = LateBus()
+    # Two entities fit into a region, so that no handle rests.
+    first = replace(FIRST, entities_max=2)
+    land, ada, _ = at_the_border(bus=bus, first=first)
+    land.join("cat", 5)
+    bus.late.add(mail_topic(6))
+    until_she_left(land)
+    before = ada.entity
+    eve = land.join("eve", 5)
+    assert eve.entity == before
+    assert ada.entity == (5, first.entities_max)
+    bus.let_go()
+    land.ticks(40)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert ada.entity[0] == 6
+
+
 def test_one_who_is_a_region_further_when_she_is_seen_again_is_seen_once():
     # Her region, one that is narrow, and the next.
     land = Land(3, 1, game=STILL, view=WHOLE, first=replace(FIRST, width=48.0))
