@@ -184,7 +184,7 @@ class Region:
 
 
 class LateBus(MemoryBus):
-    """Keeps what is said of `late` topics until it is let go."""
+    """Keeps what is said of `late` topics until it is let go, or lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,6 +196,10 @@ class LateBus(MemoryBus):
             self._kept.append((topic, payload))
         else:
             super().publish(topic, payload)
+
+    def lose(self) -> None:
+        self.late.clear()
+        self._kept.clear()
 
     def let_go(self) -> None:
         self.late.clear()

@@ -481,3 +481,30 @@ def test_who_has_gone_elsewhere_since_she_came_is_not_taken_back_at_a_border():
     assert ada.wire.ended is not None
     assert ada.wire.ended[0] == CloseCode.REPLACED
     assert [again.entity] == land.whereabouts(again.session.id)
+
+
+def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanwhile_begins_anew():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)
+    ada = land.join("ada", 5)
+    session = ada.session.id
+    ada.hang_up()
+    # Of all that is said to the first gateway while she is at the other one it hears nothing.
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    ada.connect(resume=ada.resume, gateway=1)
+    land.ticks(5)
+    ada.say(JUMP, 0.0, 60.0)
+    while ada.entity[0] != 6:
+        land.tick()
+    ada.hang_up()
+    land.ticks(25)
+    # Nor is its clock as fast as the other one's.
+    land.gateways[1].sweep()
+    land.ticks(2)
+    assert land.whereabouts(session) == []
+    bus.lose()
+    ada.connect(resume=ada.resume)
+    land.ticks(20)
+    land.gateway.sweep()
+    assert (ada.welcomes, ada.wire.ended) == (2, None)
+    assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED]
