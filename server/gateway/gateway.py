@@ -486,7 +486,8 @@ class Gateway:
         """It will have none, or has none any more."""
         code = CloseCode.REMOVED if session.handle >= 0 else CloseCode.FULL
         if reason == SESSION_OVER:
-            # Its player came back as it ended: who comes again is told that there is none, and begins a new one.
+            # Its player came back as it ended, or its end was not heard here: who comes again is told that there is
+            # none, and begins a new one.
             code = CloseCode.INTERNAL
         self._finish(session, code, reason, tell_region=False)
 

@@ -27,7 +27,7 @@ from server.gateway.search import Found, Searches
 from server.gateway.session import Seat, Session, SessionState
 from server.gateway.stream import RegionStream, StreamLimits, mark_home
 from server.regions.atlas import Atlas
-from server.regions.frame import RegionSpec
+from server.regions.frame import SESSION_OVER, RegionSpec
 from server.shard.errors import BatchError
 from server.shard.machine import AWAY, CAME, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Records, command_shapes
 from server.shard.ports import Bus, Clock, links_topic
@@ -39,8 +39,8 @@ _log = structlog.get_logger(__name__)
 _LEFT_S: Final = 60.0
 # Seconds an entity may be on its way, or out of a newcomer's sight, before it is asked who has it.
 _CROSSING_S: Final = 2.0
-# Seconds after which one whom no region has any more is given up, at the least: its region may be on its way to another
-# node.
+# Seconds after which one is given up whom no region that answers has, at the least: one that does not may be on its way
+# to another node.
 _LOST_S: Final = 30.0
 # Seconds that the oldest input may be unheard of before all that is kept is said again; twice as many each time.
 _REPEAT_S: Final = 1.0
@@ -368,6 +368,8 @@ class Router:
         self._use(region)
         came = session.handle >= 0
         session.roamed |= session.region != region
+        if not came:
+            session.owner = stream.epoch
         session.region, session.handle, session.crossing = region, handle, 0
         if session.state in (SessionState.JOINING, SessionState.RESUMING):
             self._listener.bound(session, resumed=came)
@@ -491,16 +493,31 @@ class Router:
         if self._sessions.get(session.id) is not session:
             return
         if found is None:
-            # Whoever was nowhere else, and is not there, has never joined: the tick in which it did is gone, or never
-            # was. Where it went and is not, it is on its way, or a region has yet to say that it has it.
-            if sure and not session.roamed and (session.handle < 0 or session.crossing == session.region):
-                self._ask(session)
+            if sure:
+                self._nowhere(session)
             return
         if (session.region, session.handle, session.crossing) != (found.region, found.handle, 0):
             self.bound(self.watch(found.region), session.id, found.handle)
         session.acknowledged(found.seq)
         session.seq_in = max(session.seq_in, found.seq)
         self.say_again(session)
+
+    def _nowhere(self, session: Session) -> None:
+        """No region has it, and none sends it to another."""
+        if session.handle < 0 or self._never_joined(session):
+            self._ask(session)
+        elif session.crossing:
+            # The frame in which it left did not come through. Should it be somewhere after all, its player finds it by
+            # coming again.
+            self._listener.refused(session, SESSION_OVER)
+
+    def _never_joined(self, session: Session) -> bool:
+        """Whether the tick in which it joined may be gone, or never was: it was not durable when its owner died.
+
+        Not so of one that went anywhere else, or that was told a receipt. And one owner never goes back in time.
+        """
+        stood = session.crossing == session.region and not session.roamed
+        return stood and session.durable is None and session.owner != self.stream(session).epoch
 
     def _look_after(self, session: Session, now_s: float) -> None:
         """Nothing that it waits for was lost for good."""
@@ -509,7 +526,7 @@ class Router:
                 self.seek(session)
         elif session.crossing:
             if now_s - session.crossing_s > max(_LOST_S, self._options.grace_s):
-                self._listener.refused(session, "no region has it any more")
+                self._listener.refused(session, SESSION_OVER)
             elif now_s - session.crossing_s > _CROSSING_S:
                 self.seek(session)
         elif (oldest := session.waiting) != session.oldest:

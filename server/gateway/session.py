@@ -168,7 +168,7 @@ class Session:
     __slots__ = (
         "acked", "address", "again", "asked", "began", "bucket", "came_s", "connection", "crossing", "crossing_s",
         "due", "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "nonce_elsewhere",
-        "oldest", "oldest_s", "outbox", "player", "region", "repeats", "roamed", "said", "seats",
+        "oldest", "oldest_s", "outbox", "owner", "player", "region", "repeats", "roamed", "said", "seats",
         "seq_in", "since_s", "socket", "state", "strikes", "unacked", "welcome",
     )  # fmt: skip
 
@@ -200,8 +200,9 @@ class Session:
         # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
         self.region = 0
         self.handle = -1
-        # How often a region was asked for one.
+        # How often a region was asked for one; and the epoch of the owner that gave it one, the first time.
         self.asked = 0
+        self.owner = 0
         # Where its entity is on its way to; `region` itself where that is not known; 0 while it stands in `region`.
         self.crossing = 0
         self.crossing_s = 0.0

@@ -132,7 +132,7 @@ class RegionStream:
         self._phases: NDArray[np.int64] = np.zeros(64, np.int64)
         self._unsubscribe: list[Callable[[], None]] = []
         # The epoch of the region's owner, and the newest tick of it that was heard of; 0, -1: none yet.
-        self._epoch = 0
+        self.epoch = 0
         self._heard = -1
         # When that was.
         self._heard_s = clock.now_s()
@@ -277,7 +277,7 @@ class RegionStream:
             self._start_over(str(error))
             return
         self._heard_s = self._clock.now_s()
-        other = epoch != self._epoch
+        other = epoch != self.epoch
         if other:
             self._follow(epoch, frame)
         elif frame.tick < self._heard or (frame.tick == self._heard and not frame.key):
@@ -322,16 +322,16 @@ class RegionStream:
 
     def _superseded(self, epoch: int) -> bool:
         """Whether a newer owner was heard, and not long ago."""
-        return epoch < self._epoch and self._clock.now_s() - self._heard_s < _SILENT_S
+        return epoch < self.epoch and self._clock.now_s() - self._heard_s < _SILENT_S
 
     def outdates(self, epoch: int, tick: int) -> bool:
         """Whether the region was heard to come further than it was when this owner had made this tick."""
-        return self._superseded(epoch) or (epoch == self._epoch and tick < self._heard)
+        return self._superseded(epoch) or (epoch == self.epoch and tick < self._heard)
 
     def _follow(self, epoch: int, frame: Frame) -> None:
         """The region has another owner. What it has made of the last ticks may differ from what was seen of them."""
-        anew = self._epoch > 0 and not frame.key and not self.awaits_key
-        self._epoch = epoch
+        anew = self.epoch > 0 and not frame.key and not self.awaits_key
+        self.epoch = epoch
         if anew:
             self._start_over("another owner")
 

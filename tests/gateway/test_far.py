@@ -508,3 +508,51 @@ def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanw
     land.gateway.sweep()
     assert (ada.welcomes, ada.wire.ended) == (2, None)
     assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED]
+
+
+@pytest.mark.parametrize("how", ["she went over a border", "she has a receipt", "the region has its owner still"])
+def test_who_left_the_world_while_her_gateway_was_cut_off_hears_that_her_session_is_over(how: str):
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada")
+    session, regions = ada.session.id, [f"region {n}" for n in land.regions]
+    if how == "she went over a border":
+        ada.say(JUMP, 0.0 if ada.entity[0] == 5 else -60.0, 60.0)
+        land.seconds(1)
+    elif how == "she has a receipt":
+        ada.pay(PAY, 3)
+        land.seconds(1)
+    land.network.partition(["gateway 0"], [*regions, "gateway 1"])
+    land.seconds(40)
+    assert land.whereabouts(session) == []
+    assert ada.wire.ended is None
+    if how != "the region has its owner still":
+        land.restart(ada.session.region)
+    # The frame that told of it did not come through, and nobody says so again.
+    land.network.heal()
+    land.seconds(4)
+    assert ada.wire.ended == (CloseCode.INTERNAL, "the session is over")
+    ada.connect(resume=ada.resume)
+    land.seconds(2)
+    assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED]
+    assert land.whereabouts(session) == []
+
+
+def test_who_is_given_up_because_her_region_does_not_answer_may_come_again_and_goes_on():
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada")
+    ada.pay(PAY, 3)
+    land.seconds(1)
+    session = ada.session.id
+    source, destination = sorted(land.regions, key=lambda n: n != ada.entity[0])
+    land.network.partition([f"region {source}", "gateway 0", "gateway 1"])
+    ada.say(JUMP, 0.0 if destination == 6 else -60.0, 60.0)
+    land.seconds(29)
+    assert ada.wire.ended is None
+    land.seconds(5)
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.INTERNAL
+    land.settle(4.0)
+    ada.connect(resume=ada.resume)
+    land.seconds(2)
+    assert (ada.welcomes, ada.session.id, ada.wire.ended) == (2, session, None)
+    assert body(land, ada, "sum") == 3
