@@ -112,6 +112,8 @@ class Checker:
             )
         self._books(machines)
         self._once(machines)
+        if blind := [player.name for player in self.cluster.crowd.players if not player.looked]:
+            raise Violated(f"{blind} asked what they should see, and were not told, long after")
         await self._replays(machines)
 
     def _books(self, machines) -> None:

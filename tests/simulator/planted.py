@@ -246,6 +246,12 @@ PLANTED = {
         "                self.awaits_key = False\n",
         "A view drifts from what the gateway knows.",
     ),
+    "who looks is not answered": Patch(
+        "server.gateway.stream",
+        "        seat.check = True\n        self.mark(seat)\n",
+        "        self.mark(seat)\n",
+        "Nobody hears whether what they see is so.",
+    ),
 }
 
 

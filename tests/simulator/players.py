@@ -56,6 +56,8 @@ class Player:
         self.gone_s: float | None = None
         # View digests that were compared.
         self.digests = 0
+        # Whether it has been told, over the connection that it has, what it should see: since it last looked.
+        self.looked = False
 
     @property
     def life(self) -> Life | None:
@@ -115,6 +117,7 @@ class Player:
 
     def check(self) -> None:
         """Ask what it should see."""
+        self.looked = False
         if self.here:
             self.talk.outbox.append(encode_check())
 
@@ -162,6 +165,7 @@ class Player:
             if self.here:
                 self.gone_s = now_s
             self.wire = None
+            self.looked = False
             self.since_s = now_s + _BACK_S
 
     def heard(self, wire: Wire, data: bytes) -> None:
@@ -177,6 +181,7 @@ class Player:
                     self._receipted(seq)
                 case ViewDigest():
                     self.digests += 1
+                    self.looked |= message.region == self.talk.view.entity[0]
                     if not self.talk.agrees(message):
                         self.crowd.broken.append(f"{self.life.session} sees another region {message.region} than is so")
                 case Error(code, reason) if code == ErrorCode.RESUME_FAILED:

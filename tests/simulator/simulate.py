@@ -151,11 +151,11 @@ async def _settle(cluster: Cluster, random: Random) -> None:
         _call_back(cluster)
         if not _still(cluster):
             continue
-        # Everyone looks once more.
+        # Everyone looks once more. Who comes back meanwhile is in the world before a region's next frame shows it.
         for player in cluster.crowd.players:
             player.check()
         await asyncio.sleep(1.5)
-        if _still(cluster):
+        if _still(cluster) and all(player.looked for player in cluster.crowd.players):
             return
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.simulator.__main__ import shrunk
-from tests.simulator.plan import GRACE_S, Fault, calm_of, plan_of
+from tests.simulator.plan import FAULTS_S, GRACE_S, Fault, calm_of, plan_of
 from tests.simulator.planted import PLANTED, fits
 from tests.simulator.simulate import simulate
 from tests.support.virtual_loop import Endless, VirtualLoop
@@ -63,6 +63,26 @@ HUNG_UP_ON_A_SILENT_GATEWAY = replace(
 
 def test_who_hangs_up_on_a_gateway_that_fell_silent_is_away_since_then():
     assert simulate(HUNG_UP_ON_A_SILENT_GATEWAY).violation is None
+
+
+def test_nobodys_view_is_judged_before_it_was_shown():
+    every_s, until_s = 0.4, 20.0
+
+    def come_and_go(cluster):
+        player = cluster.crowd.players[0]
+
+        def log_in_again():
+            now_s = cluster.loop.time()
+            if now_s < until_s:
+                player.log_in_again(now_s, hangs_up=True)
+                cluster.loop.call_later(every_s, log_in_again)
+
+        cluster.loop.call_at(FAULTS_S, log_in_again)
+
+    outcome = simulate(replace(calm_of(0, nodes=1), gateways=2, accounts=True), prepare=come_and_go)
+    assert outcome.violation is None
+    # It looked, and was answered, after it came for the last time.
+    assert outcome.ended_s > until_s + 1.0
 
 
 def test_a_region_that_waits_too_short_for_a_silent_gateways_player_is_found():
