@@ -556,3 +556,25 @@ def test_who_is_given_up_because_her_region_does_not_answer_may_come_again_and_g
     land.seconds(2)
     assert (ada.welcomes, ada.session.id, ada.wire.ended) == (2, session, None)
     assert body(land, ada, "sum") == 3
+
+
+def test_a_gateway_that_was_cut_off_takes_nobody_back_whom_it_finds_beyond_a_border():
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada", token=account("ada"))
+    begins = ada.session.region
+    land.network.partition(["gateway 1", *(f"region {n}" for n in land.regions)])
+    # Its claim is forgotten before she comes back, so nobody has it told that she is another's.
+    land.seconds(3)
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    west, _, east, south = land.atlas.limits
+    land.put(again, east - 20.0 if begins == min(land.regions) else west + 20.0, south - 20.0)
+    land.seconds(2)
+    assert again.entity[0] != begins
+    assert ada.wire.ended is None
+    land.network.heal()
+    land.seconds(4)
+    assert again.wire.ended is None
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.REPLACED
+    assert [again.entity] == land.whereabouts(again.session.id)
+    assert land.sees_all_there_is(again)
