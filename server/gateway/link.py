@@ -91,6 +91,11 @@ class Link:
         """Whether what was sent last has not been answered for so long that nothing can be sent."""
         return self._out.full
 
+    @property
+    def known_s(self) -> float:
+        """When the region's host had heard all that was said to it: of one that took us for gone, before it did."""
+        return self._out.known_s
+
     def flush(self, *, watched: bool = True) -> None:
         """Send what waits, and again what was not answered.
 

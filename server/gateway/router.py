@@ -12,6 +12,7 @@ anybody goes to its parts; and a part is shown until the last one has left it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -290,7 +291,11 @@ class Router:
 
     def _begin_anew(self, region: int) -> None:
         """The region has another host, or took us for gone: whatever we told it may never have happened."""
+        known_s = self.links[region].known_s
         for session in self._sessions.values():
+            if session.region == region and session.came_s < known_s:
+                # The region heard that her player came, and took us for gone since: she may have come elsewhere later.
+                session.came_s = -math.inf
             if session.region == region and not session.crossing:
                 if session.handle < 0:
                     self._ask(session)

@@ -17,6 +17,7 @@ owner everything is said anew, and an older one is not listened to.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -111,6 +112,8 @@ class Outgoing:
         # Of the owner that answers, and when it did last.
         self._epoch: int | None = None
         self._heard_s = 0.0
+        # When the owner had heard all that was said to it; kept where the same one knows nothing of us any more.
+        self.known_s = -math.inf
         # Batches sent again since the start.
         self.repeated = 0
 
@@ -163,12 +166,16 @@ class Outgoing:
             self._next = 1
             self._under_way.clear()
             self._said_s = None
+            if other:
+                self.known_s = -math.inf
             return True
         while self._under_way and self._under_way[0].number <= answer.received:
             self._under_way.popleft()
             # Something arrives: what follows it is given its time again.
             self._wait_s = self._retry_s
             self._due_s = now_s + self._retry_s
+        if not self._under_way:
+            self.known_s = now_s
         return False
 
 

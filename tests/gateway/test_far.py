@@ -558,10 +558,14 @@ def test_who_is_given_up_because_her_region_does_not_answer_may_come_again_and_g
     assert body(land, ada, "sum") == 3
 
 
-def test_a_gateway_that_was_cut_off_takes_nobody_back_whom_it_finds_beyond_a_border():
+@pytest.mark.parametrize("just_came", [False, True])
+def test_a_gateway_that_was_cut_off_takes_nobody_back_whom_it_finds_beyond_a_border(*, just_came: bool):
     land = FarLand(game=STILL)
     ada = patron(land, "ada", token=account("ada"))
     begins = ada.session.region
+    if just_came:
+        ada.connect(resume=ada.resume)
+        land.ticks(5)
     land.network.partition(["gateway 1", *(f"region {n}" for n in land.regions)])
     # Its claim is forgotten before she comes back, so nobody has it told that she is another's.
     land.seconds(3)

@@ -73,6 +73,25 @@ def test_every_batch_is_taken_once_and_in_order_over_a_bus_that_loses_repeats_an
     assert host.taken == sent
 
 
+def test_until_when_a_host_knew_us_that_knows_us_no_more():
+    out, host = Outgoing(9), Host(epoch=1)
+    answers = [Answer.decode(host.hear(out.send(b"0", 1.0)))]
+    assert out.known_s < 0
+    assert not out.hear(answers[0], 2.0)
+    assert out.known_s == 2.0
+    answers += [Answer.decode(host.hear(out.send(batch, 3.0))) for batch in (b"1", b"2")]
+    # Of what was said, it may not have heard all.
+    assert not out.hear(answers[1], 4.0)
+    assert out.known_s == 2.0
+    assert not out.hear(answers[2], 5.0)
+    forgot = Host(epoch=1)
+    assert out.hear(Answer.decode(forgot.hear(out.here(9.0))), 10.0)
+    assert out.known_s == 5.0
+    # Another owner never did.
+    assert out.hear(Answer.decode(Host(epoch=2).hear(out.here(11.0))), 12.0)
+    assert out.known_s < 0
+
+
 def test_a_host_that_knows_nothing_of_the_stream_says_so_and_another_stream_begins():
     out, first, second = Outgoing(9), Host(), Host()
     for n in range(3):
