@@ -279,6 +279,7 @@ class Chaos:
             "uri": environment["EVERSTEP_STORE__MONGODB_URI"],
             "environment": environment,
             "sessions": [session for session, _ in self.load.promises()],
+            "plant": self._options.plant,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.chaos_check", json.dumps(told), cwd=ROOT,

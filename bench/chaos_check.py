@@ -3,7 +3,8 @@
     python -m bench.chaos_check '{"uri": "...", "environment": {...}, "sessions": ["1f2e...", ...]}'
 
 Each replay checks the digests that the live nodes journalled, whichever of them it was. Then everybody has to be in
-exactly one region, with the coins there were; and the books are read.
+exactly one region, with the coins there were; and the books are read. With `"plant"` the machines are broken as the
+cluster's were: else digests differ wherever there is something to replay after the last checkpoints.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from bench.chaos_faults import FAULTS
 from bench.chaos_game import COINS, GAME, TELLER, WANDERER, WANDERERS, Purse
 from bench.crash_check import books_of
 from bench.crash_server import DATABASE
+from bench.plants import ClusterPlant
 from bench.processes import Line, arguments, failures_told, tell
 from config.settings import load
 from server.host.clock import LoopClock
@@ -104,4 +107,7 @@ def under_way(machines: Mapping[int, RegionMachine]) -> list[Letter]:
 
 if __name__ == "__main__":
     with failures_told():
-        tell("checked", **asyncio.run(check(arguments())))
+        asked = arguments()
+        if asked["plant"]:
+            FAULTS[ClusterPlant(asked["plant"])]()
+        tell("checked", **asyncio.run(check(asked)))
