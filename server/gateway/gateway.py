@@ -7,7 +7,6 @@ Single-threaded and without `await`: everything happens in a callback of a socke
 from __future__ import annotations
 
 import functools
-import math
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -107,7 +106,7 @@ class Gateway:
         # Which of the world's gateways this is: another number for each process.
         number = secrets.randbits(_NUMBER_BITS) or 1
         regions = [region.id for region in atlas.sites]
-        self.searches = Searches(number, regions, bus, clock, self._taken, self._joins, self._outdated, self._sought)
+        self.searches = Searches(number, regions, bus, clock, self._taken, self._joins, self._outdated)
         self.router = Router(
             atlas,
             schema,
@@ -317,6 +316,7 @@ class Gateway:
             return
         if socket in self._searching:
             raise OutOfOrder("the HELLO before is being answered")
+        session.came_s = now_s
         try:
             if hello.resume is not None:
                 self._resume(socket, session, hello.resume, now_s)
@@ -457,10 +457,11 @@ class Gateway:
         newcomer.state = SessionState.CLOSED
         socket.session = session
         session.socket = socket
+        session.came_s = newcomer.came_s
         # A connection begins with a clean record: what an earlier one did closed that one.
         session.bucket = newcomer.bucket
         session.strikes, session.malformed = newcomer.strikes, newcomer.malformed
-        session.heard_s = session.came_s = now_s
+        session.heard_s = now_s
         session.outbox.clear()
         self.router.unseat(session)
         there = session.handle >= 0 and not session.crossing
@@ -501,15 +502,9 @@ class Gateway:
         stream = self.router.streams.get(region)
         return stream is not None and stream.outdates(epoch, tick)
 
-    def _sought(self, session_id: int, player: str) -> None:
-        """Another gateway looks for a session, or an account's: its player has come there, later than here."""
-        session = self.sessions.get(session_id) or self._by_player.get(player)
-        if session is not None:
-            session.came_s = -math.inf
-
     def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""
-        self.router.let_go(region, session_id)
+        self.router.let_go(region, session_id, word)
         session = self.sessions.get(session_id)
         if session is None:
             self.router.forget(session_id)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from protocol.schema import CommandSchema
-from server.shard.machine import AWAY, CAME, CHAIN, HERE, JOIN, PRESENCE, encode_batches
+from server.shard.machine import AWAY, CHAIN, CLAIM, HERE, JOIN, PRESENCE, encode_batches
 from server.shard.ports import Bus, Clock, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -48,15 +48,17 @@ class Link:
 
         So however long a region has no owner, no more waits than there are sessions; see `withdraw` for those that end.
         """
-        self._drop(kind, (session, *values))
-        self._engines.setdefault(kind, {})[session, *values] = (session, seq, *values)
+        what = (session,) if kind == CLAIM else (session, *values)
+        self._drop(kind, what)
+        self._engines.setdefault(kind, {})[what] = (session, seq, *values)
         self._held += 1
 
     def withdraw(self, session: int, values: tuple[Any, ...]) -> bool:
         """Say nothing of a session whose JOIN, of these values, waits here. False: none waits; nothing is changed."""
         if not self._drop(JOIN, (session, *values)):
             return False
-        for here in (AWAY, HERE, CAME):
+        self._drop(CLAIM, (session,))
+        for here in (AWAY, HERE):
             self._drop(PRESENCE, (session, here))
         return True
 
@@ -90,11 +92,6 @@ class Link:
     def stuck(self) -> bool:
         """Whether what was sent last has not been answered for so long that nothing can be sent."""
         return self._out.full
-
-    @property
-    def known_s(self) -> float:
-        """When the region's host had heard all that was said to it: of one that took us for gone, before it did."""
-        return self._out.known_s
 
     def flush(self, *, watched: bool = True) -> None:
         """Send what waits, and again what was not answered.

@@ -12,7 +12,6 @@ anybody goes to its parts; and a part is shown until the last one has left it.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -30,7 +29,7 @@ from server.gateway.stream import RegionStream, StreamLimits, mark_home
 from server.regions.atlas import Atlas
 from server.regions.frame import SESSION_OVER, RegionSpec
 from server.shard.errors import BatchError
-from server.shard.machine import AWAY, CAME, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Records, command_shapes
+from server.shard.machine import AWAY, CLAIM, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Records, command_shapes
 from server.shard.ports import Bus, Clock, links_topic
 from server.shard.uplink import Answer
 
@@ -48,9 +47,6 @@ _REPEAT_S: Final = 1.0
 _REPEATS_MAX: Final = 4
 # Repetitions that are in vain before it is asked who has the session.
 _VAIN_REPEATS: Final = 2
-# Seconds for which a player's new connection is said to be one: longer than a region keeps another gateway's claim on
-# one who is not there.
-_CAME_S: Final = 10.0
 # Seconds after which a keyframe is asked for again, where no frames come either.
 _KEYFRAME_S: Final = 1.0
 
@@ -184,7 +180,13 @@ class Router:
 
     def _ask(self, session: Session) -> None:
         session.asked += 1
+        self._claim(session)
         self.links[session.region].add(JOIN, session.id, session.connection, _names(session))
+
+    def _claim(self, session: Session) -> None:
+        """Say since when its player is here: of several gateways the one that she came to last speaks for her."""
+        came_ms = int(session.came_s * 1000) % 2**32
+        self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
 
     def leave(self, session: Session) -> None:
         """Its entity goes, wherever it is."""
@@ -199,9 +201,9 @@ class Router:
         """A session that left here is another gateway's: it is told to leave nowhere any more."""
         self._left.pop(session_id, None)
 
-    def let_go(self, region: int, session_id: int) -> None:
-        """Have a region know that we have heard from it that a session is another gateway's."""
-        self.links[region].add(PRESENCE, session_id, 0, (LET_GO,))
+    def let_go(self, region: int, session_id: int, word: int) -> None:
+        """Have a region know that we have heard from it, of this word of ours, that a session is another gateway's."""
+        self.links[region].add(PRESENCE, session_id, word, (LET_GO,))
 
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
@@ -276,7 +278,8 @@ class Router:
     def _tell_presence(self, session: Session) -> None:
         here = AWAY
         if session.state is not SessionState.RESUMING:
-            here = CAME if self._clock.now_s() - session.came_s < _CAME_S else HERE
+            here = HERE
+            self._claim(session)
         self.links[session.region].add(PRESENCE, session.id, session.connection, (here,))
 
     def _on_answer(self, data: bytes) -> None:
@@ -291,11 +294,7 @@ class Router:
 
     def _begin_anew(self, region: int) -> None:
         """The region has another host, or took us for gone: whatever we told it may never have happened."""
-        known_s = self.links[region].known_s
         for session in self._sessions.values():
-            if session.region == region and session.came_s < known_s:
-                # The region heard that her player came, and took us for gone since: she may have come elsewhere later.
-                session.came_s = -math.inf
             if session.region == region and not session.crossing:
                 if session.handle < 0:
                     self._ask(session)

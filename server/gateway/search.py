@@ -68,7 +68,6 @@ class Searches:
     `taken` is given the region that says so, the session, and the number of this gateway's word that the region heard
     last. `joining`: whether an account is on its way into the world through this gateway, so that no region can have it
     yet. `outdated`: given a region, its owner's epoch and a tick, whether the region was heard to come further.
-    `sought`: told of the session, or the account, that another gateway looks for.
 
     Of two gateways that look for the same account at once one has to wait, or each would let it in.
     """
@@ -82,7 +81,6 @@ class Searches:
         taken: Callable[[int, int, int], None],
         joining: Callable[[str], bool],
         outdated: Callable[[int, int, int], bool],
-        sought: Callable[[int, str], None],
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
@@ -91,7 +89,6 @@ class Searches:
         self._taken = taken
         self._joining = joining
         self._outdated = outdated
-        self._sought = sought
         # Rounds of all searches: what was said in one for the same session before is no word on this one.
         self._rounds = 0
         # (session, account) -> search.
@@ -141,11 +138,8 @@ class Searches:
     def _on_seek(self, data: bytes) -> None:
         """Another gateway looks for somebody."""
         try:
-            gateway, session, player, _ = msgpack.unpackb(data)
-            if gateway == self.number:
-                return
-            self._sought(session, player.decode())
-            if not player:
+            gateway, _, player, _ = msgpack.unpackb(data)
+            if gateway == self.number or not player:
                 return
             if self._joining(player.decode()) or ((0, player) in self._running and self.number < gateway):
                 self._bus.publish(sessions_topic(gateway), msgpack.packb(["wait", player]))

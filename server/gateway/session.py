@@ -6,7 +6,6 @@ connection for the grace time, and ends with LEAVE or when the grace time is ove
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from enum import Enum
 from operator import itemgetter
@@ -183,8 +182,8 @@ class Session:
         # Which of its connections this is, counted: orders its PRESENCE commands. And what it was when its player
         # came here last, which tells it from the same session here before, or at another gateway.
         self.connection = self.began = 0
-        # When its player came back here last, from another gateway perhaps.
-        self.came_s = -math.inf
+        # When its player came here last, by this connection: its HELLO.
+        self.came_s = 0.0
         # What its resume token must name; and the one that it came with, until the client shows that it has the newer.
         self.nonce = 0
         self.nonce_before = 0

@@ -21,7 +21,7 @@ import structlog
 
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
-from server.shard.machine import CAME, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Machine, Records, decode_batches
+from server.shard.machine import CLAIM, JOIN, LEAVE, LET_GO, PRESENCE, Machine, Records, decode_batches
 from server.shard.ports import SEEK_TOPIC, Bus, Clock, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Incoming, Packet
 
@@ -55,6 +55,8 @@ class _Claim:
     at_s: float
     # The number of its word that counted last.
     word: int
+    # When the player came to it, by this host's clock: later by as much as the word was on its way.
+    came_s: float
 
 
 @dataclass(slots=True)
@@ -132,12 +134,12 @@ class Reception:
             gateway = self._gateways[packet.gateway] = _Gateway(now_s)
         gateway.heard_s = now_s
         batch = gateway.incoming.hear(packet)
-        while batch is not None and self._take(packet.gateway, batch):
+        while batch is not None and self._take(packet, batch):
             batch = gateway.incoming.took()
         answer = gateway.incoming.answer(self._machine.shard, packet, self._inbox.room, self._epoch())
         self._bus.publish(links_topic(packet.gateway), answer.encode())
 
-    def _take(self, gateway: int, data: bytes) -> bool:
+    def _take(self, packet: Packet, data: bytes) -> bool:
         """False: the inbox has no room. Nothing of it is taken: the gateway will send it again.
 
         Of one that is repeated for as long as the store is away, the engine's commands would pile up, and speak for
@@ -150,9 +152,11 @@ class Reception:
             return True
         if not self._inbox.fits(batches):
             return False
+        claims = batches.pop(CLAIM, None)
+        told = self._claim(packet, claims) if claims is not None else frozenset[int]()
         for kind in (JOIN, PRESENCE, LEAVE):
             if kind in batches:
-                spoken_for = self._attend(gateway, kind, batches[kind])
+                spoken_for = self._attend(packet.gateway, kind, batches[kind], told)
                 if spoken_for.size:
                     batches[kind] = spoken_for
                 else:
@@ -165,36 +169,55 @@ class Reception:
         """Each gateway counts its own: of what two say in one tick, what came last counts."""
         numbered = records.copy()
         numbered["seq"] = np.arange(self._presences + 1, self._presences + 1 + records.size)
-        numbered["here"] = np.minimum(numbered["here"], HERE)
         self._presences += records.size
         return numbered
 
-    def _attend(self, gateway: int, kind: int, records: Records) -> Records:
-        """Note for whom the gateway speaks; the records without those of sessions that are another's by now."""
+    def _claim(self, packet: Packet, claims: Records) -> frozenset[int]:
+        """Give each session to the gateway that its player came to last. Returns those that are another's.
+
+        Whoever speaks of a session may have been cut off while its player went elsewhere, or may have looked for it
+        for so long that its player gave up: what counts is neither who says so last nor who says so first.
+        """
+        now_s, gateway = self._clock.now_s(), packet.gateway
+        others: set[int] = set()
+        for session, word, came_ms in claims.tolist():
+            came_s = now_s - (packet.sent_ms - came_ms) % 2**32 / 1000
+            claim = self._claims.get(session)
+            if claim is not None and claim.gateway != gateway:
+                if claim.came_s > came_s:
+                    others.add(session)
+                    self._say_taken(gateway, session, word)
+                    continue
+                self._say_taken(claim.gateway, session, claim.word)
+            self._taken.pop((gateway, session), None)
+            self._claims[session] = _Claim(gateway, now_s, word, came_s)
+        return frozenset(others)
+
+    def _attend(self, gateway: int, kind: int, records: Records, told: frozenset[int]) -> Records:
+        """Note what a gateway says of sessions; the records without those of sessions that are another's by now.
+
+        `told`: sessions of which it has been told so, just now.
+        """
         now_s = self._clock.now_s()
         mine = np.ones(records.size, np.bool_)
         for i, record in enumerate(records.tolist()):
             session, word = record[0], record[1]
             claim = self._claims.get(session)
-            other = claim is not None and claim.gateway != gateway
             if kind == PRESENCE and record[2] == LET_GO:
                 mine[i] = False
-                self._taken.pop((gateway, session), None)
-            elif kind == JOIN or (kind == PRESENCE and (record[2] == CAME or (record[2] == HERE and not other))):
-                if claim is not None and other:
-                    self._say_taken(claim.gateway, session, claim.word)
-                self._taken.pop((gateway, session), None)
-                self._claims[session] = _Claim(gateway, now_s, word)
-            elif other:
-                # It was resumed elsewhere; that its player is away from here, or that a connection here stands which
-                # is older than that, says nothing. The gateway was cut off when it was told, or that was in another
-                # region, and nobody has told it: it would say so wherever she comes, before her own does.
+                taken = self._taken.get((gateway, session))
+                if taken is not None and taken.word == word:
+                    del self._taken[gateway, session]
+            elif claim is not None and claim.gateway != gateway:
+                # It was resumed elsewhere. The gateway was cut off when it was told, or that was in another region, and
+                # nobody has told it: it would say so wherever she comes, before her own does.
                 mine[i] = False
-                self._say_taken(gateway, session, word)
+                if session not in told:
+                    self._say_taken(gateway, session, word)
             elif kind == LEAVE:
                 self._claims.pop(session, None)
             elif claim is not None:
-                self._claims[session] = _Claim(gateway, now_s, word)
+                claim.at_s, claim.word = now_s, word
             elif session in self._machine.attending():
                 # That its player is away makes nobody's session nobody's own: another gateway may have had it by then,
                 # and this one, which has let go of it, would never say that it leaves.

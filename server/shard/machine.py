@@ -30,14 +30,13 @@ DROP_LETTER: Final = 5
 CHAIN: Final = 6
 DIVIDE: Final = 7
 CLOCK: Final = 8
+CLAIM: Final = 9
 
-# What PRESENCE says of a session: its connection broke, or stands. And to the shard's host alone, which makes HERE of
-# the one and passes the other over: its player has just come, from another gateway perhaps; or the gateway has heard
-# that the session is another's.
+# What PRESENCE says of a session: its connection broke, or stands. And to the shard's host alone, which passes it over:
+# the gateway has heard that the session is another's.
 AWAY: Final = 0
 HERE: Final = 1
-CAME: Final = 2
-LET_GO: Final = 3
+LET_GO: Final = 2
 
 NAME_BYTES: Final = 24
 PLAYER_BYTES: Final = 64
@@ -65,6 +64,10 @@ SYSTEM_COMMANDS: Final = (
     CommandSchema(DIVIDE, "divide", (Argument("divide", "u8"),), latest_wins=False, reliable=False),
     # The world's clock is so many ticks ahead of the shard's own; it never goes back.
     CommandSchema(CLOCK, "clock", (Argument("ahead", "u32"),), latest_wins=False, reliable=False),
+    # A gateway speaks for the session: when its player came there, in milliseconds of the gateway's own clock, modulo
+    # 2**32. For the shard's host, which gives the session to the gateway that the player came to last; no tick is
+    # given any.
+    CommandSchema(CLAIM, "claim", (Argument("came_ms", "u32"),), latest_wins=True, reliable=False),
 )
 
 # Structured records, (n,), of CommandSchema.dtype: session, seq, arguments.

@@ -17,7 +17,6 @@ owner everything is said anew, and an older one is not listened to.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -39,6 +38,8 @@ class Packet(NamedTuple):
     stream: int
     # The batch's number; without a batch: the number that the next one will have.
     number: int
+    # The gateway's clock when it was sent, in milliseconds: what it says of times counts from there.
+    sent_ms: int
     batch: bytes | None
 
     def encode(self) -> bytes:
@@ -49,7 +50,7 @@ class Packet(NamedTuple):
     @classmethod
     def decode(cls, data: bytes) -> Packet:
         """Read what `encode` wrote. Raises BatchError."""
-        return cls(*_checked(data, (int, int, int, bytes), last_may_be_nil=True))
+        return cls(*_checked(data, (int, int, int, int, bytes), last_may_be_nil=True))
 
 
 class Answer(NamedTuple):
@@ -112,8 +113,6 @@ class Outgoing:
         # Of the owner that answers, and when it did last.
         self._epoch: int | None = None
         self._heard_s = 0.0
-        # When the owner had heard all that was said to it; kept where the same one knows nothing of us any more.
-        self.known_s = -math.inf
         # Batches sent again since the start.
         self.repeated = 0
 
@@ -132,12 +131,15 @@ class Outgoing:
         self._under_way.append(sent)
         self._next += 1
         self._said_s = now_s
-        return Packet(self._gateway, self.stream, sent.number, batch).encode()
+        return self._packet(sent.number, now_s, batch)
 
     def here(self, now_s: float) -> bytes:
         """The packet that says that we are there. What is answered tells how much room there is."""
         self._said_s = now_s
-        return Packet(self._gateway, self.stream, self._next, None).encode()
+        return self._packet(self._next, now_s, None)
+
+    def _packet(self, number: int, now_s: float, batch: bytes | None) -> bytes:
+        return Packet(self._gateway, self.stream, number, int(now_s * 1000), batch).encode()
 
     def due(self, now_s: float, *, silent: bool = False) -> list[bytes]:
         """What is to be said now: repetitions, or that we are there; `silent`: not that."""
@@ -146,7 +148,7 @@ class Outgoing:
             self._due_s = now_s + self._wait_s
             self._said_s = now_s
             self.repeated += len(self._under_way)
-            return [Packet(self._gateway, self.stream, s.number, s.batch).encode() for s in self._under_way]
+            return [self._packet(s.number, now_s, s.batch) for s in self._under_way]
         if not silent and (self._said_s is None or now_s - self._said_s >= self._silence_s):
             return [self.here(now_s)]
         return []
@@ -166,16 +168,12 @@ class Outgoing:
             self._next = 1
             self._under_way.clear()
             self._said_s = None
-            if other:
-                self.known_s = -math.inf
             return True
         while self._under_way and self._under_way[0].number <= answer.received:
             self._under_way.popleft()
             # Something arrives: what follows it is given its time again.
             self._wait_s = self._retry_s
             self._due_s = now_s + self._retry_s
-        if not self._under_way:
-            self.known_s = now_s
         return False
 
 

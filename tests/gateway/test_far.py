@@ -423,7 +423,8 @@ def test_who_comes_and_goes_while_a_region_has_no_owner_leaves_nothing_behind():
         guest.gateway.received(guest.wire, encode_leave())
     assert len(land.gateways[0].sessions) == sessions
     bob = Player(land, "bob")
-    assert link.waiting == 1
+    # That he would come in, and since when he is there.
+    assert link.waiting == 2
     land.players.append(bob)
     land.settle()
     assert len(land.whereabouts(bob.session.id)) == len(land.whereabouts(ada.session.id)) == 1
@@ -480,6 +481,28 @@ def test_who_has_gone_elsewhere_since_she_came_is_not_taken_back_at_a_border():
     assert again.wire.ended is None
     assert ada.wire.ended is not None
     assert ada.wire.ended[0] == CloseCode.REPLACED
+    assert [again.entity] == land.whereabouts(again.session.id)
+
+
+@pytest.mark.parametrize("goes_on_at", [0, 1])
+def test_a_connection_that_its_player_gave_up_before_her_session_was_found_takes_it_from_no_later_one(goes_on_at: int):
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    ada = land.join("ada", token=account("ada"))
+    land.ticks(5)
+    # She is looked for, and has no patience: what she hung up on is half open for its gateway.
+    bus.late.add(sessions_topic(land.gateways[1].searches.number))
+    given_up = Player(land, "ada", gateway=1, token=account("ada"))
+    land.players.append(given_up)
+    land.ticks(2)
+    again = Player(land, "ada", gateway=goes_on_at, token=account("ada"))
+    land.players.append(again)
+    land.ticks(2)
+    bus.let_go()
+    land.ticks(10)
+    assert again.wire.ended is None
+    assert again.session.id == ada.session.id
+    assert [one.wire.ended[0] for one in (ada, given_up) if one.wire.ended is not None] == [CloseCode.REPLACED] * 2
     assert [again.entity] == land.whereabouts(again.session.id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.bus.memory import MemoryBus
 from server.gateway.link import Link
-from server.shard.machine import CHAIN, JOIN, LEAVE, PRESENCE, command_shapes, decode_batches
+from server.shard.machine import CHAIN, CLAIM, JOIN, LEAVE, PRESENCE, command_shapes, decode_batches
 from server.shard.ports import links_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Packet
 from tests.gateway.glade import ADD, GAME, WALK
@@ -139,10 +139,12 @@ def test_while_a_region_has_no_owner_no_more_waits_than_there_are_sessions():
     for connection in range(1, 5000):
         # One whose connection breaks again and again, and newcomers who give up.
         line.link.add(PRESENCE, 7, connection, (connection % 2,))
+        line.link.add(CLAIM, 7, connection, (connection * 100,))
         line.link.add(JOIN, 8, connection, (b"guest:8", b"Eve"))
         line.link.add(LEAVE, 9, 0)
         line.link.add(JOIN, 1000 + connection, 0, (b"guest", b"Eve"))
         line.link.add(PRESENCE, 1000 + connection, 1, (0,))
+        line.link.add(CLAIM, 1000 + connection, 1, (connection * 100,))
         assert line.link.withdraw(1000 + connection, (b"guest", b"Eve"))
         assert not line.link.withdraw(9, (b"guest", b"Eve"))
     assert not line.link.full
@@ -156,6 +158,7 @@ def test_while_a_region_has_no_owner_no_more_waits_than_there_are_sessions():
         PRESENCE: [(7, 4998, 0), (7, 4999, 1)],
         JOIN: [(8, 4999, b"guest:8", b"Eve")],
         LEAVE: [(9, 0)],
+        CLAIM: [(7, 4999, 499_900)],
     }
     assert not line.link.full
 

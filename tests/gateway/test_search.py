@@ -27,7 +27,6 @@ class World:
     def __init__(self, *regions: int) -> None:
         self.bus, self.clock = MemoryBus(), VirtualClock()
         self.taken: list[tuple[int, int, int]] = []
-        self.sought: list[tuple[int, str]] = []
         self.searches = Searches(
             GATEWAY,
             regions,
@@ -36,7 +35,6 @@ class World:
             lambda *word: self.taken.append(word),
             lambda player: player == "eve",
             lambda region, epoch, tick: (epoch, tick) < self.heard.get(region, (0, 0)),
-            lambda *who: self.sought.append(who),
         )
         self.regions = regions
         # Region -> (epoch, tick) that was heard of it last; and as of when all of them speak.
@@ -271,14 +269,6 @@ def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
     world.say(*word)
     world.bus.publish(sessions_topic(GATEWAY), b"\xc1")
     assert (world.ends, world.taken) == ([], [])
-
-
-def test_whom_others_look_for_is_told_on_and_whom_it_looks_for_itself_is_not():
-    world = World(1)
-    world.bus.publish(SEEK_TOPIC, msgpack.packb([8, 70, b"", 1]))
-    world.bus.publish(SEEK_TOPIC, msgpack.packb([8, 0, b"ada", 1]))
-    world.searches.begin(71, "", world.done)
-    assert world.sought == [(70, ""), (0, "ada")]
 
 
 def test_once_closed_it_hears_nothing():

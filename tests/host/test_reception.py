@@ -10,7 +10,7 @@ import pytest
 from server.bus.memory import MemoryBus
 from server.host.reception import Reception, ReceptionOptions
 from server.shard.inbox import Inbox
-from server.shard.machine import AWAY, CAME, HERE, JOIN, LEAVE, LET_GO, NOTHING, PRESENCE, encode_batches
+from server.shard.machine import AWAY, CLAIM, HERE, JOIN, LEAVE, LET_GO, NOTHING, PRESENCE, encode_batches
 from server.shard.ports import SEEK_TOPIC, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import UNKNOWN, Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -73,9 +73,17 @@ class Desk:
             self.tick(**options)
 
     def join(self, gateway, *sessions):
-        self.send(gateway, *((JOIN, s, 0, b"player%d" % s, b"Ada") for s in sessions))
+        joins = [(JOIN, s, 0, b"player%d" % s, b"Ada") for s in sessions]
+        self.send(gateway, *joins, *((CLAIM, s, 0, self.ago_ms(0.0)) for s in sessions))
         self.tick()
         self.given.clear()
+
+    def ago_ms(self, seconds):
+        return int((self.clock.now_s() - seconds) * 1000)
+
+    def here(self, gateway, session, word, *, ago_s=0.0):
+        """A gateway says that its player, who came there so long ago, is there."""
+        self.send(gateway, (PRESENCE, session, word, HERE), (CLAIM, session, word, self.ago_ms(ago_s)))
 
 
 def test_batches_reach_the_inbox_once_and_are_answered():
@@ -107,7 +115,7 @@ def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_ti
     assert desk.given == [(PRESENCE, 7, AWAY), (PRESENCE, 8, AWAY)]
     # One of them is resumed at another gateway.
     desk.ticks(20, alive=(2,))
-    desk.send(2, (PRESENCE, 8, 1, HERE))
+    desk.here(2, 8, 1, ago_s=60.0)
     desk.ticks(20, alive=(2,))
     assert desk.given[2:] == [(PRESENCE, 8, HERE), (LEAVE, 7)]
     desk.ticks(100, alive=(2,))
@@ -123,7 +131,7 @@ def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     desk.ticks(20)
     assert desk.answers[1][-1].received == UNKNOWN
     assert desk.links[1].hear(desk.answers[1][-1], desk.clock.now_s())
-    desk.send(1, (PRESENCE, 7, 1, HERE))
+    desk.here(1, 7, 1, ago_s=60.0)
     desk.ticks(20)
     assert desk.given == [(PRESENCE, 7, AWAY), (PRESENCE, 8, AWAY), (PRESENCE, 7, HERE), (LEAVE, 8)]
 
@@ -133,7 +141,7 @@ def test_where_nobody_is_waited_for_a_gateway_has_its_time_to_speak_for_who_is_f
     before.join(1, 7, 8)
     desk = Desk(machine=before.machine, grace_s=0.0)
     desk.ticks(2)
-    desk.send(1, (PRESENCE, 7, 1, HERE))
+    desk.here(1, 7, 1, ago_s=60.0)
     desk.ticks(5)
     assert desk.given == [(PRESENCE, 7, HERE), (PRESENCE, 8, AWAY), (LEAVE, 8)]
 
@@ -155,14 +163,14 @@ def test_the_grace_time_of_one_whom_nobody_speaks_for_yet_begins_when_the_world_
 def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_more():
     desk = Desk()
     desk.join(1, 7)
-    desk.send(2, (PRESENCE, 7, 1, CAME))
+    desk.here(2, 7, 1)
     assert desk.told == {1: [["taken", SHARD, 7, 0]], 2: []}
     desk.tick()
     # What the first still says of it is old, and shows that it has not heard.
     desk.told[1].clear()
     desk.send(1, (PRESENCE, 7, 9, AWAY))
     assert desk.told[1] == [["taken", SHARD, 7, 9]]
-    desk.send(1, (PRESENCE, 7, 10, HERE))
+    desk.here(1, 7, 10, ago_s=60.0)
     assert desk.told[1][1:] == [["taken", SHARD, 7, 10]]
     desk.send(1, (LEAVE, 7, 0))
     assert desk.told[1][2:] == [["taken", SHARD, 7, 0]]
@@ -176,7 +184,7 @@ def test_a_gateway_whose_session_was_taken_over_is_told_and_speaks_for_it_no_mor
 def test_a_gateway_is_told_that_a_session_was_taken_over_until_it_has_heard():
     desk = Desk()
     desk.join(1, 7)
-    desk.send(2, (PRESENCE, 7, 1, CAME))
+    desk.here(2, 7, 1)
     desk.ticks(5)
     assert desk.told[1] == [["taken", SHARD, 7, 0]] * 11
     # It is cut off for a while; nobody would hear.
@@ -188,18 +196,83 @@ def test_a_gateway_is_told_that_a_session_was_taken_over_until_it_has_heard():
     assert len(desk.told[1]) > before
     # The first of these is of a stream that is not known any more.
     for _ in range(2):
-        desk.send(1, (PRESENCE, 7, 0, LET_GO))
+        desk.send(1, (PRESENCE, 7, 0, LET_GO), (PRESENCE, 8, 0, LET_GO))
     desk.told[1].clear()
     desk.ticks(5)
     assert desk.told == {1: [], 2: []}
     assert desk.given == [(PRESENCE, 7, HERE)]
-    desk.send(1, (PRESENCE, 7, 1, CAME))
+    desk.here(1, 7, 1)
     assert desk.told == {1: [], 2: [["taken", SHARD, 7, 1]]}
     # Nor is one told for ever that does not understand.
     desk.ticks(61)
     desk.told[2].clear()
     desk.ticks(5)
     assert desk.told == {1: [], 2: []}
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_of_two_gateways_the_one_has_a_session_that_its_player_came_to_last(*, later_first, known):
+    desk = Desk()
+    desk.join(1, 7)
+    desk.clock.work(60.0)
+    if not known:
+        # The shard has another host now, which has heard of nobody.
+        desk.reception.close()
+        desk.reception = Reception(desk.machine, desk.inbox, desk.bus, desk.clock, ReceptionOptions())
+        for gateway in (1, 2):
+            desk.links[gateway] = Outgoing(gateway)
+            desk.links[gateway].stream = 2
+    words = [(1, 30.0), (2, 20.0)]
+    for gateway, ago_s in words[::-1] if later_first else words:
+        desk.here(gateway, 7, 1, ago_s=ago_s)
+    last = desk.told[1][-1]
+    assert last == ["taken", SHARD, 7, 1]
+    assert desk.told[2] == []
+    desk.tick()
+    desk.told[1].clear()
+    # Cut off as it is, it hears nothing of that, and says so again.
+    desk.here(1, 7, 2, ago_s=30.5)
+    assert desk.told == {1: [["taken", SHARD, 7, 2]], 2: []}
+    # Her player is back.
+    desk.here(1, 7, 3)
+    assert desk.told[2] == [["taken", SHARD, 7, 1]]
+    desk.ticks(5)
+    assert desk.told[1] == [["taken", SHARD, 7, 2]]
+
+
+def test_a_claim_that_is_late_because_it_was_lost_is_not_of_one_who_came_late():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.clock.work(1.0)
+    shape = desk.machine.shapes
+    claim = {
+        CLAIM: np.array([(7, 1, desk.ago_ms(0.0))], shape[CLAIM].dtype),
+        PRESENCE: np.array([(7, 1, HERE)], shape[PRESENCE].dtype),
+    }
+    # Nobody hears it.
+    desk.links[2].send(encode_batches(claim), desk.clock.now_s())
+    desk.clock.work(1.0)
+    desk.here(1, 7, 1)
+    desk.tick()
+    assert desk.told[1] == []
+    assert ["taken", SHARD, 7, 1] in desk.told[2]
+    assert desk.given == [(PRESENCE, 7, HERE)]
+
+
+def test_what_was_said_of_an_older_word_lets_go_of_no_newer_one():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.here(2, 7, 1)
+    desk.here(1, 7, 5, ago_s=60.0)
+    desk.send(1, (PRESENCE, 7, 0, LET_GO))
+    desk.told[1].clear()
+    desk.ticks(1)
+    assert desk.told[1] == [["taken", SHARD, 7, 5]] * 2
+    desk.send(1, (PRESENCE, 7, 5, LET_GO))
+    desk.told[1].clear()
+    desk.ticks(1)
+    assert desk.told[1] == []
 
 
 def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_when_she_comes():
@@ -305,7 +378,7 @@ def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said
             desk.bus.publish(uplink_topic(SHARD), data)
     assert desk.inbox.depth == 3
     # Its player comes back elsewhere, and stays there.
-    desk.send(1, (PRESENCE, 8, 1, CAME))
+    desk.here(1, 8, 1)
     for data in desk.links[2].due(desk.clock.now_s() + 1000):
         desk.bus.publish(uplink_topic(SHARD), data)
     assert desk.told[1] == []

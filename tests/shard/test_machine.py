@@ -134,7 +134,7 @@ def test_no_batch_is_a_batch_without_commands():
 def test_a_region_takes_the_engines_commands_and_the_games():
     shapes = command_shapes(GAME.schema)
     assert [shape.name for shape in shapes.values()] == [
-        *("join", "leave", "presence", "replay_letter", "drop_letter", "chain", "divide", "clock"),
+        *("join", "leave", "presence", "replay_letter", "drop_letter", "chain", "divide", "clock", "claim"),
         *("Move", "Buy", "Cull", "Say"),
     ]
     assert all(kind == shape.id for kind, shape in shapes.items())

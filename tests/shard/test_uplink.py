@@ -11,7 +11,7 @@ from server.shard.uplink import AHEAD_MAX, UNKNOWN, Answer, Incoming, Outgoing, 
 
 
 def test_packets_and_answers_are_read_as_they_were_written():
-    for packet in (Packet(2**63, 1, 2, b"x"), Packet(5, 3, 1, None)):
+    for packet in (Packet(2**63, 1, 2, 500, b"x"), Packet(5, 3, 1, 2**40, None)):
         assert Packet.decode(packet.encode()) == packet
     answer = Answer(7, 1, UNKNOWN, 100, 3)
     assert Answer.decode(answer.encode()) == answer
@@ -73,25 +73,6 @@ def test_every_batch_is_taken_once_and_in_order_over_a_bus_that_loses_repeats_an
     assert host.taken == sent
 
 
-def test_until_when_a_host_knew_us_that_knows_us_no_more():
-    out, host = Outgoing(9), Host(epoch=1)
-    answers = [Answer.decode(host.hear(out.send(b"0", 1.0)))]
-    assert out.known_s < 0
-    assert not out.hear(answers[0], 2.0)
-    assert out.known_s == 2.0
-    answers += [Answer.decode(host.hear(out.send(batch, 3.0))) for batch in (b"1", b"2")]
-    # Of what was said, it may not have heard all.
-    assert not out.hear(answers[1], 4.0)
-    assert out.known_s == 2.0
-    assert not out.hear(answers[2], 5.0)
-    forgot = Host(epoch=1)
-    assert out.hear(Answer.decode(forgot.hear(out.here(9.0))), 10.0)
-    assert out.known_s == 5.0
-    # Another owner never did.
-    assert out.hear(Answer.decode(Host(epoch=2).hear(out.here(11.0))), 12.0)
-    assert out.known_s < 0
-
-
 def test_a_host_that_knows_nothing_of_the_stream_says_so_and_another_stream_begins():
     out, first, second = Outgoing(9), Host(), Host()
     for n in range(3):
@@ -118,8 +99,15 @@ def test_who_has_nothing_to_send_says_that_it_is_there_and_hears_of_a_new_host_s
     out.hear(Answer(1, 1, 1, 10), 1.0)
     assert out.due(1.4) == []
     [here] = out.due(1.5)
-    assert Packet.decode(here) == Packet(9, 1, 2, None)
+    assert Packet.decode(here) == Packet(9, 1, 2, 1500, None)
     assert out.hear(Answer.decode(Host().hear(here)), 1.6)
+
+
+def test_a_packet_says_when_it_was_sent_and_not_when_what_it_brings_was_said():
+    out = Outgoing(9)
+    first = out.send(b"0", 2.0)
+    [again] = out.due(3.5)
+    assert [Packet.decode(data).sent_ms for data in (first, again)] == [2000, 3500]
 
 
 def test_repetitions_wait_for_longer_each_time_until_something_arrives():
