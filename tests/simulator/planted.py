@@ -170,6 +170,13 @@ PLANTED = {
         "        over = [s for s, absent_s in gone_s.items() if absent_s > 2.0]\n",
         "Whose gateway dies is out of the world before anybody could come back.",
     ),
+    "who claims a session last has it": Patch(
+        "server.host.reception",
+        "                if claim.came_s > came_s:\n",
+        "                if claim.came_s > now_s:\n",
+        "Who was cut off or slow takes players back from where they have gone meanwhile.",
+        lambda plan: plan.gateways > 1,
+    ),
     "who stays away stays for ever": Patch(
         "server.gateway.gateway",
         'self._finish(session, CloseCode.NORMAL, "the grace time is over")',

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from clients.python.client import FINAL_CODES
 from clients.python.conversation import Conversation
 from clients.python.errors import BacklogFull
 from protocol.codec import encode_check
 from protocol.errors import ErrorCode
-from protocol.messages import Error, Receipt, ViewDigest, Welcome
+from protocol.messages import Bye, Error, Receipt, ViewDigest, Welcome
 from tests.gateway.meadow import messages
 from tests.simulator import game
 from tests.simulator.desks import Desk, Wire, account_token
@@ -186,6 +187,9 @@ class Player:
                         self.crowd.broken.append(f"{self.life.session} sees another region {message.region} than is so")
                 case Error(code, reason) if code == ErrorCode.RESUME_FAILED:
                     self._over(reason)
+                case Bye(code, reason) if code in FINAL_CODES:
+                    # A client does not come back after that.
+                    self.crowd.broken.append(f"{self.name} is sent away from its newest connection: {reason}")
                 case Error(_, _, seq) if seq:
                     # Not taken, and forgotten.
                     self.life.entries = [entry for entry in self.life.entries if entry != seq]
