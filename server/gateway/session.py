@@ -256,8 +256,9 @@ class Session:
 
     def on(self, happening: Happening, now_s: float) -> None:
         """Move to the table's next state."""
-        self.state = TRANSITIONS[self.state, happening]
-        self.since_s = now_s
+        before, self.state = self.state, TRANSITIONS[self.state, happening]
+        if self.state is not before:
+            self.since_s = now_s
 
     def may_say(self, message: object) -> None:
         """Raises OutOfOrder for a message that has no place in this state."""

@@ -244,6 +244,22 @@ def test_one_who_hangs_up_on_the_way_is_away_there_and_gone_when_the_grace_time_
     assert Watch(bob, "ada").found() == set()
 
 
+def test_the_grace_time_of_one_who_is_away_does_not_begin_anew_at_a_border():
+    land, ada, _ = at_the_border(grace_s=1.0)
+    ada.hang_up()
+    land.players.remove(ada)
+    since_s = land.clock.now_s()
+    until_she_left(land)
+    land.ticks(4)
+    ((region, _),) = land.whereabouts(ada.session.id)
+    assert region == 6
+    while land.clock.now_s() - since_s < 1.1:
+        land.tick()
+    land.gateway.sweep()
+    land.ticks(2)
+    assert land.whereabouts(ada.session.id) == []
+
+
 @pytest.mark.parametrize("when", ["just before", "on the way"])
 def test_one_who_leaves_at_a_border_leaves_no_avatar_behind(when: str):
     land, ada, bob = at_the_border()
