@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 _CLAIM_S: Final = 5.0
 # Seconds that a gateway is told at each sweep that a session of its own is another's now, where it does not answer.
 _TAKEN_S: Final = 60.0
+# Seconds per second by which the clocks of two machines part, at the most.
+_DRIFT: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class ReceptionOptions:
 @dataclass(slots=True)
 class _Gateway:
     heard_s: float
+    # How far this host's clock is ahead of the gateway's: too far by as much as the fastest packet of late was on its
+    # way. What one packet says is no measure: it may have waited as this host was stopped, and a batch may be taken
+    # with a packet of before it.
+    ahead_s: float
     incoming: Incoming = field(default_factory=Incoming)
 
 
@@ -55,7 +61,7 @@ class _Claim:
     at_s: float
     # The number of its word that counted last.
     word: int
-    # When the player came to it, by this host's clock: later by as much as the word was on its way.
+    # When the player came to it, by the gateway's own clock.
     came_s: float
 
 
@@ -129,17 +135,19 @@ class Reception:
             _log.warning("packet refused", shard=self._machine.shard, reason=str(error))
             return
         now_s = self._clock.now_s()
+        ahead_s = now_s - packet.sent_ms / 1000
         gateway = self._gateways.get(packet.gateway)
         if gateway is None:
-            gateway = self._gateways[packet.gateway] = _Gateway(now_s)
+            gateway = self._gateways[packet.gateway] = _Gateway(now_s, ahead_s)
+        gateway.ahead_s = min(gateway.ahead_s + (now_s - gateway.heard_s) * _DRIFT, ahead_s)
         gateway.heard_s = now_s
         batch = gateway.incoming.hear(packet)
-        while batch is not None and self._take(packet, batch):
+        while batch is not None and self._take(packet.gateway, batch):
             batch = gateway.incoming.took()
         answer = gateway.incoming.answer(self._machine.shard, packet, self._inbox.room, self._epoch())
         self._bus.publish(links_topic(packet.gateway), answer.encode())
 
-    def _take(self, packet: Packet, data: bytes) -> bool:
+    def _take(self, gateway: int, data: bytes) -> bool:
         """False: the inbox has no room. Nothing of it is taken: the gateway will send it again.
 
         Of one that is repeated for as long as the store is away, the engine's commands would pile up, and speak for
@@ -153,10 +161,10 @@ class Reception:
         if not self._inbox.fits(batches):
             return False
         claims = batches.pop(CLAIM, None)
-        told = self._claim(packet, claims) if claims is not None else frozenset[int]()
+        told = self._claim(gateway, claims) if claims is not None else frozenset[int]()
         for kind in (JOIN, PRESENCE, LEAVE):
             if kind in batches:
-                spoken_for = self._attend(packet.gateway, kind, batches[kind], told)
+                spoken_for = self._attend(gateway, kind, batches[kind], told)
                 if spoken_for.size:
                     batches[kind] = spoken_for
                 else:
@@ -172,19 +180,21 @@ class Reception:
         self._presences += records.size
         return numbered
 
-    def _claim(self, packet: Packet, claims: Records) -> frozenset[int]:
+    def _claim(self, gateway: int, claims: Records) -> frozenset[int]:
         """Give each session to the gateway that its player came to last. Returns those that are another's.
 
         Whoever speaks of a session may have been cut off while its player went elsewhere, or may have looked for it
         for so long that its player gave up: what counts is neither who says so last nor who says so first.
         """
-        now_s, gateway = self._clock.now_s(), packet.gateway
+        now_s, ahead_s = self._clock.now_s(), self._gateways[gateway].ahead_s
+        # What its clock shows now: no less than when it said any of this.
+        shows_ms = round((now_s - ahead_s) * 1000)
         others: set[int] = set()
         for session, word, came_ms in claims.tolist():
-            came_s = now_s - (packet.sent_ms - came_ms) % 2**32 / 1000
+            came_s = (shows_ms - (shows_ms - came_ms) % 2**32) / 1000
             claim = self._claims.get(session)
             if claim is not None and claim.gateway != gateway:
-                if claim.came_s > came_s:
+                if claim.came_s + self._gateways[claim.gateway].ahead_s > came_s + ahead_s:
                     others.add(session)
                     self._say_taken(gateway, session, word)
                     continue

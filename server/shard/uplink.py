@@ -38,7 +38,7 @@ class Packet(NamedTuple):
     stream: int
     # The batch's number; without a batch: the number that the next one will have.
     number: int
-    # The gateway's clock when it was sent, in milliseconds: what it says of times counts from there.
+    # The gateway's clock when it was sent, in milliseconds: by that the shard knows what it shows at any time.
     sent_ms: int
     batch: bytes | None
 

@@ -33,6 +33,8 @@ class Desk:
             self.machine, self.inbox, self.bus, self.clock, ReceptionOptions(**options), lambda: self.EPOCH
         )
         self.links = {g: Outgoing(g) for g in (1, 2)}
+        # What the host's clock shows when a gateway's shows 0.
+        self.origins_s = {1: 0.0, 2: 0.0}
         self.answers, self.told = {1: [], 2: []}, {1: [], 2: []}
         # (kind, session, arguments) of what ticks were given, in order.
         self.given = []
@@ -46,21 +48,28 @@ class Desk:
 
     def send(self, gateway, *orders):
         """Orders: (kind, session, seq, *arguments)."""
+        self.bus.publish(uplink_topic(SHARD), self.sent(gateway, *orders))
+        for answer in self.answers[gateway]:
+            self.links[gateway].hear(answer, self.now_s(gateway))
+
+    def sent(self, gateway, *orders):
+        """A packet that nobody has heard yet."""
         kinds: Sequence[int] = sorted({kind for kind, *_ in orders})
         batches = {
             k: np.array([tuple(rest) for kind, *rest in orders if kind == k], self.machine.shapes[k].dtype)
             for k in kinds
         }
-        now_s = self.clock.now_s()
-        self.bus.publish(uplink_topic(SHARD), self.links[gateway].send(encode_batches(batches), now_s))
-        for answer in self.answers[gateway]:
-            self.links[gateway].hear(answer, now_s)
+        return self.links[gateway].send(encode_batches(batches), self.now_s(gateway))
+
+    def now_s(self, gateway):
+        """What a gateway's clock shows."""
+        return self.clock.now_s() - self.origins_s[gateway]
 
     def tick(self, *, alive=(1, 2)):
         """Half a second."""
         self.clock.work(0.5)
         for gateway in alive:
-            for data in self.links[gateway].due(self.clock.now_s()):
+            for data in self.links[gateway].due(self.now_s(gateway)):
                 self.bus.publish(uplink_topic(SHARD), data)
         self.reception.sweep()
         inputs = self.inbox.take(self.machine.high_water)
@@ -74,16 +83,17 @@ class Desk:
 
     def join(self, gateway, *sessions):
         joins = [(JOIN, s, 0, b"player%d" % s, b"Ada") for s in sessions]
-        self.send(gateway, *joins, *((CLAIM, s, 0, self.ago_ms(0.0)) for s in sessions))
+        self.send(gateway, *joins, *((CLAIM, s, 0, self.ago_ms(gateway)) for s in sessions))
         self.tick()
         self.given.clear()
 
-    def ago_ms(self, seconds):
-        return int((self.clock.now_s() - seconds) * 1000)
+    def ago_ms(self, gateway, seconds=0.0):
+        """So long ago, as a gateway says it."""
+        return int((self.now_s(gateway) - seconds) * 1000) % 2**32
 
     def here(self, gateway, session, word, *, ago_s=0.0):
         """A gateway says that its player, who came there so long ago, is there."""
-        self.send(gateway, (PRESENCE, session, word, HERE), (CLAIM, session, word, self.ago_ms(ago_s)))
+        self.send(gateway, (PRESENCE, session, word, HERE), (CLAIM, session, word, self.ago_ms(gateway, ago_s)))
 
 
 def test_batches_reach_the_inbox_once_and_are_answered():
@@ -245,19 +255,56 @@ def test_a_claim_that_is_late_because_it_was_lost_is_not_of_one_who_came_late():
     desk = Desk()
     desk.join(1, 7)
     desk.clock.work(1.0)
-    shape = desk.machine.shapes
-    claim = {
-        CLAIM: np.array([(7, 1, desk.ago_ms(0.0))], shape[CLAIM].dtype),
-        PRESENCE: np.array([(7, 1, HERE)], shape[PRESENCE].dtype),
-    }
     # Nobody hears it.
-    desk.links[2].send(encode_batches(claim), desk.clock.now_s())
+    desk.sent(2, (PRESENCE, 7, 1, HERE), (CLAIM, 7, 1, desk.ago_ms(2)))
     desk.clock.work(1.0)
     desk.here(1, 7, 1)
     desk.tick()
     assert desk.told[1] == []
     assert ["taken", SHARD, 7, 1] in desk.told[2]
     assert desk.given == [(PRESENCE, 7, HERE)]
+
+
+def test_a_claim_that_overtakes_what_was_said_before_it_is_not_taken_for_one_of_long_ago():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.clock.work(1.0)
+    before = desk.sent(2, (PRESENCE, 8, 1, AWAY))
+    desk.clock.work(0.25)
+    for data in (desk.sent(2, (CLAIM, 7, 1, desk.ago_ms(2))), before):
+        desk.bus.publish(uplink_topic(SHARD), data)
+    assert desk.told == {1: [["taken", SHARD, 7, 0]], 2: []}
+
+
+# Or so that the second one's is about to begin anew.
+@pytest.mark.parametrize("origin_s", [0.0, 100.0, 101.5 - 2**32 / 1000])
+@pytest.mark.parametrize("later_first", [False, True])
+def test_of_claims_that_waited_as_their_host_was_stopped_the_one_of_who_came_last_counts(*, later_first, origin_s):
+    desk = Desk()
+    desk.origins_s[2] = origin_s
+    desk.join(1, 7)
+    earlier = desk.sent(1, (PRESENCE, 7, 1, HERE), (CLAIM, 7, 1, desk.ago_ms(1)))
+    desk.clock.work(1.0)
+    # She was looked for, for as long as half of that.
+    later = desk.sent(2, (PRESENCE, 7, 1, HERE), (CLAIM, 7, 1, desk.ago_ms(2, 0.5)))
+    desk.clock.work(0.5)
+    for data in (later, earlier) if later_first else (earlier, later):
+        desk.bus.publish(uplink_topic(SHARD), data)
+    assert desk.told[1][-1] == ["taken", SHARD, 7, 1]
+    assert desk.told[2] == []
+
+
+def test_a_gateways_clock_that_falls_behind_by_and_by_makes_nobody_come_sooner():
+    desk = Desk()
+    desk.join(1, 7)
+    for _ in range(24):
+        desk.clock.work(3600.0)
+        desk.origins_s[2] += 0.5
+        for gateway, link in desk.links.items():
+            desk.bus.publish(uplink_topic(SHARD), link.here(desk.now_s(gateway)))
+    desk.here(1, 7, 1, ago_s=5.0)
+    desk.here(2, 7, 1)
+    assert desk.told == {1: [["taken", SHARD, 7, 1]], 2: []}
 
 
 def test_what_was_said_of_an_older_word_lets_go_of_no_newer_one():

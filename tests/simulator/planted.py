@@ -172,8 +172,8 @@ PLANTED = {
     ),
     "who claims a session last has it": Patch(
         "server.host.reception",
-        "                if claim.came_s > came_s:\n",
-        "                if claim.came_s > now_s:\n",
+        "                if claim.came_s + self._gateways[claim.gateway].ahead_s > came_s + ahead_s:\n",
+        "                if claim.gateway == gateway:\n",
         "Who was cut off or slow takes players back from where they have gone meanwhile.",
         lambda plan: plan.gateways > 1,
     ),
