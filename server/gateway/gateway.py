@@ -466,10 +466,10 @@ class Gateway:
         self.router.unseat(session)
         there = session.handle >= 0 and not session.crossing
         session.on(Happening.RESUMED if there else Happening.READMITTED, now_s)
-        if session.handle >= 0:
-            self.router.presence(session)
-            # What was said before this is no word on a connection that came after it; see `_taken`.
-            session.began = session.connection
+        # Where her entity is not there yet, too, as far as is heard here: it may be, and another gateway have it.
+        self.router.presence(session)
+        # What was said before this is no word on a connection that came after it; see `_taken`.
+        session.began = session.connection
         if there:
             self._welcome(session, resumed=True)
 

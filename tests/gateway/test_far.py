@@ -1,4 +1,7 @@
-"""Gateways and regions over a bus that loses, repeats and reorders: nobody is lost or doubled, and no promise is."""
+"""Gateways and regions over a bus that loses, repeats and reorders: nobody is lost or doubled, and no promise is.
+
+A long module: for which connection a session is, and where, is asked of all that may go wrong between them.
+"""
 
 from __future__ import annotations
 
@@ -504,6 +507,30 @@ def test_a_connection_that_its_player_gave_up_before_her_session_was_found_takes
     assert again.session.id == ada.session.id
     assert [one.wire.ended[0] for one in (ada, given_up) if one.wire.ended is not None] == [CloseCode.REPLACED] * 2
     assert [again.entity] == land.whereabouts(again.session.id)
+
+
+def test_who_comes_back_to_where_it_was_not_heard_yet_that_she_has_an_entity_is_there():
+    bus = LateBus()
+    land = Land(columns=1, gateways=2, game=STILL, bus=bus)
+    ada = Player(land, "ada", token=account("ada"))
+    assert ada.session.state is SessionState.JOINING
+    bus.late |= {frames_topic(5), sessions_topic(land.gateway.searches.number)}
+    land.tick()
+    # She has no patience, and none there either.
+    elsewhere = Player(land, "ada", gateway=1, token=account("ada"))
+    assert elsewhere.session.id == ada.session.id
+    land.tick()
+    elsewhere.hang_up()
+    land.tick()
+    again = Player(land, "ada", token=account("ada"))
+    assert again.session is not elsewhere.session
+    assert again.session.state is SessionState.JOINING
+    land.players.append(again)
+    bus.let_go()
+    land.ticks(5)
+    assert again.wire.ended is None
+    assert [again.entity] == land.whereabouts(again.session.id)
+    assert again.session.id not in land.gateways[1].sessions
 
 
 def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanwhile_begins_anew():
