@@ -50,6 +50,9 @@ class Link:
         """
         what = (session,) if kind == CLAIM else (session, *values)
         self._drop(kind, what)
+        if kind == PRESENCE and values == (AWAY,):
+            # Whose coming nobody has heard of has gone again, to another gateway perhaps.
+            self._drop(CLAIM, (session,))
         self._engines.setdefault(kind, {})[what] = (session, seq, *values)
         self._held += 1
 

@@ -533,6 +533,26 @@ def test_who_comes_back_to_where_it_was_not_heard_yet_that_she_has_an_entity_is_
     assert again.session.id not in land.gateways[1].sessions
 
 
+def test_who_has_hung_up_before_her_coming_was_said_takes_her_session_from_no_other_gateway():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    ada = land.join("ada")
+    resume = ada.resume
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    ada.hang_up()
+    ada.connect(resume=resume, gateway=1)
+    land.ticks(2)
+    # The first gateway was stopped, and what she said and did there before she went on it reads now, in one go.
+    given_up = Player(land, "ada", resume=resume)
+    given_up.hang_up()
+    land.ticks(2)
+    bus.let_go()
+    land.ticks(5)
+    assert (ada.welcomes, ada.wire.ended) == (2, None)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert ada.session.id not in land.gateway.sessions
+
+
 def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanwhile_begins_anew():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)
