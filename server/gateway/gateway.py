@@ -510,6 +510,9 @@ class Gateway:
             self.router.forget(session_id)
         # Its player may have come back here since.
         elif session.began <= word <= session.connection:
+            if session.region != region:
+                # Where it has gone since we may have been sooner; who lets go of it here never says that it leaves.
+                self.router.let_go(session.region, session_id, session.connection)
             self._finish(session, CloseCode.REPLACED, "resumed at another gateway", tell_region=False)
 
     def _welcome(self, session: Session, *, resumed: bool) -> None:

@@ -202,7 +202,7 @@ class Router:
         self._left.pop(session_id, None)
 
     def let_go(self, region: int, session_id: int, word: int) -> None:
-        """Have a region know that we have heard from it, of this word of ours, that a session is another gateway's."""
+        """Have a region know that we have heard, since this word of ours, that a session is another gateway's."""
         self.links[region].add(PRESENCE, session_id, word, (LET_GO,))
 
     def presence(self, session: Session) -> None:

@@ -218,6 +218,9 @@ class Reception:
                 taken = self._taken.get((gateway, session))
                 if taken is not None and taken.word == word:
                     del self._taken[gateway, session]
+                if claim is not None and (claim.gateway, claim.word) == (gateway, word):
+                    # That was in another region, or here before the other one fell silent.
+                    del self._claims[session]
             elif claim is not None and claim.gateway != gateway:
                 # It was resumed elsewhere. The gateway was cut off when it was told, or that was in another region, and
                 # nobody has told it: it would say so wherever she comes, before her own does.

@@ -14,7 +14,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error
 from server.gateway.session import SessionState
 from server.shard.ports import frames_topic, keyframes_topic, sessions_topic
-from tests.gateway.borderland import SECRET, Land, LateBus, Player
+from tests.gateway.borderland import SECRET, TICK_S, Land, LateBus, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
@@ -551,6 +551,28 @@ def test_who_has_hung_up_before_her_coming_was_said_takes_her_session_from_no_ot
     assert (ada.welcomes, ada.wire.ended) == (2, None)
     assert [ada.entity] == land.whereabouts(ada.session.id)
     assert ada.session.id not in land.gateway.sessions
+
+
+def test_a_gateway_that_lets_go_of_a_session_speaks_for_it_nowhere_else_either():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    ada = land.join("ada", 5)
+    session = ada.session.id
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    again = Player(land, "ada", gateway=1, resume=ada.resume)
+    land.put(ada, 0.0, 60.0)
+    while land.whereabouts(session):
+        land.tick([5])
+    # She leaves for good as she crosses the border, beyond which the first gateway speaks for her sooner.
+    again.gateway.received(again.wire, encode_leave())
+    for _ in range(3):
+        land.tick([6])
+    assert [region for region, _ in land.whereabouts(session)] == [6]
+    bus.let_go()
+    assert all(session not in gateway.sessions for gateway in land.gateways)
+    for _ in range(round(35.0 / TICK_S)):
+        land.tick([6])
+    assert land.whereabouts(session) == []
 
 
 def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanwhile_begins_anew():

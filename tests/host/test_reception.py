@@ -322,6 +322,24 @@ def test_what_was_said_of_an_older_word_lets_go_of_no_newer_one():
     assert desk.told[1] == []
 
 
+def test_a_session_whose_gateway_heard_late_that_it_was_anothers_is_nobodys():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.here(2, 7, 1)
+    # Which dies.
+    desk.ticks(3.5, alive=(1,))
+    # The first says again who is there, because it believes that the shard has begun anew.
+    desk.here(1, 7, 0, ago_s=60.0)
+    desk.tick(alive=(1,))
+    desk.given.clear()
+    desk.send(1, (PRESENCE, 7, 5, LET_GO))
+    desk.ticks(ReceptionOptions().grace_s + 5, alive=(1,))
+    assert desk.given == []
+    desk.send(1, (PRESENCE, 7, 0, LET_GO))
+    desk.ticks(ReceptionOptions().grace_s + 5, alive=(1,))
+    assert desk.given == [(PRESENCE, 7, AWAY), (LEAVE, 7)]
+
+
 def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_when_she_comes():
     desk = Desk()
     # She is in another region, and has left this gateway for the other one.
