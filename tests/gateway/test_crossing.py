@@ -1,4 +1,7 @@
-"""Walks over borders: nothing of it is to be seen, and nothing is lost."""
+"""Walks over borders: nothing of it is to be seen, and nothing is lost.
+
+A long module: whatever may happen to a player may happen just there, and is asked in the same world.
+"""
 
 from __future__ import annotations
 
