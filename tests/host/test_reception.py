@@ -294,12 +294,12 @@ def test_of_claims_that_waited_as_their_host_was_stopped_the_one_of_who_came_las
     assert desk.told[2] == []
 
 
-def test_a_gateways_clock_that_falls_behind_by_and_by_makes_nobody_come_sooner():
+def test_a_gateways_clock_that_falls_behind_makes_nobody_come_sooner():
     desk = Desk()
     desk.join(1, 7)
-    for _ in range(24):
-        desk.clock.work(3600.0)
-        desk.origins_s[2] += 0.5
+    for _ in range(60):
+        desk.clock.work(0.5)
+        desk.origins_s[2] += 0.2
         for gateway, link in desk.links.items():
             desk.bus.publish(uplink_topic(SHARD), link.here(desk.now_s(gateway)))
     desk.here(1, 7, 1, ago_s=5.0)
