@@ -12,6 +12,7 @@ from server.regions.atlas import Atlas
 from server.regions.balance import Policy
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
+from server.shard.ports import BUS_VERSION
 from server.sim.game import Game
 
 
@@ -64,11 +65,12 @@ def host_options(settings: Settings, game: Game) -> HostOptions:
 def world_terms(settings: Settings, game: Game) -> dict[str, str]:
     """What every process of this world has to have the same: the names and values of it.
 
-    The game's version is not among them: nodes are upgraded one after the other.
+    The game's version is not among them: nodes are upgraded one after the other. That of the bus is, for gateways and
+    nodes pass over what they can't read, and would be deaf to each other.
     """
     # How a region is run is each node's own affair.
     own = {"digest_every_ticks", "commands_per_tick_max", "inbox_max"}
-    terms = {"the game": game.name, "the game's schema": str(game.schema.digest)}
+    terms = {"the game": game.name, "the game's schema": str(game.schema.digest), "the bus's version": str(BUS_VERSION)}
     return terms | {f"world.{name}": str(value) for name, value in settings.world.model_dump(exclude=own).items()}
 
 

@@ -128,6 +128,11 @@ class Bus(Protocol):
         """Have `handler` called with each payload; returns what ends it."""
 
 
+# Of what gateways, nodes and operators' commands say to each other on the bus. Another number whenever one of them
+# would not understand what was said before; tests/roles/test_world_terms.py notices most of that.
+BUS_VERSION: Final = 1
+
+
 def frames_topic(shard: int) -> str:
     """Where a shard publishes its frames."""
     return f"frames/{shard}"
