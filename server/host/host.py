@@ -169,6 +169,9 @@ class ShardHost:
             self._claim = await self._journal.claim(self.machine.shard)
             self._durable_tick = self._claim.tick
         self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
+        if self.machine.tick:
+            # It comes from another process, and its players have waited for more than a tick.
+            self.pacer.rest(self._clock.now_s())
         while True:
             await self._clock.sleep_until(self.pacer.due_s)
             self._check_journal()

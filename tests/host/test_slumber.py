@@ -239,11 +239,27 @@ def test_a_checkpoint_that_fails_as_it_falls_asleep_is_made_when_it_wakes():
     run(main())
 
 
+def test_a_shard_that_comes_from_elsewhere_has_waited_for_its_next_tick():
+    async def main():
+        async with Ward() as first:
+            began_s = first.clock.now_s()
+            await first.until(lambda: first.machine.tick == 1)
+            assert first.clock.now_s() - began_s == pytest.approx(0.05, abs=0.011)
+        async with Ward(first.machine, journal=first.journal) as ward:
+            began_s = ward.clock.now_s()
+            await ward.until(lambda: ward.machine.tick == 2)
+            assert ward.clock.now_s() - began_s < 0.011
+            await ward.until(lambda: ward.machine.tick == 6)
+            assert ward.clock.now_s() - began_s == pytest.approx(0.2, abs=0.011)
+
+    run(main())
+
+
 def test_it_does_not_sleep_while_a_gateway_looks_or_a_player_is_waited_for():
     async def main():
         async with Ward() as ward:
             gateway = Gateway(ward)
-            gateway.send(join(ward))
+            gateway.send(batch(ward.machine.shapes, [("join", 7, 0, b"account", b"Ada"), ("claim", 7, 0, 0)]))
             for _ in range(60):
                 await asyncio.sleep(0.5)
                 gateway.beat()
