@@ -308,8 +308,9 @@ class Postman:
             self._doubtful.setdefault(stream, self._tick)
             return
         if seq <= out.acked:
-            if seq == out.acked and out.lost:
-                # It is there again, and still lacks what was sent in vain: nobody wins by our waiting.
+            if seq == out.acked:
+                # It is there again, and lacks what is under way: that may have come while nobody had the shard, as it
+                # moved, and nobody wins by our waiting. At worst the bus has repeated itself, and so do we.
                 out.due_s = self._clock.now_s()
             return
         out.acked = self._acks[stream] = seq
