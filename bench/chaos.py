@@ -162,7 +162,9 @@ def shape_of(options: ChaosOptions) -> ClusterShape:
     }
     told = {f"EVERSTEP_{name}": str(value) for name, value in settings.items()}
     program = ("bench.chaos_faults", options.plant) if options.plant else ("server",)
-    return ClusterShape(options.nodes, options.gateways, "bench.chaos_game", told, proxied=True, program=program)
+    return ClusterShape(
+        options.nodes, options.gateways, "bench.chaos_game", told, proxied=True, program=program, redis_kept=True
+    )
 
 
 class Chaos:

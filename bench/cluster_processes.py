@@ -43,6 +43,9 @@ class ClusterShape:
     proxied: bool = False
     # See ServerProcess.start.
     program: tuple[str, ...] = ("server",)
+    # Whether Redis has what it was told again after a kill: then it waits for its disk at each lease, and so does what
+    # goes over the bus. Otherwise it keeps nothing, as in deploy/compose.yaml.
+    redis_kept: bool = False
 
 
 class Member:
@@ -139,7 +142,7 @@ class Cluster:
         self.shape = shape
         self._directory = directory
         (directory / "redis").mkdir()
-        self.redis = RedisServer(directory / "redis", kept=True)
+        self.redis = RedisServer(directory / "redis", kept=shape.redis_kept)
         self.store = MongoServer(directory / "database")
         self.nodes: list[Member] = []
         self.gateways: list[Member] = []
