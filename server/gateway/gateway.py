@@ -244,7 +244,7 @@ class Gateway:
         self.router.unseat(session)
         # One whose entity is not there yet is told of as away when it comes, if it still is.
         if not joining:
-            self.router.presence(session)
+            self.router.gone(session)
 
     # -- messages --------------------------------------------------------------------
 
@@ -457,7 +457,7 @@ class Gateway:
         newcomer.state = SessionState.CLOSED
         socket.session = session
         session.socket = socket
-        session.came_s = newcomer.came_s
+        session.came_before_s, session.came_s = session.came_s, newcomer.came_s
         # A connection begins with a clean record: what an earlier one did closed that one.
         session.bucket = newcomer.bucket
         session.strikes, session.malformed = newcomer.strikes, newcomer.malformed
@@ -504,12 +504,13 @@ class Gateway:
 
     def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""
-        self.router.let_go(region, session_id, word)
         session = self.sessions.get(session_id)
+        # Its player may have come back here since.
+        over = session is not None and session.began <= word <= session.connection
+        self.router.let_go(region, session_id, session.connection if session is not None and over else word)
         if session is None:
             self.router.forget(session_id)
-        # Its player may have come back here since.
-        elif session.began <= word <= session.connection:
+        elif over:
             if session.region != region:
                 # Where it has gone since we may have been sooner; who lets go of it here never says that it leaves.
                 self.router.let_go(session.region, session_id, session.connection)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from protocol.schema import CommandSchema
-from server.shard.machine import AWAY, CHAIN, CLAIM, HERE, JOIN, PRESENCE, encode_batches
+from server.shard.machine import AWAY, CHAIN, CLAIM, HERE, JOIN, LET_GO, PRESENCE, encode_batches
 from server.shard.ports import Bus, Clock, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.sim.game import FIRST_COMMAND
@@ -50,11 +50,16 @@ class Link:
         """
         what = (session,) if kind == CLAIM else (session, *values)
         self._drop(kind, what)
-        if kind == PRESENCE and values == (AWAY,):
-            # Whose coming nobody has heard of has gone again, to another gateway perhaps.
-            self._drop(CLAIM, (session,))
+        if kind == CLAIM:
+            # What was given up before that waits no longer.
+            self._drop(PRESENCE, (session, LET_GO))
         self._engines.setdefault(kind, {})[what] = (session, seq, *values)
         self._held += 1
+
+    def unsay(self, session: int, word: int) -> bool:
+        """Claim a session no more by this word. False: it has gone, or there was none."""
+        waiting = self._engines.get(CLAIM, {}).get((session,))
+        return waiting is not None and waiting[1] == word and self._drop(CLAIM, (session,))
 
     def withdraw(self, session: int, values: tuple[Any, ...]) -> bool:
         """Say nothing of a session whose JOIN, of these values, waits here. False: none waits; nothing is changed."""

@@ -12,6 +12,7 @@ anybody goes to its parts; and a part is shown until the last one has left it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -184,7 +185,9 @@ class Router:
         self.links[session.region].add(JOIN, session.id, session.connection, _names(session))
 
     def _claim(self, session: Session) -> None:
-        """Say since when its player is here: of several gateways the one that she came to last speaks for her."""
+        """Say when its player came: the gateway that she came to last speaks for her, also while she is away."""
+        if session.came_s == -math.inf:
+            return
         came_ms = int(session.came_s * 1000) % 2**32
         self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
 
@@ -204,6 +207,14 @@ class Router:
     def let_go(self, region: int, session_id: int, word: int) -> None:
         """Have a region know that we have heard, since this word of ours, that a session is another gateway's."""
         self.links[region].add(PRESENCE, session_id, word, (LET_GO,))
+
+    def gone(self, session: Session) -> None:
+        """Its connection broke."""
+        unheard = session.crossing and session.came_s > session.crossing_s
+        if self.links[session.region].unsay(session.id, session.began) or unheard:
+            # Who stood still for long reads of her coming and her going at once, and she may have come elsewhere since.
+            session.came_s = session.came_before_s
+        self.presence(session)
 
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
@@ -275,11 +286,11 @@ class Router:
                 self._repeat(number)
             link.flush(watched=number in self.streams)
 
-    def _tell_presence(self, session: Session) -> None:
-        here = AWAY
-        if session.state is not SessionState.RESUMING:
-            here = HERE
-            self._claim(session)
+    def _tell_presence(self, session: Session, *, again: bool = False) -> None:
+        # Every word has a number of its own.
+        session.connection += again
+        here = AWAY if session.state is SessionState.RESUMING else HERE
+        self._claim(session)
         self.links[session.region].add(PRESENCE, session.id, session.connection, (here,))
 
     def _on_answer(self, data: bytes) -> None:
@@ -299,7 +310,7 @@ class Router:
                 if session.handle < 0:
                     self._ask(session)
                 else:
-                    self._tell_presence(session)
+                    self._tell_presence(session, again=True)
                     self.say_again(session)
         for session_id, (_, last) in self._left.items():
             if last == region:
@@ -381,7 +392,7 @@ class Router:
             self._come_home(session, stream)
         if came:
             # It hears who speaks for her.
-            self._tell_presence(session)
+            self._tell_presence(session, again=True)
             self.say_again(session)
 
     def _come_home(self, session: Session, stream: RegionStream) -> None:

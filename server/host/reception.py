@@ -64,6 +64,9 @@ class _Claim:
     word: int
     # When the player came to it, by the gateway's own clock.
     came_s: float
+    # How far this host's clock was ahead of that, once the gateway has fallen silent. It is nobody's claim then, but
+    # whoever was left before that has none either, and is told.
+    ahead_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -195,7 +198,8 @@ class Reception:
             came_s = (shows_ms - (shows_ms - came_ms) % 2**32) / 1000
             claim = self._claims.get(session)
             if claim is not None and claim.gateway != gateway:
-                if claim.came_s + self._gateways[claim.gateway].ahead_s > came_s + ahead_s:
+                theirs_s = self._gateways[claim.gateway].ahead_s if claim.ahead_s is None else claim.ahead_s
+                if claim.came_s + theirs_s > came_s + ahead_s:
                     others.add(session)
                     self._say_taken(gateway, session, word)
                     continue
@@ -217,7 +221,7 @@ class Reception:
             if kind == PRESENCE and record[2] == LET_GO:
                 mine[i] = False
                 taken = self._taken.get((gateway, session))
-                if taken is not None and taken.word == word:
+                if taken is not None and taken.word <= word:
                     del self._taken[gateway, session]
                 if claim is not None and (claim.gateway, claim.word) == (gateway, word):
                     # That was in another region, or here before the other one fell silent.
@@ -230,7 +234,7 @@ class Reception:
                     self._say_taken(gateway, session, word)
             elif kind == LEAVE:
                 self._claims.pop(session, None)
-            elif claim is not None:
+            elif claim is not None and claim.ahead_s is None:
                 claim.at_s, claim.word = now_s, word
             elif session in self._machine.attending():
                 # That its player is away makes nobody's session nobody's own: another gateway may have had it by then,
@@ -272,7 +276,9 @@ class Reception:
             return
         self._swept_s = now_s
         silent = {
-            g for g, gateway in self._gateways.items() if now_s - gateway.heard_s > self._options.gateway_silence_s
+            g: gateway.ahead_s
+            for g, gateway in self._gateways.items()
+            if now_s - gateway.heard_s > self._options.gateway_silence_s
         }
         for gateway in sorted(silent):
             del self._gateways[gateway]
@@ -283,17 +289,18 @@ class Reception:
         for session, claim in tuple(self._claims.items()):
             if session in here:
                 claim.at_s = now_s
-            if claim.gateway in silent:
-                del self._claims[session]
+            if claim.ahead_s is None and claim.gateway in silent:
+                claim.ahead_s = silent[claim.gateway]
                 alone.add(session)
             elif now_s - claim.at_s > _CLAIM_S:
                 del self._claims[session]
+        spoken_for = {session for session, claim in self._claims.items() if claim.ahead_s is None}
         for (gateway, session), taken in tuple(self._taken.items()):
             if now_s - taken.since_s > _TAKEN_S:
                 del self._taken[gateway, session]
             elif gateway in self._gateways:
                 self._tell_taken(gateway, session)
-        self._away = {s: self._away.get(s) or _Absence(now_s) for s in sorted(here) if s not in self._claims}
+        self._away = {s: self._away.get(s) or _Absence(now_s) for s in sorted(here) if s not in spoken_for}
         # Whom a gateway has just let go is away; of another one it may speak yet.
         untold = [
             s

@@ -629,6 +629,26 @@ def test_who_left_the_world_while_her_gateway_was_cut_off_hears_that_her_session
     assert land.whereabouts(session) == []
 
 
+def test_who_came_back_elsewhere_after_her_region_began_anew_is_waited_for_from_when_she_was_there_last():
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada", token=account("ada"))
+    session = ada.session.id
+    ada.hang_up()
+    land.seconds(1)
+    # Its new host has heard of nobody, and hears from the first gateway that she is away.
+    land.restart(ada.session.region)
+    land.seconds(2)
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    assert again.session.id == session
+    land.seconds(20)
+    assert session not in land.gateways[0].sessions
+    again.hang_up()
+    land.seconds(15)
+    assert len(land.whereabouts(session)) == 1
+    land.seconds(20)
+    assert land.whereabouts(session) == []
+
+
 def test_who_is_given_up_because_her_region_does_not_answer_may_come_again_and_goes_on():
     land = FarLand(game=STILL)
     ada = patron(land, "ada")

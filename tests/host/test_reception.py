@@ -125,7 +125,7 @@ def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_ti
     assert desk.given == [(PRESENCE, 7, AWAY), (PRESENCE, 8, AWAY)]
     # One of them is resumed at another gateway.
     desk.ticks(20, alive=(2,))
-    desk.here(2, 8, 1, ago_s=60.0)
+    desk.here(2, 8, 1)
     desk.ticks(20, alive=(2,))
     assert desk.given[2:] == [(PRESENCE, 8, HERE), (LEAVE, 7)]
     desk.ticks(100, alive=(2,))
@@ -324,20 +324,57 @@ def test_what_was_said_of_an_older_word_lets_go_of_no_newer_one():
 
 def test_a_session_whose_gateway_heard_late_that_it_was_anothers_is_nobodys():
     desk = Desk()
+    # It was told so by another region, and spoke for her here sooner.
     desk.join(1, 7)
-    desk.here(2, 7, 1)
-    # Which dies.
-    desk.ticks(3.5, alive=(1,))
-    # The first says again who is there, because it believes that the shard has begun anew.
-    desk.here(1, 7, 0, ago_s=60.0)
-    desk.tick(alive=(1,))
-    desk.given.clear()
     desk.send(1, (PRESENCE, 7, 5, LET_GO))
     desk.ticks(ReceptionOptions().grace_s + 5, alive=(1,))
     assert desk.given == []
     desk.send(1, (PRESENCE, 7, 0, LET_GO))
     desk.ticks(ReceptionOptions().grace_s + 5, alive=(1,))
     assert desk.given == [(PRESENCE, 7, AWAY), (LEAVE, 7)]
+
+
+def test_who_is_left_while_it_is_silent_hears_of_it_and_ends_no_grace_time():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.send(1, (PRESENCE, 7, 1, AWAY))
+    # Nobody hears it for a while.
+    desk.ticks(3.5, alive=(2,))
+    desk.here(2, 7, 1)
+    desk.ticks(2, alive=(2,))
+    desk.told[1].clear()
+    desk.ticks(1)
+    assert desk.told[1] == [["taken", SHARD, 7, 1]] * 2
+    # The other one dies. What the first says of her counts no more: she was there for longer than with the first.
+    desk.send(1, (LEAVE, 7, 0))
+    desk.ticks(3.5, alive=(1,))
+    desk.given.clear()
+    for word in ((PRESENCE, 7, 2, AWAY), (LEAVE, 7, 0)):
+        desk.send(1, word)
+        desk.tick(alive=(1,))
+    assert desk.given == []
+    desk.here(1, 7, 3, ago_s=20.0)
+    desk.tick(alive=(1,))
+    assert desk.given == []
+    assert desk.machine.attending() == {7}
+    # And if she comes to the first again, it is the first's.
+    desk.here(1, 7, 4)
+    desk.tick(alive=(1,))
+    assert desk.given == [(PRESENCE, 7, HERE)]
+
+
+def test_a_gateway_that_is_heard_again_has_whom_it_had():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.ticks(3.5, alive=(2,))
+    assert desk.given == [(PRESENCE, 7, AWAY)]
+    # The first of these is of a stream that is not known any more.
+    for _ in range(2):
+        desk.here(1, 7, 0, ago_s=4.0)
+    desk.ticks(60)
+    assert desk.given[1:] == [(PRESENCE, 7, HERE)]
+    assert desk.told == {1: [], 2: []}
+    assert desk.machine.attending() == {7}
 
 
 def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_when_she_comes():
