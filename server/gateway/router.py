@@ -186,10 +186,9 @@ class Router:
 
     def _claim(self, session: Session) -> None:
         """Say when its player came: the gateway that she came to last speaks for her, also while she is away."""
-        if session.came_s == -math.inf:
-            return
-        came_ms = int(session.came_s * 1000) % 2**32
-        self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
+        if session.came_s > -math.inf:
+            came_ms = int(session.came_s * 1000) % 2**32
+            self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
 
     def leave(self, session: Session) -> None:
         """Its entity goes, wherever it is."""
