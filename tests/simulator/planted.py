@@ -172,10 +172,10 @@ PLANTED = {
     ),
     "who claims a session last has it": Patch(
         "server.host.reception",
-        "                if claim.came_s + self._gateways[claim.gateway].ahead_s > came_s + ahead_s:\n",
-        "                if claim.gateway == gateway:\n",
+        "                if claim.came_s + theirs_s > came_s + ahead_s:\n",
+        "                if claim.came_s + theirs_s > now_s:\n",
         "Who was cut off or slow takes players back from where they have gone meanwhile.",
-        lambda plan: plan.gateways > 1,
+        lambda plan: plan.gateways > 1 and plan.drift < 0.1,
     ),
     "who stays away stays for ever": Patch(
         "server.gateway.gateway",

@@ -143,7 +143,6 @@ FOUND_AT = {
     "who is released is not told of": 14,
     "who is taken over is not told": 90,
     "frames of an owner of before": 273,
-    "who claims a session last has it": 90,
 }
 
 
