@@ -242,8 +242,8 @@ PLANTED = {
     ),
     "who is taken over is not told": Patch(
         "server.gateway.gateway",
-        "        elif session.began <= word <= session.connection:\n",
-        "        elif session.began < word < session.connection:\n",
+        "        over = session is not None and session.began <= word <= session.connection\n",
+        "        over = session is not None and session.began < word < session.connection\n",
         "An account plays over the connection of before and over the new one.",
         with_fault("login"),
     ),
