@@ -55,6 +55,8 @@ class Player:
         self.lives: list[Life] = []
         # When it connected, or may again.
         self.since_s = 0.0
+        # When it connected last, and before that.
+        self.came_s = self.before_s = -math.inf
         # Since when it has been out of the world against its will or not; None: it has a connection that is.
         self.gone_s: float | None = None
         # View digests that were compared.
@@ -95,6 +97,7 @@ class Player:
         if not desks:
             self.since_s += _BACK_S
             return
+        self.before_s, self.came_s = self.came_s, now_s
         self.wire = Wire(random.choice(desks), self)
         self.talk.begin()
 
@@ -189,7 +192,7 @@ class Player:
                         self.crowd.broken.append(f"{self.life.session} sees another region {message.region} than is so")
                 case Error(code, reason) if code == ErrorCode.RESUME_FAILED:
                     self._over(reason)
-                case Bye(code, reason) if code in FINAL_CODES and self.crowd.agreed:
+                case Bye(code, reason) if code in FINAL_CODES and self.came_s - self.before_s > self.crowd.apart_s:
                     # A client does not come back after that.
                     self.crowd.broken.append(f"{self.name} is sent away from its newest connection: {reason}")
                 case Error(_, _, seq) if seq:
@@ -224,8 +227,9 @@ class Crowd:
     def __init__(self, plan: Plan, desks: Callable[[], list[Desk]], promises: Promises, loop) -> None:
         self.desks = desks
         self.promises = promises
-        # Whether clocks go alike, so that their ages tell which of two comings was the later one.
-        self.agreed = plan.drift <= _ALIKE
+        # Seconds between two comings of which it can be told which was the later one: more than messages take, and
+        # only where clocks go alike.
+        self.apart_s = plan.delay_s + plan.far_s if plan.drift <= _ALIKE else math.inf
         # As the fastest clock has it.
         self.grace_s = GRACE_S / (1 + plan.drift)
         self.loop = loop
