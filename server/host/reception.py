@@ -1,8 +1,9 @@
 """The reception: gateways' batches into a shard's inbox, and whose sessions are here.
 
 A gateway that speaks for a session has it: it says when the player is away, waits for them, and says when they leave
-for good. A gateway that falls silent has nothing any more: its players are away, any gateway may speak for them
-from then on, and who is not spoken for when the grace time is over leaves.
+for good. Of several the one has it that its player came to last. A gateway that falls silent has nothing any more: its
+players are away, any gateway that they come to later may speak for them, and who is not spoken for when the grace
+time is over leaves.
 
 Nothing of this is state. A host that starts anew has heard of nobody, so everyone has the grace time to be heard of.
 What follows from it (PRESENCE, LEAVE) goes through the inbox and the journal as if a gateway had sent it.
