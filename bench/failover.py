@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.cluster_processes import Cluster, ClusterShape, Member
 from bench.crossing_server import settings_for
 from bench.crossing_walkers import Walker
 from bench.figures import percentile
+from bench.pauses import Step
 from bench.processes import Line, WorkerError
 from clients.python import connect
 from clients.python.errors import ClientError
@@ -44,14 +45,23 @@ class FailoverOptions:
     settle_s: float = _SETTLE_S
 
 
+class _Gap(NamedTuple):
+    """The longest that a player saw itself stand still, in seconds."""
+
+    any_s: float
+    # … in a step that crossed no border: for so long a region had no frames. A step over a border waits for two
+    # regions' records to be durable, whether one of them is moved or not.
+    frames_s: float
+
+
 @dataclass
 class _Seen:
-    """Of each change: the longest that a player saw itself stand still, in seconds."""
+    """Of each change."""
 
-    killed_s: list[float] = field(default_factory=list)
-    moved_s: list[float] = field(default_factory=list)
+    killed: list[_Gap] = field(default_factory=list)
+    moved: list[_Gap] = field(default_factory=list)
     # While regions were moved back to the node that was started again.
-    balanced_s: list[float] = field(default_factory=list)
+    balanced: list[_Gap] = field(default_factory=list)
 
 
 def shape() -> ClusterShape:
@@ -100,10 +110,10 @@ class Failover:
             one, other = self._cluster.nodes
             for n in range(self._options.rounds):
                 glance(f"{n} of {self._options.rounds} rounds; {one.name} is told to end")
-                self._seen.moved_s.append(await self._gap(one.stop))
+                self._seen.moved.append(await self._gap(one.stop))
                 await self._again(one)
                 glance(f"{n} of {self._options.rounds} rounds; {other.name} is killed")
-                self._seen.killed_s.append(await self._gap(other.kill))
+                self._seen.killed.append(await self._gap(other.kill))
                 await self._again(other)
         finally:
             faults = [repr(task.exception()) for task in tasks if task.done() and not task.cancelled()]
@@ -114,8 +124,8 @@ class Failover:
                 walker.client.abort()
         return self._figures(faults)
 
-    async def _gap(self, change: Callable[[], object]) -> float:
-        """The longest wait of a player from the change on, until all have moved after it."""
+    async def _gap(self, change: Callable[[], object]) -> _Gap:
+        """The longest waits of players from the change on, until all have moved after it."""
         self._forget()
         done = change()
         assert asyncio.iscoroutine(done)
@@ -128,13 +138,13 @@ class Failover:
                     self._cluster.check()
                     await asyncio.sleep(_LOOK_S)
                 over_s = time.perf_counter()
-        return self._longest_s()
+        return self._longest()
 
     async def _again(self, node: Member) -> None:
         await node.start()
         self._forget()
         await self._settled()
-        self._seen.balanced_s.append(self._longest_s())
+        self._seen.balanced.append(self._longest())
 
     async def _settled(self) -> None:
         await asyncio.sleep(self._options.settle_s)
@@ -144,21 +154,18 @@ class Failover:
         for walker in self._walkers:
             walker.steps.clear()
 
-    def _longest_s(self) -> float:
-        # A wait is what a step took longer than its tick.
-        return (1 + max(max((step.waited for step in w.steps), default=0.0) for w in self._walkers)) / HZ
+    def _longest(self) -> _Gap:
+        steps = [step for walker in self._walkers for step in walker.steps]
+        return _Gap(_longest_s(steps), _longest_s(step for step in steps if not step.crossed))
 
     def _figures(self, faults: list[str]) -> Line:
         seen, walkers = self._seen, self._walkers
         return {
             "rounds": self._options.rounds,
             "clients": len(walkers),
-            "kill_gap_s_p50": percentile(seen.killed_s, 50),
-            "kill_gap_s_max": max(seen.killed_s, default=0.0),
-            "move_gap_ms_p50": 1000 * percentile(seen.moved_s, 50),
-            "move_gap_ms_max": 1000 * max(seen.moved_s, default=0.0),
-            "balance_gap_ms_p50": 1000 * percentile(seen.balanced_s, 50),
-            "balance_gap_ms_max": 1000 * max(seen.balanced_s, default=0.0),
+            **_gaps("kill_gap_s", "kill_frames_s", seen.killed, 1),
+            **_gaps("move_gap_ms", "move_frames_ms", seen.moved, 1000),
+            **_gaps("balance_gap_ms", "balance_frames_ms", seen.balanced, 1000),
             "lease_ttl_s": LEASE_TTL_S,
             "missing": sum(w.missing for w in walkers),
             "inputs_lost": sum(w.lost for w in walkers),
@@ -168,6 +175,19 @@ class Failover:
             "faults": len(faults),
             "reasons": faults[:5],
         }
+
+
+def _longest_s(steps: Iterable[Step]) -> float:
+    # A wait is what a step took longer than its tick.
+    return (1 + max((step.waited for step in steps), default=0.0)) / HZ
+
+
+def _gaps(any_key: str, frames_key: str, gaps: list[_Gap], unit: int) -> Line:
+    line: Line = {}
+    for key, values in ((any_key, [gap.any_s for gap in gaps]), (frames_key, [gap.frames_s for gap in gaps])):
+        line[f"{key}_p50"] = unit * percentile(values, 50)
+        line[f"{key}_max"] = unit * max(values, default=0.0)
+    return line
 
 
 def failed(figures: Line) -> bool:
