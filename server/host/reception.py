@@ -65,6 +65,8 @@ class _Claim:
     word: int
     # When the player came to it, by the gateway's own clock.
     came_s: float
+    # Whether the session was here since the gateway speaks for it, or its JOIN came.
+    here: bool = False
     # How far this host's clock was ahead of that, once the gateway has fallen silent. It is nobody's claim then, but
     # whoever was left before that has none either, and is told.
     ahead_s: float | None = None
@@ -206,15 +208,17 @@ class Reception:
                     continue
                 self._say_taken(claim.gateway, session, claim.word)
             self._taken.pop((gateway, session), None)
-            self._claims[session] = _Claim(gateway, now_s, word, came_s)
+            here = claim is not None and (claim.gateway, claim.ahead_s) == (gateway, None) and claim.here
+            self._claims[session] = _Claim(gateway, now_s, word, came_s, here)
         return frozenset(others)
 
     def _attend(self, gateway: int, kind: int, records: Records, told: frozenset[int]) -> Records:
         """Note what a gateway says of sessions; the records without those of sessions that are another's by now.
 
-        `told`: sessions of which it has been told so, just now.
+        Nor of those that are not here, unless it was the gateway's as it left: the shard has what is said of it follow
+        it over a border, beyond which it may be another's. `told`: sessions of which it has been told so, just now.
         """
-        now_s = self._clock.now_s()
+        now_s, present = self._clock.now_s(), self._machine.attending()
         mine = np.ones(records.size, np.bool_)
         for i, record in enumerate(records.tolist()):
             session, word = record[0], record[1]
@@ -233,14 +237,20 @@ class Reception:
                 mine[i] = False
                 if session not in told:
                     self._say_taken(gateway, session, word)
-            elif kind == LEAVE:
-                self._claims.pop(session, None)
-            elif claim is not None and claim.ahead_s is None:
-                claim.at_s, claim.word = now_s, word
-            elif session in self._machine.attending():
-                # That its player is away makes nobody's session nobody's own: another gateway may have had it by then,
-                # and this one, which has let go of it, would never say that it leaves.
-                self._away[session] = _Absence(now_s, told=True)
+            else:
+                ours = claim if claim is not None and claim.ahead_s is None else None
+                here = kind == JOIN or session in present
+                if ours is not None:
+                    ours.here = here = ours.here or here
+                mine[i] = here
+                if kind == LEAVE:
+                    self._claims.pop(session, None)
+                elif ours is not None:
+                    ours.at_s, ours.word = now_s, word
+                elif session in present:
+                    # That its player is away makes nobody's session nobody's own: another gateway may have had it by
+                    # then, and this one, which has let go of it, would never say that it leaves.
+                    self._away[session] = _Absence(now_s, told=True)
         return records if mine.all() else records[mine]
 
     def _say_taken(self, gateway: int, session: int, word: int) -> None:
@@ -289,7 +299,7 @@ class Reception:
         alone: set[int] = set()
         for session, claim in tuple(self._claims.items()):
             if session in here:
-                claim.at_s = now_s
+                claim.at_s, claim.here = now_s, True
             if claim.ahead_s is None and claim.gateway in silent:
                 claim.ahead_s = silent[claim.gateway]
                 alone.add(session)

@@ -575,6 +575,33 @@ def test_a_gateway_that_lets_go_of_a_session_speaks_for_it_nowhere_else_either()
     assert land.whereabouts(session) == []
 
 
+@pytest.mark.parametrize("says", ["that she is away", "that she leaves"])
+def test_what_a_gateway_that_was_cut_off_says_of_her_where_she_was_follows_her_over_no_border(says: str):
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada")
+    first, wire, begins = land.gateways[0], ada.wire, ada.entity[0]
+    if says == "that she leaves":
+        ada.hang_up()
+        land.seconds(1)
+    land.network.partition(["gateway 0"], ["gateway 1", *(f"region {n}" for n in land.regions)])
+    land.seconds(7)
+    ada.connect(resume=ada.resume, gateway=1)
+    land.seconds(1)
+    ada.say(JUMP, 0.0 if begins == 5 else -60.0, 60.0)
+    # Longer than her claim is kept where she is no more, and less than what is said there follows her.
+    land.seconds(25)
+    assert ada.entity[0] != begins
+    if says == "that she is away":
+        first.lost(wire)
+    assert (ada.session.id in first.sessions) == (says == "that she is away")
+    land.network.heal()
+    land.seconds(4)
+    assert (ada.welcomes, ada.wire.ended) == (2, None)
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+    assert body(land, ada, "away") == 0
+    assert ada.session.id not in first.sessions
+
+
 def test_who_comes_back_too_late_where_nobody_heard_that_she_was_elsewhere_meanwhile_begins_anew():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)

@@ -410,6 +410,29 @@ def test_a_late_word_on_one_whom_nobody_speaks_for_does_not_keep_her_for_ever():
     assert desk.machine.attending() == set()
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_is_said_of_one_who_is_elsewhere_by_now_follows_her_only_from_who_had_her_as_she_left(*, silent):
+    desk = Desk()
+    desk.join(1, 7)
+    # For the reception that is as if she went over a border.
+    desk.inbox.admit({LEAVE: np.array([(7, 0)], desk.machine.shapes[LEAVE].dtype)})
+    desk.tick()
+    desk.given.clear()
+    desk.send(1, (PRESENCE, 7, 1, AWAY))
+    desk.tick()
+    assert desk.given == [(PRESENCE, 7, AWAY)]
+    desk.ticks(3 if silent else 6, alive=(2,) if silent else (1, 2))
+    desk.given.clear()
+    # Beyond it she has come to another gateway since, of which the first has not heard. Some of this is said in vain,
+    # where its stream is not known any more.
+    for word in (2, 3):
+        desk.send(1, (PRESENCE, 7, word, AWAY), (CLAIM, 7, word, desk.ago_ms(1, 20.0)))
+        desk.tick()
+    desk.send(1, (LEAVE, 7, 0))
+    desk.tick()
+    assert desk.given == []
+
+
 @pytest.mark.parametrize(
     ("session", "player", "found"),
     [(7, b"", 7), (7, b"player8", 7), (0, b"player8", 8), (9, b"player8", 8), (9, b"", None), (9, b"player", None)],
