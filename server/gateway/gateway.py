@@ -242,9 +242,10 @@ class Gateway:
         session.on(Happening.LOST, now_s)
         session.outbox.clear()
         self.router.unseat(session)
+        self.router.unsay(session)
         # One whose entity is not there yet is told of as away when it comes, if it still is.
         if not joining:
-            self.router.gone(session)
+            self.router.presence(session)
 
     # -- messages --------------------------------------------------------------------
 

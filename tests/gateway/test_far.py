@@ -553,6 +553,38 @@ def test_who_has_hung_up_before_her_coming_was_said_takes_her_session_from_no_ot
     assert ada.session.id not in land.gateway.sessions
 
 
+@pytest.mark.parametrize("where", ["before it was heard that she is there", "while she is on her way"])
+def test_nor_does_who_has_hung_up_where_her_entity_was_not_seen_yet(where: str):
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    land.gateway.router.choose = lambda _: 5
+    frames = {frames_topic(5), frames_topic(6)}
+    if where == "before it was heard that she is there":
+        bus.late |= frames
+    ada = Player(land, "ada", token=account("ada"))
+    land.ticks(10)
+    if where == "while she is on her way":
+        land.put(ada, 0.0, 60.0)
+        while not ada.session.crossing:
+            land.tick([5])
+    bus.late |= {*frames, sessions_topic(land.gateway.searches.number)}
+    land.ticks(5)
+    again = Player(land, "ada", gateway=1, token=account("ada"))
+    land.players.append(again)
+    land.ticks(5)
+    # It reads in one go that she came to it once more, and hung up, before she went to the other one.
+    given_up = Player(land, "ada", token=account("ada"))
+    assert given_up.session is ada.session
+    assert given_up.session.state is SessionState.JOINING
+    given_up.hang_up()
+    land.ticks(2)
+    bus.let_go()
+    land.ticks(5)
+    assert (again.welcomes, again.wire.ended) == (1, None)
+    assert [again.entity] == land.whereabouts(again.session.id)
+    assert again.session.id not in land.gateway.sessions
+
+
 def test_a_gateway_that_lets_go_of_a_session_speaks_for_it_nowhere_else_either():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus)
