@@ -16,6 +16,7 @@ Where letters share a tick, the lane decides, and age: a letter's turn comes `ag
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -63,8 +64,9 @@ class _Outgoing:
     waiting: deque[Letter] = field(default_factory=deque)
     # When what is under way counts as lost.
     due_s: float = 0.0
-    # How often it did since the last acknowledgement.
+    # How often it did since the last acknowledgement, and when it did last.
     lost: int = 0
+    lost_s: float = -math.inf
 
     def room_for(self, letter: Letter, options: MailOptions) -> bool:
         if not self.under_way:
@@ -231,6 +233,7 @@ class Postman:
         """What is under way is lost, or so it seems: it waits again, in front."""
         self.counts["resent"] += len(out.under_way)
         out.lost += 1
+        out.lost_s = self._clock.now_s()
         out.waiting.extendleft(reversed(out.under_way))
         out.under_way.clear()
         out.under_way_bytes = 0
@@ -308,10 +311,12 @@ class Postman:
             self._doubtful.setdefault(stream, self._tick)
             return
         if seq <= out.acked:
-            if seq == out.acked:
+            now_s = self._clock.now_s()
+            if seq == out.acked and (out.lost or now_s - out.lost_s >= self._options.retry_max_s):
                 # It is there again, and lacks what is under way: that may have come while nobody had the shard, as it
-                # moved, and nobody wins by our waiting. At worst the bus has repeated itself, and so do we.
-                out.due_s = self._clock.now_s()
+                # moved, and nobody wins by our waiting. At worst the bus has repeated itself, and so do we. Once: it
+                # acknowledges again what comes again, and for as long as there is mail the two would go on so.
+                out.due_s = now_s
             return
         out.acked = self._acks[stream] = seq
         while out.under_way and out.under_way[0].seq <= seq:

@@ -353,6 +353,29 @@ def test_who_begins_anew_says_how_far_it_is_and_what_was_sent_in_vain_comes_at_o
     assert desk.deliver() == []
 
 
+def test_what_is_acknowledged_twice_because_it_was_sent_twice_has_nothing_more_sent_twice():
+    desk = Desk(retry_s=1.0, retry_max_s=1.0)
+    desk.post(1, 1, 1)
+    assert desk.deliver() == [(5, 1, 1)]
+    desk.clock.work(1.0)
+    assert desk.deliver() == [(5, 1, 1)]
+    desk.ack(1, 1)
+    # Both came; and each of these would be sent twice as well, for the copy of the one before.
+    for n in (2, 3, 4):
+        desk.post(1, n, n)
+        assert desk.deliver() == [(5, 1, n)]
+        desk.ack(1, n - 1)
+        assert desk.deliver() == []
+        desk.ack(1, n)
+        desk.clock.work(0.25)
+    desk.clock.work(0.25)
+    # The other side moves.
+    desk.post(1, 5, 5)
+    assert desk.deliver() == [(5, 1, 5)]
+    desk.ack(1, 4)
+    assert desk.deliver() == [(5, 1, 5)]
+
+
 def test_an_acknowledgement_is_one_ticks_input_and_counts_once():
     desk = Desk()
     desk.post(1, 1, 5)
