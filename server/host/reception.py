@@ -28,7 +28,7 @@ from server.shard.uplink import Incoming, Packet
 
 _log = structlog.get_logger(__name__)
 
-# Seconds that a claim on a session that is not here is kept: its JOIN may wait for a tick.
+# Seconds that a claim on a session that is not here is kept, and until a tick was made: its JOIN may wait for one.
 _CLAIM_S: Final = 5.0
 # Seconds that a gateway is told at each sweep that a session of its own is another's now, where it does not answer.
 _TAKEN_S: Final = 60.0
@@ -285,7 +285,7 @@ class Reception:
         now_s = self._clock.now_s()
         if now_s - self._swept_s < self._options.sweep_s:
             return
-        self._swept_s = now_s
+        before_s, self._swept_s = self._swept_s, now_s
         silent = {
             g: gateway.ahead_s
             for g, gateway in self._gateways.items()
@@ -303,7 +303,7 @@ class Reception:
             if claim.ahead_s is None and claim.gateway in silent:
                 claim.ahead_s = silent[claim.gateway]
                 alone.add(session)
-            elif now_s - claim.at_s > _CLAIM_S:
+            elif now_s - claim.at_s > _CLAIM_S and claim.at_s < before_s:
                 del self._claims[session]
         spoken_for = {session for session, claim in self._claims.items() if claim.ahead_s is None}
         for (gateway, session), taken in tuple(self._taken.items()):

@@ -118,6 +118,24 @@ def test_a_session_that_a_gateway_speaks_for_stays_for_as_long_as_the_gateway_li
     assert desk.machine.attending() == set()
 
 
+def test_one_who_joins_while_no_ticks_are_made_is_her_gateways_however_long_that_takes():
+    desk = Desk()
+    desk.tick()
+    desk.send(1, (JOIN, 7, 0, b"player7", b"Ada"), (CLAIM, 7, 0, desk.ago_ms(1)))
+    # The store is away, and the gateway is still heard.
+    for _ in range(20):
+        desk.clock.work(0.5)
+        desk.bus.publish(uplink_topic(SHARD), desk.links[1].here(desk.now_s(1)))
+    desk.ticks(60)
+    assert desk.given == [(JOIN, 7, b"player7", b"Ada")]
+    # A claim on one who never comes is not kept for it.
+    desk.send(1, (CLAIM, 8, 0, desk.ago_ms(1)))
+    desk.ticks(6)
+    desk.told[1].clear()
+    desk.here(2, 8, 1)
+    assert desk.told[1] == []
+
+
 def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_time_is_over():
     desk = Desk()
     desk.join(1, 7, 8)
