@@ -138,7 +138,11 @@ class Searches:
     def _on_seek(self, data: bytes) -> None:
         """Another gateway looks for somebody."""
         try:
-            gateway, _, player, _ = msgpack.unpackb(data)
+            match msgpack.unpackb(data):
+                case [int(gateway), int(), bytes(player), int()]:
+                    pass
+                case other:
+                    raise ValueError(str(other)[:100])
             if gateway == self.number or not player:
                 return
             if self._joining(player.decode()) or ((0, player) in self._running and self.number < gateway):
@@ -159,6 +163,9 @@ class Searches:
                 case ["wait", bytes(player)]:
                     self._end((0, player), None, sure=False)
                 case ["taken", int(region), int(session), int(word)] if region in self._regions:
+                    # They are said back: a batch has no room for more, nor for anything that goes along.
+                    if not (0 <= session < 2**64 and 0 <= word < 2**32):
+                        raise ValueError(f"no word of ours: {session}, {word}")
                     self._taken(region, session, word)
                 case other:
                     raise ValueError(str(other)[:100])

@@ -340,7 +340,7 @@ def decode_packet(data: bytes) -> tuple[int, list[Letter], Acks]:
         letters, acks = [letter_of(p) for p in parts], np.frombuffer(raw, ACK)
     except (ValueError, TypeError) as error:
         raise MailError(f"not a packet of mail: {error}") from error
-    if any(letter.source != source for letter in letters) or (acks["peer"] != source).any():
+    if type(source) is not int or any(letter.source != source for letter in letters) or (acks["peer"] != source).any():
         raise MailError(f"a packet of {source!r} with mail of others")
     return source, letters, acks
 

@@ -266,7 +266,11 @@ class Reception:
     def _on_seek(self, data: bytes) -> None:
         """A gateway asks who has a session, or an account's."""
         try:
-            gateway, session, player, turn = msgpack.unpackb(data)
+            match msgpack.unpackb(data):
+                case [int(gateway), int(session), bytes(player), int(turn)] if 0 <= session < 2**64:
+                    pass
+                case other:
+                    raise ValueError(str(other)[:100])
             found = self._machine.find(session, player)
             if found is None and self._machine.sending(session, player):
                 # In no region, and not over: nobody may say that there is none before it has come somewhere.

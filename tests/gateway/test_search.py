@@ -6,6 +6,7 @@ import jwt
 import msgpack
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from protocol.errors import CloseCode
 from server.bus.memory import MemoryBus
@@ -260,6 +261,9 @@ def test_a_session_that_another_gateway_took_is_told_on():
         ("what", 1),
         ("taken", 1, "x", 1),
         ("taken", 99, 70, 4),
+        ("taken", 1, 70, -1),
+        ("taken", 1, 70, 2**32),
+        ("taken", 1, -1, 4),
     ],
 )
 def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
@@ -269,6 +273,15 @@ def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
     world.say(*word)
     world.bus.publish(sessions_topic(GATEWAY), b"\xc1")
     assert (world.ends, world.taken) == ([], [])
+
+
+@pytest.mark.parametrize("what", [[1, 0, "ada", 1], [1, 0, 7, 1], [1, 0, b"\xff", 1], [1, 0], 7])
+def test_a_search_of_another_that_makes_no_sense_is_refused(what: object):
+    world = World()
+    with capture_logs() as logs:
+        world.bus.publish(SEEK_TOPIC, msgpack.packb(what))
+    # The world of this test reads it later, and has no patience.
+    assert (logs[0]["event"], logs[0]["log_level"]) == ("search of another gateway refused", "warning")
 
 
 def test_once_closed_it_hears_nothing():

@@ -498,6 +498,8 @@ def test_packets_are_cut_to_size_and_read_back():
         encode_packet(5, [], np.array([(6, 1, 1)], ACK)),
         encode_packet(5, [Letter(5, 1, 3, 1, 16, 0, b"")], NO_ACKS),
         encode_packet(5, [(5, 1, 1)], NO_ACKS),
+        encode_packet([5], [], NO_ACKS),
+        encode_packet([5], [], np.array([(5, 1, 1)], ACK)),
     ],
 )
 def test_what_is_no_packet_is_refused_and_counted(data):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from server.bus.memory import MemoryBus
 from server.host.reception import Reception, ReceptionOptions
@@ -502,6 +503,18 @@ def test_what_makes_no_sense_is_passed_over(data):
     desk.bus.publish(SEEK_TOPIC, data)
     desk.join(1, 7)
     assert desk.machine.attending() == {7}
+
+
+@pytest.mark.parametrize(
+    "what", [[2, -1, b"", 1], [2, None, b"", 1], [2, 7, "player7", 1], [2, [7], b"", 1], [2, 7], 7]
+)
+def test_a_search_that_makes_no_sense_is_refused_and_not_answered(what):
+    desk = Desk()
+    desk.join(1, 7)
+    with capture_logs() as logs:
+        desk.bus.publish(SEEK_TOPIC, msgpack.packb(what))
+    assert [(log["event"], log["log_level"]) for log in logs] == [("search refused", "warning")]
+    assert desk.told == {1: [], 2: []}
 
 
 def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said():
