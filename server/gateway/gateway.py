@@ -390,6 +390,8 @@ class Gateway:
         session.acked = session.seq_in = found.seq
         session.connection = session.began = secrets.randbits(_CONNECTION_BITS)
         self._by_player[session.player] = session
+        # Where that it left was said in vain: to a region that begins anew it would be said again.
+        self.router.forget(session.id)
         return session
 
     @staticmethod

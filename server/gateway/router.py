@@ -200,7 +200,7 @@ class Router:
         link.add(LEAVE, session.id, 0)
 
     def forget(self, session_id: int) -> None:
-        """A session that left here is another gateway's: it is told to leave nowhere any more."""
+        """A session that left here is another gateway's, or here again: it is told to leave nowhere any more."""
         self._left.pop(session_id, None)
 
     def let_go(self, region: int, session_id: int, word: int) -> None:

@@ -585,6 +585,29 @@ def test_nor_does_who_has_hung_up_where_her_entity_was_not_seen_yet(where: str):
     assert again.session.id not in land.gateway.sessions
 
 
+def test_who_comes_back_to_a_gateway_that_had_said_in_vain_that_she_leaves_stays_though_her_region_begins_anew():
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus, grace_s=1.0)
+    ada = land.join("ada", 5)
+    ada.hang_up()
+    # The first gateway does not hear that she is another's, and says that her grace time is over.
+    bus.late.add(sessions_topic(land.gateway.searches.number))
+    ada.connect(resume=ada.resume, gateway=1)
+    land.ticks(30)
+    land.gateway.sweep()
+    land.ticks(2)
+    assert ada.session.id not in land.gateway.sessions
+    bus.lose()
+    ada.connect(resume=ada.resume)
+    land.ticks(5)
+    assert ada.welcomes == 3
+    land.restart(5)
+    land.regions[5].host.show()
+    land.ticks(20)
+    assert ada.wire.ended is None
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+
+
 def test_a_gateway_that_lets_go_of_a_session_speaks_for_it_nowhere_else_either():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus)
