@@ -44,9 +44,8 @@ def column(play: Play, component: str, name: str):
 def of_regions(text: str, root: Path, tmp_path: Path) -> Game:
     """The same game with what its last pages add for several regions."""
     more = of_page(root, "more")
-    imports = "from dataclasses import replace\nfrom server.sim import U64, Mail"
     file = tmp_path / "hares_over_borders.py"
-    file.write_text(f"{text}\n\n{imports}\n\n{more}", encoding="utf-8")
+    file.write_text(f"{text}\n\n{more}", encoding="utf-8")
     assert findings(more) == []
     return load_game(str(file))
 
@@ -58,13 +57,25 @@ def of_page(root: Path, kind: str) -> str:
     return str(block)
 
 
-def test_hares_that_nobody_sees_go_in_fewer_steps(text, root, tmp_path):
+@pytest.fixture
+def of_fewer_steps(text: str, root: Path, tmp_path: Path) -> Game:
+    """The same game, whose hares that nobody sees have fewer turns."""
     further = of_page(root, "further")
     assert findings(further) == []
     file = tmp_path / "hares_that_nobody_sees.py"
-    imports = "from dataclasses import replace\nfrom server.sim import Far"
-    file.write_text(f"{text}\n\n{imports}\n\n{further}", encoding="utf-8")
-    play = Play(load_game(str(file)), size=512)
+    file.write_text(f"{text}\n\n{further}", encoding="utf-8")
+    return load_game(str(file))
+
+
+def test_the_meadow_that_one_has_goes_on_in_the_next_version(game, of_fewer_steps):
+    before, after = Play(game, size=512), Play(of_fewer_steps, size=512)
+    before.join("Ann")
+    after.machine.adopt(after.machine.migrated(before.machine.capture()))
+    assert column(after, "Name", "text")[after.world.rows_of(of_fewer_steps.archetypes[0])].tolist() == [b"Ann"]
+
+
+def test_hares_that_nobody_sees_go_in_fewer_steps(of_fewer_steps):
+    play = Play(of_fewer_steps, size=512)
     (ann,) = play.join("Ann")
     x, y, dx = (column(play, *name) for name in (("Position", "x"), ("Position", "y"), ("Going", "dx")))
     hares = play.world.rows_of(play.game.archetypes[1])
@@ -82,6 +93,17 @@ def test_hares_that_nobody_sees_go_in_fewer_steps(text, root, tmp_path):
         walk_on(play.world, Tick(number, 0.05, 1, {}, turns=turns))
     assert x[hares[:40]] == pytest.approx(100 + 12 * 0.4, abs=0.01)
     assert x[hares[40:]] == pytest.approx(300 + 12 * 0.4, abs=0.01)
+
+
+def test_all_blocks_of_the_page_go_into_one_file(root, tmp_path):
+    page = (root / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    file = tmp_path / "hares_to_the_end.py"
+    file.write_text(
+        "\n\n".join(re.findall(r"^```python.*?\n(.*?)^```", page, re.DOTALL | re.MULTILINE)), encoding="utf-8"
+    )
+    game = load_game(str(file))
+    assert [system.__name__ for system in game.systems][2:] == ["walk_on", "catch", "reach_over", "be_grabbed", "score"]
+    assert (game.version, game.far is None, len(game.mail)) == (2, False, 2)
 
 
 def test_it_is_as_short_as_promised(text):
