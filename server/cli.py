@@ -141,7 +141,8 @@ def bots(
     until_eof: Annotated[bool, typer.Option("--until-eof", help="Stop when standard input ends, too.")] = False,
 ) -> None:
     """Have bots play a world that runs. Ctrl-C stops them."""
-    logs.configure(log_level or "info", "console" if sys.stderr.isatty() else "json")
+    level = read_settings(None, {"log.level": log_level}).log.level
+    logs.configure(level, "console" if sys.stderr.isatty() else "json")
     uvloop.run(crowds.play(url, game, count, seed, until_eof=until_eof))
 
 
@@ -218,6 +219,8 @@ def inspect_inputs(
     session: Annotated[int | None, typer.Option(help="One session's number.")] = None,
 ) -> None:
     """All that a player did, tick by tick, as far back as the journal goes."""
+    if player is None and session is None:
+        raise typer.BadParameter("name somebody by --player or --session")
     _over_kept(config, game, data, lambda kept: replays.inspect_inputs(kept, shard, player, session))
 
 
@@ -239,9 +242,9 @@ def stretch(
     window: Annotated[
         tuple[float, float, float] | None, typer.Option(help="X, Y, REACH: only what is that near, in world units.")
     ] = None,
-    bytes_max: Annotated[int, typer.Option(help="Bytes it may have.")] = 2**30,
+    bytes_max: Annotated[int, typer.Option(min=1, help="Bytes it may have.")] = 2**30,
     memory_bytes_max: Annotated[
-        int | None, typer.Option(help="Give way to others, and take no more memory than this.")
+        int | None, typer.Option(min=2**28, help="Give way to others, and take no more memory than this.")
     ] = None,
 ) -> None:
     """Write a stretch of the past as the frames that one who saw all of it would have been sent."""
@@ -263,7 +266,7 @@ def travel(
     game: GameOption = "games.frontier",
     data: DataOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the page; 0 takes a free one.")] = 0,
 ) -> None:
     """Watch the past of what is kept, in a browser, whether its server runs or not. Prints the address to open."""
     settings = read_settings(config, {"server.data_dir": data})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,14 +78,15 @@ async def act_on_kept(
 
 def ask(url: str, token: str, asked: str) -> bytes:
     """The answer of a server that runs to a request target. Raises StoreError with its reason where it refuses."""
-    request = urllib.request.Request(  # noqa: S310  # an operator's own server
-        url.rstrip("/") + asked, headers={"Authorization": f"Bearer {token}"}
-    )
     try:
+        request = urllib.request.Request(  # noqa: S310  # an operator's own server
+            url.rstrip("/") + asked, headers={"Authorization": f"Bearer {token}"}
+        )
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # the same
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:
         raise StoreError(f"{url} refuses: {error.code} {error.read().decode(errors='replace').strip()}") from None
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:
+        # No address at all, nobody there, or somebody who speaks something else.
         raise StoreError(f"{url} can't be asked: {error}") from None

@@ -138,7 +138,17 @@ def test_a_config_that_is_wrong_gets_a_clear_message_and_code_2(
 
 
 @pytest.mark.parametrize(
-    "words", [("run", "--port", "99999"), ("run", "--port", "x"), ("run", "--bots", "-1"), ("fly",)]
+    "words",
+    [
+        ("run", "--port", "99999"),
+        ("run", "--port", "x"),
+        ("run", "--bots", "-1"),
+        ("bots", "--log-level", "loud"),
+        ("inspect", "inputs"),
+        ("stretch", "-", "--from", "0", "--to", "1", "--memory-bytes-max", "1000"),
+        ("travel", "--port", "99999"),
+        ("fly",),
+    ],
 )
 def test_wrong_words_get_a_clear_message_and_code_2(told: Callable[..., Result], words: tuple[str, ...]):
     done = told(*words)

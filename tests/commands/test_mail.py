@@ -117,6 +117,7 @@ async def test_only_what_is_sure_to_stand_still_is_told_this_way(data, tmp_path,
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line():
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "http://a b", "http://127.0.0.1:x"])
+def test_a_server_that_is_not_there_is_told_in_one_line(url):
     with pytest.raises(StoreError, match="can't be asked"):
-        ask("http://127.0.0.1:9", "token", "/mail/list")
+        ask(url, "token", "/mail/list")
