@@ -271,10 +271,13 @@ def travel(
     """Watch the past of what is kept, in a browser, whether its server runs or not. Prints the address to open."""
     settings = read_settings(config, {"server.data_dir": data})
     logs.configure("warning", "console" if sys.stderr.isatty() else "json")
-    load_game(game)
+    loaded = load_game(game)
 
     async def until_stopped() -> None:
         stop = stop_signal()
+        # Where nothing is kept the page would only say so, to whoever had opened it.
+        async with opened(data_directory(settings, loaded), loaded, settings):
+            pass
         async with travels.travelling(settings, worker(config, game, data), host, port) as url:
             typer.echo(f"open {url}")
             await stop.wait()

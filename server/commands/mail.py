@@ -44,7 +44,8 @@ async def act_on_kept(
 ) -> dict[str, Any]:  # Any: JSON
     """Make one tick of a world that stands still, with the operator's word as its input; returns what came of it.
 
-    Raises StoreInUse where a server has the directory, and what `recover` raises.
+    Raises StoreInUse where a server has the directory, StoreError where no letter has such a number, and what `recover`
+    raises.
     """
     if settings.store.kind != "sqlite":
         # There a claim would stop the server that runs the shard.
@@ -61,6 +62,8 @@ async def act_on_kept(
             raise StoreError("start the server first: the world was kept by another version, or on another machine")
         machine, claim = recovered.machine, recovered.claim
         before = {dead.number for dead in machine.post.dead}
+        if unknown := [str(letter) for letter in numbers if letter not in before]:
+            raise StoreError(f"shard {number} has no dead letter {', '.join(unknown)}: nothing was done")
         inputs = TickInput(decode_batches(order(action, numbers), machine.shapes), NOTHING.processed)
         digest, tick = machine.digest(), machine.tick + 1
         record = JournalRecord(number, tick, claim.epoch, game.version, inputs.encode(), claim.tick, digest)

@@ -62,8 +62,9 @@ def summary(machine: RegionMachine, report: Report) -> dict[str, Any]:  # Any: J
 async def inspect_journal(kept: Kept, shard: int | None, *, records: bool) -> None:
     """What the journal holds: a line per shard, or one per record."""
     shapes = command_shapes(kept.game.schema)
+    wanted = None if shard is None else await kept.only_shard(shard)
     for number, span in (await kept.journal.spans()).items():
-        if shard not in (None, number):
+        if wanted not in (None, number):
             continue
         size, epochs, versions, digests = 0, set(), set(), 0
         async for record in kept.journal.read(number, span.after_tick):
@@ -141,6 +142,9 @@ async def inspect_inputs(kept: Kept, shard: int | None, player: str | None, sess
     wanted = set() if session is None else {session}
     if player is not None:
         wanted |= await _sessions_of(kept, player)
+        if not wanted:
+            typer.echo(f"everstep: nothing that is kept knows a session of the account {player!r}", err=True)
+            raise typer.Exit(1)
     shapes = command_shapes(kept.game.schema)
     for number in numbers:
         async for tick, inputs in _inputs(kept, number):

@@ -156,6 +156,12 @@ def test_wrong_words_get_a_clear_message_and_code_2(told: Callable[..., Result],
     assert done.stderr
 
 
+def test_the_past_of_nothing_is_refused(root: Path, tmp_path: Path):
+    done = everstep(root, "travel", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == f"everstep: {tmp_path / 'frontier'} holds no journal: there is no everstep.db\n"
+
+
 def test_a_port_in_use_gets_a_clear_message_and_code_1(root: Path, tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

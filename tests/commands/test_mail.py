@@ -79,7 +79,9 @@ async def test_dead_letters_are_listed_from_what_is_kept(data, settings, capsys)
 
 
 async def test_a_world_that_stands_still_is_told_by_a_tick_of_its_journal(data, settings, capsys):
-    told = await act_on_kept(data, GAME, settings, None, "drop", [2, 77])
+    with pytest.raises(StoreError, match=f"shard {SHARD} has no dead letter 77: nothing was done"):
+        await act_on_kept(data, GAME, settings, None, "drop", [2, 77])
+    told = await act_on_kept(data, GAME, settings, None, "drop", [2])
     assert (told["shard"], told["done"], told["left"]) == (SHARD, [2], [])
     told = await act_on_kept(data, GAME, settings, SHARD, "replay", [3])
     assert told["done"] == [3]

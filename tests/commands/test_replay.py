@@ -98,13 +98,16 @@ async def test_all_inputs_of_a_player_are_told(kept, capsys):
     assert one == [line for line in everyone if line["session"] == 7]
     moved = [line for line in one if line["command"] == "Move"]
     assert all(line["y"] == 20.0 and line["seq"] == 10 * line["tick"] for line in moved)
-    await inspect_inputs(kept, None, "nobody", None)
-    assert lines(capsys) == []
+    with pytest.raises(typer.Exit):
+        await inspect_inputs(kept, None, "nobody", None)
+    assert "knows a session of the account 'nobody'" in capsys.readouterr().err
 
 
 async def test_a_shard_that_is_not_there_is_refused(kept):
     with pytest.raises(StoreError, match=f"there are {SHARD}"):
         await replay(kept, 99, None, every_digest=False, export=None)
+    with pytest.raises(StoreError, match=f"there are {SHARD}"):
+        await inspect_journal(kept, 99, records=False)
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
