@@ -116,7 +116,8 @@ class Reception:
         # Orders PRESENCE of several gateways in one tick: as it came.
         self._presences = 0
         self._swept_s = clock.now_s()
-        # What happened since the start: gateways that fell silent, sessions that were left alone for too long.
+        # What happened since the start: gateways that fell silent though players of theirs are here, sessions that were
+        # left alone for too long.
         self.counts: Counter[str] = Counter()
         self._unsubscribe = [
             bus.subscribe(uplink_topic(machine.shard), self._on_packet),
@@ -295,11 +296,14 @@ class Reception:
             for g, gateway in self._gateways.items()
             if now_s - gateway.heard_s > self._options.gateway_silence_s
         }
+        here = self._machine.attending()
+        # One that merely looks here no more, since nobody of its own sees anything of it, falls silent as well.
+        missed = {c.gateway for s, c in self._claims.items() if s in here and c.ahead_s is None}
         for gateway in sorted(silent):
             del self._gateways[gateway]
-            self.counts["gateway_silent"] += 1
-            _log.info("gateway fell silent", shard=self._machine.shard, gateway=gateway)
-        here = self._machine.attending()
+            if gateway in missed:
+                self.counts["gateway_silent"] += 1
+                _log.info("gateway fell silent", shard=self._machine.shard, gateway=gateway)
         alone: set[int] = set()
         for session, claim in tuple(self._claims.items()):
             if session in here:

@@ -14,7 +14,7 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame
 from server.shard.envelope import unseal
-from server.shard.machine import NOTHING, PROCESSED, TickInput
+from server.shard.machine import CLAIM, NOTHING, PROCESSED, TickInput, encode_batches
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, receipts_topic, uplink_topic
 from server.shard.uplink import Outgoing
 from server.sim import Mail
@@ -469,7 +469,8 @@ def test_dropped_inputs_are_counted_once_by_reason():
 def test_what_the_reception_noticed_is_counted_for_the_operator():
     rig = Rig(hold=False, reception=ReceptionOptions(gateway_silence_s=0.5, grace_s=1.0))
     rig.tick(JOIN)
-    rig.bus.publish(uplink_topic(SHARD), Outgoing(3).here(0.0))
+    claim = encode_batches({CLAIM: np.array([(7, 1, 0)], rig.machine.shapes[CLAIM].dtype)})
+    rig.bus.publish(uplink_topic(SHARD), Outgoing(3).send(claim, 0.0))
     for _ in range(60):
         rig.clock.work(0.05)
         rig.tick()

@@ -151,6 +151,16 @@ def test_a_silent_gateways_sessions_are_away_at_once_and_leave_when_the_grace_ti
     assert desk.machine.attending() == {8}
 
 
+def test_a_gateway_that_looks_here_no_more_is_no_gateway_that_is_gone():
+    desk = Desk()
+    desk.join(1, 7)
+    desk.ticks(5, alive=(1,))
+    # The second looked on, without a player here.
+    assert desk.reception.counts["gateway_silent"] == 0
+    desk.ticks(5, alive=())
+    assert desk.reception.counts["gateway_silent"] == 1
+
+
 def test_who_is_found_at_the_start_has_the_grace_time_to_be_spoken_for():
     desk = Desk()
     desk.join(1, 7, 8)
