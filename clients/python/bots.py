@@ -28,7 +28,8 @@ _log = structlog.get_logger("bots")
 _THINK_S: Final = (0.25, 0.5)
 _ARRIVAL_S: Final = 0.01
 _PING_S: Final = 5.0
-# Reconnecting waits twice as long each time, up to this.
+# Reconnecting waits this long, then twice as long each time, up to the last.
+_BACKOFF_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 10.0
 
 _FIRST_NAMES: Final = (
@@ -51,29 +52,34 @@ async def play(url: str, count: int, seed: int, brain: Callable[[], Brain] | Non
         for number in range(count):
             rng = random.Random(f"{seed}/{number}")  # noqa: S311  # whims, not secrets
             name = f"{_FIRST_NAMES[number % len(_FIRST_NAMES)]}-{number}"
-            group.create_task(_live(url, name, rng, brain))
+            group.create_task(_live(url, name, rng, brain, loud=number == 0))
             await asyncio.sleep(_ARRIVAL_S)
 
 
-async def _live(url: str, name: str, rng: random.Random, brain: Callable[[], Brain] | None) -> None:
-    """One bot, through broken connections."""
-    wait_s = 0.5
+async def _live(url: str, name: str, rng: random.Random, brain: Callable[[], Brain] | None, *, loud: bool) -> None:
+    """One bot, through broken connections. `loud`: it tells of the first failure in a row, for all of them."""
+    wait_s = _BACKOFF_S
     while True:
         try:
             async with connect(url, compression=None, ping_interval=None, max_queue=None) as socket:
-                wait_s = 0.5
-                await _converse(socket, name, rng, brain() if brain else None)
+                welcome = await _welcomed(socket, name)
+                wait_s = _BACKOFF_S
+                await _converse(socket, welcome, rng, brain() if brain else None)
         except (OSError, WebSocketException, ProtocolError) as error:
-            _log.debug("connection lost", bot=name, reason=str(error))
+            tell = _log.warning if loud and wait_s == _BACKOFF_S else _log.debug
+            tell("no connection", bot=name, url=url, reason=str(error))
         await asyncio.sleep(wait_s * rng.uniform(0.5, 1.5))
         wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
 
 
-async def _converse(socket: ClientConnection, name: str, rng: random.Random, brain: Brain | None) -> None:
+async def _welcomed(socket: ClientConnection, name: str) -> Welcome:
     await socket.send(encode_hello(name=name))
-    welcome = None
-    while not isinstance(welcome, Welcome):
-        welcome = decode_server(_binary(await socket.recv()))
+    while not isinstance(told := decode_server(_binary(await socket.recv())), Welcome):
+        pass
+    return told
+
+
+async def _converse(socket: ClientConnection, welcome: Welcome, rng: random.Random, brain: Brain | None) -> None:
     views = TableViews(welcome)
     numbers = {c.name: c.id for c in welcome.schema.commands}
     seq = welcome.ack

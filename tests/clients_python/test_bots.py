@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from clients.python.bots import play
 from server.app import Everstep
@@ -49,6 +50,22 @@ async def test_bots_join_and_play(brain):
             playing.cancel()
             with suppress(asyncio.CancelledError):
                 await playing
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:9/ws", "nonsense"])
+async def test_bots_that_reach_nobody_say_so_once(url):
+    with capture_logs() as logs:
+        playing = asyncio.create_task(play(url, 3, 1, None))
+        try:
+            # Each has failed, and the first one twice.
+            await until(lambda: [line["bot"] for line in logs].count(logs[0]["bot"]) == 2 if logs else False)
+        finally:
+            playing.cancel()
+            with suppress(asyncio.CancelledError):
+                await playing
+    (told,) = (line for line in logs if line["log_level"] == "warning")
+    assert told["url"] == url
+    assert told["reason"]
 
 
 async def test_a_bot_whose_wire_breaks_comes_back():
