@@ -104,7 +104,7 @@ def parse_zone(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
 def _ask(uri: str, ask: Callable[[Client], Awaitable[list[str]]]) -> list[str]:
     from pymongo.errors import PyMongoError  # noqa: PLC0415  # the driver may not be installed
 
-    from server.store.mongo_client import connect  # noqa: PLC0415
+    from server.store.mongo_client import connect, failed  # noqa: PLC0415
 
     async def talk() -> list[str]:
         # Moving a range of a cluster takes its time, and nothing else waits for it.
@@ -114,5 +114,6 @@ def _ask(uri: str, ask: Callable[[Client], Awaitable[list[str]]]) -> list[str]:
     try:
         return asyncio.run(talk())
     except (StoreError, PyMongoError) as error:
-        typer.echo(f"everstep: {error}", err=True)
+        told = failed(error) if isinstance(error, PyMongoError) else error
+        typer.echo(f"everstep: {told}", err=True)
         raise typer.Exit(1) from None

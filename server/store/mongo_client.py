@@ -141,4 +141,6 @@ async def insist(ask: Callable[[], Awaitable[T]], check: Callable[[], None]) -> 
 
 def failed(error: PyMongoError) -> StoreError:
     """A server's final no, as a store's error."""
-    return StoreFailed(f"MongoDB: {type(error).__name__}: {error}")
+    # To what could not be reached the driver adds its timeouts, and all that it believes of every server.
+    reason = str(error).partition(" (configured timeouts: ")[0].partition(", Timeout: ")[0]
+    return StoreFailed(f"MongoDB: {type(error).__name__}: {reason}")

@@ -78,3 +78,11 @@ def test_a_zone_is_read(text, zone):
 def test_a_zone_that_makes_no_sense_is_refused(text):
     with pytest.raises(typer.BadParameter, match="NAME=DATABASE_SHARDS:SHARDS"):
         parse_zone(text)
+
+
+def test_a_database_that_is_not_there_is_told_in_a_short_line():
+    done = CliRunner().invoke(cli, ["store", "check", "--uri", "mongodb://127.0.0.1:9"])
+    assert done.exit_code == 1
+    assert "127.0.0.1:9: " in done.stderr
+    # The driver's own words go on for a thousand characters.
+    assert len(done.stderr) < 160
