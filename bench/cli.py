@@ -257,7 +257,7 @@ def table(
     peers: Annotated[bool, typer.Option(help="Measure the peers too; needs Node and npm.")] = True,
     json: Json = None,
 ) -> None:
-    """Everything, several times, as the tables of docs/performance.md."""
+    """Crowds, floor, entities and Colyseus, several times, as the tables of docs/performance.md."""
     sheet = Sheet(seconds, runs, peers=peers)
     tables, medians = sheet.fill()
     typer.echo(tables + "\n")

@@ -107,7 +107,7 @@ def durability(
     mongodb: Annotated[bool, typer.Option(help="Measure the MongoDB store too; scripts/setup-test-mongo.sh.")] = True,
     json: Json = None,
 ) -> None:
-    """What it costs to lose nothing: everything above, as the table of docs/performance.md. About 15 minutes."""
+    """What it costs to lose nothing: crowd, receipts, recovery, replay, as in docs/performance.md. About 15 minutes."""
     from bench.durability import Durability, DurabilityOptions
 
     sheet = Durability(
