@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
+from weakref import WeakSet
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from config.settings import Settings
 from server.api import mailroom, travel
@@ -95,6 +96,8 @@ class Front:
         # Where there is but one region there is nothing to wait for.
         self._turn = Turn() if len(atlas.sites) > 1 else None
         self._server: Server | None = None
+        # Connections that have asked for nothing yet.
+        self._silent: WeakSet[ServerConnection] = WeakSet()
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -105,7 +108,7 @@ class Front:
             settings.port,
             process_request=self._process_request,
             # The library names the class; any maker of one will do.
-            create_connection=functools.partial(GameSocket, self.gateway),  # type: ignore[arg-type]
+            create_connection=self._connection,  # type: ignore[arg-type]
             compression=None,
             max_size=self._settings.gateway.frame_bytes_max,
             # The protocol has its own PING and its own idle limit.
@@ -122,6 +125,11 @@ class Front:
         self.travel.close()
         if self._server is not None:
             self._server.close()
+            # Browsers open a spare one ahead. The library would wait for its request, and the stop with it.
+            for connection in self._silent:
+                # One that was accepted in this very turn has none yet, and is waited for.
+                if hasattr(connection, "transport"):
+                    connection.transport.abort()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), within_s)
 
@@ -142,6 +150,11 @@ class Front:
         """Where a client connects."""
         return self.url.replace("http", "ws", 1).rstrip("/") + WEBSOCKET_PATH
 
+    def _connection(self, protocol: ServerProtocol, server: Server, **options: Any) -> GameSocket:  # Any: the library's
+        made = GameSocket(self.gateway, protocol, server, **options)
+        self._silent.add(made)
+        return made
+
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GameSocket)
         limits = self._settings.gateway
@@ -152,6 +165,7 @@ class Front:
     def _process_request(
         self, connection: ServerConnection, request: Request
     ) -> Response | Coroutine[Any, Any, Response] | None:
+        self._silent.discard(connection)
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return self._desk.answer(request)
         origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")

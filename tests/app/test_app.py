@@ -217,3 +217,14 @@ async def test_pong_tells_how_long_ago_the_tick_was():
         pong = await ada.until(Pong)
         assert pong.micros >= 2_000_000
         assert pong.tick == app.machine.tick
+
+
+async def test_a_stop_does_not_wait_for_who_never_asked_anything():
+    patient = settings(server__shutdown_grace_s=300.0, server__stop_within_s=600.0, gateway__handshake_timeout_s=300.0)
+    async with asyncio.timeout(PATIENCE_S):
+        async with serving(patient, GAME) as app:
+            # As a browser has a spare connection beside those that it uses.
+            _, spare = await asyncio.open_connection("127.0.0.1", app.port)
+            # Behind it: it has been accepted by then.
+            assert (await get(app, "/healthz"))[0] == 200
+        spare.close()
