@@ -54,6 +54,15 @@ def test_enter_at_the_name_prompt_plays_at_once(visit: Visit) -> None:
     expect(page.get_by_role("dialog", name="How to live here")).to_be_hidden()
 
 
+def test_the_figures_keep_their_place_where_there_is_no_goal(visit: Visit) -> None:
+    page = visit("/?play=1&name=One")
+    live(page)
+    place = page.locator("#side").bounding_box()
+    # As before the first view, or for a guest whom the server does not take.
+    page.evaluate("document.querySelector('#goal').remove()")
+    assert page.locator("#side").bounding_box() == place
+
+
 def test_two_pages_see_each_other_move(visit: Visit) -> None:
     one, two = neighbours(visit)
     own = one.evaluate("everstep.client.own")
