@@ -269,10 +269,10 @@ class RedisBus:
             self._hearing.succeeded()
             await self._confirm(lambda: self._confirmed.add(topic))
         elif kind == "unsubscribe":
-            if topic in self._listeners.topics:
-                # Nobody here asked for that: the channel's slot has moved to another node of the cluster.
-                raise RedisError(f"{channel} has moved")
             await self._confirm(lambda: self._confirmed.discard(topic))
+        elif kind == "moved":
+            # The channel's slot has: to another node of the cluster.
+            raise RedisError(f"{channel} has moved")
 
     async def _confirm(self, change: Callable[[], None]) -> None:
         async with self._turn:

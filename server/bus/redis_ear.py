@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,9 +18,9 @@ FAULTS: Final = (Exception,)
 class Ear:
     """Hears the channels of one server.
 
-    `heard`: told (kind, channel, payload) of each "message", and of each "subscribe" and "unsubscribe" that the server
-    confirms. `silence_s`: seconds without a word after which the server is asked whether it is there. `sharded`: the
-    channels are those of a Redis Cluster.
+    `heard`: told (kind, channel, payload) of each "message", of each "subscribe" and "unsubscribe" that the server
+    confirms, and "moved" where it has ended what nobody here asked it to end. `silence_s`: seconds without a word after
+    which the server is asked whether it is there. `sharded`: the channels are those of a Redis Cluster.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class Ear:
         self._silence_s = silence_s
         self._sharded = sharded
         self._pubsub: PubSub = server.pubsub()
+        # Channel -> times it was ended here, and the server has not confirmed it.
+        self._ending: Counter[str] = Counter()
 
     async def subscribe(self, channel: str) -> None:
         """Ask for it; `heard` is told when the server has. Raises FAULTS."""
@@ -37,6 +40,7 @@ class Ear:
 
     async def unsubscribe(self, channel: str) -> None:
         """Ask for no more of it. Raises FAULTS."""
+        self._ending[channel] += 1
         await (self._pubsub.sunsubscribe(channel) if self._sharded else self._pubsub.unsubscribe(channel))
 
     async def run(self) -> None:
@@ -49,12 +53,22 @@ class Ear:
                 # Cluster's kinds are "smessage", "ssubscribe", "sunsubscribe".
                 kind = message["type"].removeprefix("s") if self._sharded else message["type"]
                 if message["channel"] is not None:
-                    await self._heard(kind, message["channel"].decode(), message["data"])
+                    channel = message["channel"].decode()
+                    if kind == "unsubscribe" and not self._confirmed(channel):
+                        kind = "moved"
+                    await self._heard(kind, channel, message["data"])
             elif asked:
                 raise TimeoutError("Redis does not answer")
             else:
                 asked = True
                 await self._pubsub.ping()
+
+    def _confirmed(self, channel: str) -> bool:
+        """Whether this is the end of what was ended here: it may be listened to again by then."""
+        asked = self._ending.pop(channel, 0)
+        if asked > 1:
+            self._ending[channel] = asked - 1
+        return asked > 0
 
     async def close(self) -> None:
         """Hang up."""

@@ -129,6 +129,25 @@ async def test_a_connection_cut_by_the_server_is_made_again(server, connect):
     assert await heard.until(1) == [b"again"]
 
 
+async def test_a_topic_that_is_left_and_listened_to_again_at_once_costs_no_connection(any_server, connect):
+    here, there = await connect(any_server), await connect(any_server)
+    end = there.subscribe("left", lambda _payload: None)
+    there.subscribe("other", lambda _payload: None)
+    async with asyncio.timeout(20):
+        await there.settled()
+        for turns in range(12):
+            end()
+            # So long that the server is told, and so short that it has hardly answered.
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            heard = Heard()
+            end = there.subscribe("left", heard)
+            while not heard.payloads:
+                here.publish("left", b"again")
+                await asyncio.sleep(0.01)
+    assert there.reconnects == 0
+
+
 async def test_topics_lie_on_all_nodes_of_a_cluster_and_each_is_heard_from_its_own(cluster, connect):
     here, there = await connect(cluster[0]), await connect(cluster[1])
     heard = {f"topic {n}": Heard() for n in range(12)}

@@ -24,6 +24,21 @@ async def test_it_tells_of_confirmations_and_messages_in_order(server):
     await ear.close()
 
 
+async def test_what_is_ended_and_begun_again_before_the_server_says_so_has_not_moved(server):
+    told = asyncio.Queue()
+    ear = Ear(Redis.from_url(server.url), lambda *what: told.put(what), 5.0, sharded=False)
+    await ear.subscribe("a")
+    for _ in range(2):
+        await ear.unsubscribe("a")
+        await ear.subscribe("a")
+    task = asyncio.create_task(ear.run())
+    async with asyncio.timeout(10):
+        kinds = [(await told.get())[0] for _ in range(5)]
+    assert kinds == ["subscribe", "unsubscribe", "subscribe", "unsubscribe", "subscribe"]
+    task.cancel()
+    await ear.close()
+
+
 async def test_silence_alone_is_no_fault_and_no_answer_is_one(server):
     ear = Ear(Redis.from_url(server.url), lambda *_: asyncio.sleep(0), 0.05, sharded=False)
     await ear.subscribe("a")
