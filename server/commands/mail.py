@@ -81,6 +81,9 @@ async def act_on_kept(
 
 def ask(url: str, token: str, asked: str) -> bytes:
     """The answer of a server that runs to a request target. Raises StoreError with its reason where it refuses."""
+    if not (token.isascii() and token.isprintable()):
+        # Told here: the library would show it.
+        raise StoreError(f"{url} can't be asked: operator.token has what no header can hold")
     try:
         request = urllib.request.Request(  # noqa: S310  # an operator's own server
             url.rstrip("/") + asked, headers={"Authorization": f"Bearer {token}"}
@@ -91,5 +94,5 @@ def ask(url: str, token: str, asked: str) -> bytes:
     except urllib.error.HTTPError as error:
         raise StoreError(f"{url} refuses: {error.code} {error.read().decode(errors='replace').strip()}") from None
     except (OSError, ValueError, HTTPException) as error:
-        # No address at all, nobody there, or somebody who speaks something else.
+        # Nobody is there; it is no address; who is there speaks no HTTP.
         raise StoreError(f"{url} can't be asked: {error}") from None

@@ -1,6 +1,8 @@
 """`everstep mail`: over what is kept, and of a server that runs."""
 
 import json
+import socket
+import threading
 
 import pytest
 
@@ -119,7 +121,30 @@ async def test_only_what_is_sure_to_stand_still_is_told_this_way(data, tmp_path,
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "http://a b", "http://127.0.0.1:x"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "http://127.0.0.1:http", "http://[::1", ""])
 def test_a_server_that_is_not_there_is_told_in_one_line(url):
     with pytest.raises(StoreError, match="can't be asked"):
         ask(url, "token", "/mail/list")
+
+
+@pytest.mark.parametrize("token", ["secret\nsecret", "s\N{BLACK STAR}cret"])
+def test_a_token_that_no_header_can_hold_is_told_in_one_line_without_it(token):
+    with pytest.raises(StoreError, match="no header can hold") as told:
+        ask("http://127.0.0.1:9", token, "/mail/list")
+    assert "cret" not in str(told.value)
+
+
+def test_who_speaks_no_http_is_told_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"-ERR unknown command\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(StoreError, match="can't be asked"):
+            ask(f"http://127.0.0.1:{other.getsockname()[1]}", "token", "/mail/list")
+        answering.join()
