@@ -32,6 +32,8 @@ _log = structlog.get_logger(__name__)
 _CLAIM_S: Final = 5.0
 # Seconds that a gateway is told at each sweep that a session of its own is another's now, where it does not answer.
 _TAKEN_S: Final = 60.0
+# Seconds for which what a gateway said before it fell silent may yet be on its way.
+_LATE_S: Final = 60.0
 # Seconds per second by which what the fastest packet told of a gateway's clock counts for less: more than two clocks
 # part, and little enough that who waited for a stopped host is told from who came late.
 _DRIFT: Final = 0.5
@@ -53,6 +55,8 @@ class _Gateway:
     # way. What one packet says is no measure: it may have waited as this host was stopped, and a batch may be taken
     # with a packet of before it.
     ahead_s: float
+    # What its own clock showed when it sent the last packet that was heard.
+    sent_ms: int
     incoming: Incoming = field(default_factory=Incoming)
 
 
@@ -108,6 +112,10 @@ class Reception:
         self._options = options
         self._epoch = epoch
         self._gateways: dict[int, _Gateway] = {}
+        # Those that fell silent: when each was heard last, and what its own clock showed then. Of a copy of its first
+        # batch that is late its stream would begin anew here, and never go on, for the gateway has had the answers to
+        # all that came after it. And who has left since would join again.
+        self._silent: dict[int, tuple[float, int]] = {}
         self._claims: dict[int, _Claim] = {}
         # Session -> since when nobody speaks for it.
         self._away: dict[int, _Absence] = {}
@@ -146,9 +154,13 @@ class Reception:
         ahead_s = now_s - packet.sent_ms / 1000
         gateway = self._gateways.get(packet.gateway)
         if gateway is None:
-            gateway = self._gateways[packet.gateway] = _Gateway(now_s, ahead_s)
+            last = self._silent.get(packet.gateway)
+            if last is not None and packet.sent_ms <= last[1]:
+                return
+            gateway = self._gateways[packet.gateway] = _Gateway(now_s, ahead_s, packet.sent_ms)
         gateway.ahead_s = min(gateway.ahead_s + (now_s - gateway.heard_s) * _DRIFT, ahead_s)
         gateway.heard_s = now_s
+        gateway.sent_ms = max(gateway.sent_ms, packet.sent_ms)
         batch = gateway.incoming.hear(packet)
         while batch is not None and self._take(packet.gateway, batch):
             batch = gateway.incoming.took()
@@ -296,11 +308,13 @@ class Reception:
             for g, gateway in self._gateways.items()
             if now_s - gateway.heard_s > self._options.gateway_silence_s
         }
+        self._silent = {g: last for g, last in self._silent.items() if now_s - last[0] <= _LATE_S}
         here = self._machine.attending()
         # One that merely looks here no more, since nobody of its own sees anything of it, falls silent as well.
         missed = {c.gateway for s, c in self._claims.items() if s in here and c.ahead_s is None}
         for gateway in sorted(silent):
-            del self._gateways[gateway]
+            gone = self._gateways.pop(gateway)
+            self._silent[gateway] = (gone.heard_s, gone.sent_ms)
             if gateway in missed:
                 self.counts["gateway_silent"] += 1
                 _log.info("gateway fell silent", shard=self._machine.shard, gateway=gateway)

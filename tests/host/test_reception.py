@@ -108,6 +108,24 @@ def test_batches_reach_the_inbox_once_and_are_answered():
     assert desk.given == []
 
 
+def test_what_a_gateway_said_before_it_fell_silent_and_comes_late_begins_nothing():
+    desk = Desk()
+    first = desk.sent(1, (JOIN, 7, 0, b"player7", b"Ada"))
+    desk.bus.publish(uplink_topic(SHARD), first)
+    desk.ticks(1)
+    desk.send(1, (LEAVE, 7, 0))
+    desk.ticks(4, alive=(2,))
+    desk.bus.publish(uplink_topic(SHARD), first)
+    desk.tick(alive=(2,))
+    assert desk.machine.attending() == set()
+    # The gateway has had the answers to both: of the stream that the late one began the next is the third.
+    desk.send(1, (JOIN, 8, 0, b"player8", b"Bea"))
+    assert desk.answers[1][-1].received == UNKNOWN
+    desk.send(1, (JOIN, 8, 0, b"player8", b"Bea"))
+    desk.tick()
+    assert desk.machine.attending() == {8}
+
+
 def test_a_session_that_a_gateway_speaks_for_stays_for_as_long_as_the_gateway_likes():
     desk = Desk()
     desk.join(1, 7)
