@@ -171,14 +171,15 @@ class Reception:
         """False: the inbox has no room. Nothing of it is taken: the gateway will send it again.
 
         Of one that is repeated for as long as the store is away, the engine's commands would pile up, and speak for
-        players again who have gone to another gateway meanwhile.
+        players again who have gone to another gateway meanwhile. And for as long as that lasts players come, wait and
+        go again, each with commands of the engine's: where nothing of the game's would be taken, these are not either.
         """
         try:
             batches = decode_batches(data, self._machine.shapes)
         except BatchError as error:
             _log.warning("command batch refused", shard=self._machine.shard, reason=str(error))
             return True
-        if not self._inbox.fits(batches):
+        if not (self._inbox.room and self._inbox.fits(batches)):
             return False
         claims = batches.pop(CLAIM, None)
         told = self._claim(gateway, claims) if claims is not None else frozenset[int]()

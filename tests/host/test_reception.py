@@ -545,6 +545,25 @@ def test_a_search_that_makes_no_sense_is_refused_and_not_answered(what):
     assert desk.told == {1: [], 2: []}
 
 
+def test_who_comes_and_goes_while_no_ticks_are_made_does_not_fill_the_memory():
+    desk = Desk(inbox_max=16)
+    desk.join(1, 7)
+    waiting = [
+        desk.sent(1, (kind, session, 0, *((b"", b"guest") if kind == JOIN else ())))
+        for session in range(100, 120)
+        for kind in (JOIN, LEAVE)
+    ]
+    for data in waiting:
+        desk.bus.publish(uplink_topic(SHARD), data)
+    assert desk.inbox.depth == 16
+    assert desk.answers[1][-1].room == 0
+    # Time goes on: nothing of it was lost, and nobody is left behind.
+    desk.ticks(8)
+    joined = [session for kind, session, *_ in desk.given if kind == JOIN]
+    assert joined == list(range(100, 120))
+    assert desk.machine.attending() == {7}
+
+
 def test_of_a_batch_that_finds_no_room_nothing_is_taken_however_often_it_is_said():
     desk = Desk(inbox_max=4)
     desk.join(1, 7)
