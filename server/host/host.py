@@ -159,7 +159,6 @@ class ShardHost:
             bus.subscribe(commands_topic(shard), self._on_commands),
             bus.subscribe(keyframes_topic(shard), self._on_keyframe_wanted),
         ]
-        health.expect(shard)
         metrics.dilation.labels(shard).set(1.0)
         metrics.asleep.labels(shard).set(0)
 
@@ -168,6 +167,8 @@ class ShardHost:
         if self._claim is None:
             self._claim = await self._journal.claim(self.machine.shard)
             self._durable_tick = self._claim.tick
+        # Before that, whoever made it may wait for the store, and no tick is late.
+        self._health.expect(self.machine.shard)
         self.pacer = Pacer(self._options.tick_rate_hz, self._options.catch_up_ticks_max, self._clock.now_s())
         if self.machine.tick:
             # It comes from another process, and its players have waited for more than a tick.
@@ -279,7 +280,13 @@ class ShardHost:
         Raises as `tick_once`.
         """
         self._digest_due = self._ends = True
-        return self.tick_once()
+        effects = self.tick_once()
+        self.ticks_no_more()
+        return effects
+
+    def ticks_no_more(self) -> None:
+        """No tick is to come, however long what is left to do with the store takes."""
+        self._health.forget(self.machine.shard)
 
     def _keep_time(self) -> None:
         """Have the tick that begins move the machine's clock on, where it has fallen behind the world's."""
@@ -307,7 +314,7 @@ class ShardHost:
     def close(self) -> None:
         """Listen no more, and be told of no more."""
         self.deafen()
-        self._health.forget(self.machine.shard)
+        self.ticks_no_more()
         self._metrics.forget(self.machine.shard)
 
     # -- the journal -----------------------------------------------------------

@@ -201,6 +201,7 @@ class Tenure:
         if self._ticks is not None:
             self._ticks.cancel()
             await asyncio.wait([self._ticks])
+        self.host.ticks_no_more()
 
     async def _durable(self) -> None:
         """Wait for the journal. Raises what it failed with."""

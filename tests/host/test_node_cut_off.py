@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from structlog.testing import capture_logs
 
+from server.observe.health import Health
 from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.host.test_node import Cluster, Pair, all_followed, gapless
 from tests.support.virtual_loop import run
@@ -197,5 +198,41 @@ def test_while_the_store_is_away_for_all_everything_stays_where_it_is():
             await asyncio.sleep(5)
             assert {s: t for node in cluster.nodes.values() for s, t in node.tenures.items()} == tenures
             gapless(cluster)
+
+    run(main())
+
+
+def test_a_node_is_alive_while_the_store_takes_its_time_with_a_shard_that_begins_or_ends():
+    async def main():
+        async with Cluster() as cluster:
+            node = await cluster.start("a")
+            health = Health(cluster.clock.now_s, tick_stall_s=1.0)
+            node._around = replace(node._around, health=health)
+            stuck, written = asyncio.Event(), cluster.checkpoints.write
+
+            async def write(manifest, chunks):
+                if manifest.shard == 3:
+                    await stuck.wait()
+                await written(manifest, chunks)
+
+            cluster.checkpoints.write = write
+            await cluster.until(lambda: set(node.tenures) == {*cluster.shards} - {3})
+            await asyncio.sleep(5)
+            assert 3 in node._busy, "a new world's first checkpoint is on its way"
+            assert health.judge().alive
+            stuck.set()
+            await cluster.all_run()
+            stuck.clear()
+            tenure = node.tenures[3]
+            taking = asyncio.create_task(tenure._checkpoints.take())
+            await cluster.until(lambda: tenure._checkpoints.busy)
+            other = replace(tenure.lease, owner="b", epoch=tenure.lease.epoch + 1)
+            cluster.leases._held[3] = (other, cluster.clock.now_s() + 9.0)
+            await cluster.until(tenure._ticks.done)
+            await asyncio.sleep(3)
+            assert node.tenures[3] is tenure, "what it was writing is on its way"
+            assert health.judge().alive
+            stuck.set()
+            taking.cancel()
 
     run(main())
