@@ -54,6 +54,8 @@ SECRET_BYTES_MIN: Final = 32
 _RENAMED: Final = {"travel.token": "operator.token"}
 # The interest grid keeps arrays of one element per cell; more cells than this and they no longer fit a cache.
 CELLS_MAX: Final = 1_048_576
+# Bytes of mail that a tick may take where it has to fit a document of MongoDB.
+_DOCUMENT_MAIL_BYTES_MAX: Final = 8_388_608
 
 
 def _secret(secret: SecretStr) -> SecretStr:
@@ -351,7 +353,8 @@ class MailSettings(Section):
         default=4_194_304,
         ge=65_536,
         le=2**30,
-        description="Bytes of letters that a tick takes, and that it sends; a larger letter goes alone.",
+        description="Bytes of letters that a tick takes, and that it sends; a larger letter goes alone. With MongoDB "
+        "at most 8,388,608: what a tick takes is one document.",
     )
     window_letters: int = Field(
         default=1024,
@@ -507,6 +510,13 @@ class Settings(Section):
     node: NodeSettings = Field(default=NodeSettings())
     balance: BalanceSettings = Field(default=BalanceSettings())
     log: LogSettings = Field(default=LogSettings())
+
+    @model_validator(mode="after")
+    def _ticks_fit_a_document(self) -> Settings:
+        # Of 16 MiB, with as much again for what players say. A region whose tick does not fit fails wherever it is run.
+        if self.store.kind == "mongodb" and self.mail.bytes_per_tick_max > _DOCUMENT_MAIL_BYTES_MAX:
+            raise ValueError(f"mail.bytes_per_tick_max must be at most {_DOCUMENT_MAIL_BYTES_MAX} with MongoDB")
+        return self
 
     @model_validator(mode="after")
     def _cells_are_countable(self) -> Settings:

@@ -77,6 +77,7 @@ def test_a_variable_is_read_as_the_type_of_its_setting(name: str, text: str, val
         ("[view]\nnear_cells = 5\n", "view", "far_cells must be at least near_cells"),
         ("[view]\nhysteresis_units = 17.0\n", "view", "at most half of cell_units"),
         ("[world]\nwidth = 65536.0\nheight = 65536.0\n", "", "more than 1048576 cells"),
+        ('[store]\nkind = "mongodb"\n[mail]\nbytes_per_tick_max = 8388609\n', "", "at most 8388608 with MongoDB"),
         ('[server]\norigins = ["play.example.org"]\n', "server.origins", "without a path"),
         ('[server]\norigins = ["https://play.example.org/"]\n', "server.origins", "without a path"),
         ('[auth]\njwt_secret = "short"\n', "auth.jwt_secret", "at least 32 bytes"),
