@@ -127,6 +127,8 @@ class NodeProcess:
             Ground(token, world_atlas(settings).divisible, orders),
         )
         self._server: Server | None = None
+        # Whether an operator wanted it gone.
+        self._told = False
         self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)
 
     async def run(self) -> None:
@@ -194,7 +196,10 @@ class NodeProcess:
         return {shard: machine.post for shard, machine in machines.items() if isinstance(machine, RegionMachine)}
 
     def _on_order(self, data: bytes) -> None:
-        if data == DRAIN:
+        # It is said until it is seen to be heard, and so more than once: taken for a second signal, it would end the
+        # waiting for others to take over.
+        if data == DRAIN and not (self._told or self.node.draining):
+            self._told = True
             _log.info("told to drain", node=self.name)
             self._leave()
 
