@@ -28,8 +28,9 @@ from server.shard.uplink import Incoming, Packet
 
 _log = structlog.get_logger(__name__)
 
-# Seconds that a claim on a session that is not here is kept, and until a tick was made: its JOIN may wait for one.
-_CLAIM_S: Final = 5.0
+# Sweeps for which a claim on a session that is not here is kept: its JOIN may wait for a tick. Not seconds: while time
+# waits for the store it waits for as long, and who came then would be nobody's, and thrown out after the grace time.
+_CLAIM_SWEEPS: Final = 10
 # Seconds that a gateway is told at each sweep that a session of its own is another's now, where it does not answer.
 _TAKEN_S: Final = 60.0
 # Seconds for which what a gateway said before it fell silent may yet be on its way.
@@ -63,8 +64,8 @@ class _Gateway:
 @dataclass(slots=True)
 class _Claim:
     gateway: int
-    # When it spoke for the session last, or the session was seen here last.
-    at_s: float
+    # Sweeps since it spoke for the session last, or the session was seen here last.
+    sweeps: int
     # The number of its word that counted last.
     word: int
     # When the player came to it, by the gateway's own clock.
@@ -223,7 +224,7 @@ class Reception:
                 self._say_taken(claim.gateway, session, claim.word)
             self._taken.pop((gateway, session), None)
             here = claim is not None and (claim.gateway, claim.ahead_s) == (gateway, None) and claim.here
-            self._claims[session] = _Claim(gateway, now_s, word, came_s, here)
+            self._claims[session] = _Claim(gateway, 0, word, came_s, here)
         return frozenset(others)
 
     def _attend(self, gateway: int, kind: int, records: Records, told: frozenset[int]) -> Records:
@@ -260,7 +261,7 @@ class Reception:
                 if kind == LEAVE:
                     self._claims.pop(session, None)
                 elif ours is not None:
-                    ours.at_s, ours.word = now_s, word
+                    ours.sweeps, ours.word = 0, word
                 elif session in present:
                     # That its player is away makes nobody's session nobody's own: another gateway may have had it by
                     # then, and this one, which has let go of it, would never say that it leaves.
@@ -303,7 +304,7 @@ class Reception:
         now_s = self._clock.now_s()
         if now_s - self._swept_s < self._options.sweep_s:
             return
-        before_s, self._swept_s = self._swept_s, now_s
+        self._swept_s = now_s
         silent = {
             g: gateway.ahead_s
             for g, gateway in self._gateways.items()
@@ -321,12 +322,13 @@ class Reception:
                 _log.info("gateway fell silent", shard=self._machine.shard, gateway=gateway)
         alone: set[int] = set()
         for session, claim in tuple(self._claims.items()):
+            claim.sweeps += 1
             if session in here:
-                claim.at_s, claim.here = now_s, True
+                claim.sweeps, claim.here = 0, True
             if claim.ahead_s is None and claim.gateway in silent:
                 claim.ahead_s = silent[claim.gateway]
                 alone.add(session)
-            elif now_s - claim.at_s > _CLAIM_S and claim.at_s < before_s:
+            elif claim.sweeps > _CLAIM_SWEEPS:
                 del self._claims[session]
         spoken_for = {session for session, claim in self._claims.items() if claim.ahead_s is None}
         for (gateway, session), taken in tuple(self._taken.items()):
