@@ -417,8 +417,11 @@ class ShardHost:
         metrics.tick_lateness_seconds.observe(max(0.0, times.lateness_s))
         metrics.ticks_total.inc()
         self._health.ticked(shard, self.machine.tick)
-        if self.machine.tick % round(self._options.tick_rate_hz) == 0:
+        a_second = self.machine.tick % round(self._options.tick_rate_hz) == 0
+        if a_second:
             self._observe_time()
+        # Who sleeps tells before what it came to: letters wake it for a few ticks at a time, and never for a second.
+        if a_second or self.falls_asleep:
             metrics.entities.labels(shard).set(self.machine.gauges()["entities"])
             metrics.inbox_depth.labels(shard).set(self.inbox.depth)
             self._dropped.tell(self.inbox.dropped)

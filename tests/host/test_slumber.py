@@ -3,18 +3,20 @@
 import asyncio
 import random
 
+import msgpack
 import pytest
 
 from server.bus.memory import MemoryBus
 from server.host.checkpoints import Checkpoints
 from server.host.host import HostOptions, ShardHost
-from server.host.postman import MailOptions
+from server.host.postman import MailOptions, encode_packet
 from server.host.reception import ReceptionOptions
 from server.host.recovery import recover
 from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.frame import Frame
 from server.shard.envelope import unseal
+from server.shard.mail import NO_ACKS, REFUSAL, Lane, Letter
 from server.shard.ports import commands_topic, frames_topic, keyframes_topic, links_topic, mail_topic, uplink_topic
 from server.shard.uplink import Answer, Outgoing
 from server.store.errors import Fenced, StoreFailed
@@ -171,6 +173,22 @@ def test_it_is_asleep_and_not_stalled():
             assert ward.metric("everstep_asleep") == 0
             assert ward.metric("everstep_tick_rate_hz") == pytest.approx(RATE_HZ)
             assert ward.metric("everstep_checkpoint_age_seconds") <= 2
+
+    run(main())
+
+
+def test_what_letters_led_to_is_told_before_it_sleeps_on():
+    async def main():
+        async with Ward() as ward:
+            await ward.sleeps()
+            tick = ward.machine.tick
+            refused = msgpack.packb([1, 60_000, 1, "nobody knows it", b"cargo"])
+            letter = Letter(SHARD + 1, SHARD, Lane.NORMAL, 1, REFUSAL, 1, refused)
+            ward.bus.publish(mail_topic(SHARD), encode_packet(SHARD + 1, [letter], NO_ACKS))
+            await ward.until(lambda: ward.machine.tick > tick and ward.asleep)
+            assert ward.machine.tick // RATE_HZ == tick // RATE_HZ, "it was not awake for a second"
+            assert len(ward.machine.post.dead) == 1
+            assert ward.metric("everstep_mail_dead") == 1
 
     run(main())
 
