@@ -380,6 +380,9 @@ class Router:
             return
         self._use(region)
         came = session.handle >= 0
+        # Whether its region has it as present since its JOIN. Where that was said again, the region may have had it as
+        # away meanwhile: we had fallen silent.
+        said = session.asked == 1 and session.region == region
         session.roamed |= session.region != region
         if not came:
             session.owner = stream.epoch
@@ -388,7 +391,7 @@ class Router:
             self._listener.bound(session, resumed=came)
         else:
             self._come_home(session, stream)
-        if came:
+        if came or not said:
             # It hears who speaks for her.
             self._tell_presence(session, again=True)
             self.say_again(session)

@@ -13,7 +13,7 @@ from protocol.codec import encode_hello, encode_leave
 from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error
 from server.gateway.session import SessionState
-from server.shard.ports import frames_topic, keyframes_topic, sessions_topic
+from server.shard.ports import frames_topic, keyframes_topic, sessions_topic, uplink_topic
 from tests.gateway.borderland import SECRET, TICK_S, Land, LateBus, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
@@ -307,6 +307,28 @@ def test_a_gateway_that_dies_leaves_its_players_away_and_those_who_return_elsewh
     ada.pay(PAY, 3)
     land.seconds(1)
     assert body(land, ada, "sum") == 3
+
+
+def test_one_whose_gateway_was_cut_off_before_it_heard_that_she_had_joined_is_there():
+    bus = LateBus()
+    land = Land(game=STILL, bus=bus)
+    land.gateway.router.choose = lambda _: 5
+    bus.late.add(frames_topic(5))
+    ada = Player(land, "ada")
+    land.players.append(ada)
+    land.ticks(2)
+    ((_, row),) = land.whereabouts(ada.session.id)
+    body = land.regions[5].machine.world[Body]
+    bus.late.add(uplink_topic(5))
+    land.ticks(60)
+    assert (ada.session.state, body.away[row]) == (SessionState.JOINING, 1)
+    bus.late.remove(uplink_topic(5))
+    # It is told that nothing is known of it, and asks again, before a frame comes.
+    land.ticks(60)
+    assert ada.session.asked > 1
+    bus.lose()
+    land.ticks(60)
+    assert (ada.welcomes, ada.entity, body.away[row]) == (1, (5, row), 0)
 
 
 @pytest.mark.parametrize("columns", [1, 2])
