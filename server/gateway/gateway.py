@@ -482,7 +482,9 @@ class Gateway:
         """A session that waited for its entity has one. `resumed`: it had one before."""
         session.on(Happening.BOUND, self._clock.now_s())
         if session.state is SessionState.JOINED:
-            self._welcome(session, resumed=resumed)
+            # Its player came more than once until it was heard here that she is there, and may have played elsewhere
+            # meanwhile: that this is a new session, in which nothing was sent, would not be true.
+            self._welcome(session, resumed=resumed or session.began > 0)
         else:
             self.router.presence(session)
 

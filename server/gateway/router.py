@@ -359,14 +359,13 @@ class Router:
         for session_id, handle, seq, _, _ in records.tolist():
             here.add(session_id)
             session = self._sessions.get(session_id)
+            if session is not None:
+                session.applied(seq)
+                # The region may have begun anew, without what it was told last.
+                self.say_again(session)
             if session is None or (session.region, session.handle, session.crossing) != (region, handle, 0):
                 # It was bound in a frame that did not come through; or it left, and the region does not know.
                 self.bound(stream, session_id, handle)
-            if session is not None:
-                session.acknowledged(seq)
-                session.seq_in = max(session.seq_in, seq)
-                # The region may have begun anew, without what it was told last.
-                self.say_again(session)
         for session in tuple(self._sessions.values()):
             if session.region == region and session.id not in here and session.handle >= 0 and not session.crossing:
                 self._miss(session)
@@ -512,10 +511,9 @@ class Router:
             if sure:
                 self._nowhere(session)
             return
+        session.applied(found.seq)
         if (session.region, session.handle, session.crossing) != (found.region, found.handle, 0):
             self.bound(self.watch(found.region), session.id, found.handle)
-        session.acknowledged(found.seq)
-        session.seq_in = max(session.seq_in, found.seq)
         self.say_again(session)
 
     def _nowhere(self, session: Session) -> None:

@@ -244,6 +244,11 @@ class Session:
         while unacked and unacked[0][0] <= seq:
             unacked.popleft()
 
+    def applied(self, seq: int) -> None:
+        """The world has applied every input up to `seq`, whichever gateway took them. Before WELCOME tells `ack`."""
+        self.acknowledged(seq)
+        self.seq_in = max(self.seq_in, seq)
+
     @property
     def waiting(self) -> int:
         """The number of the oldest input that is kept; 0 for none."""

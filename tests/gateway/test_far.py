@@ -11,7 +11,7 @@ import pytest
 
 from protocol.codec import encode_hello, encode_leave
 from protocol.errors import CloseCode, ErrorCode
-from protocol.messages import Error
+from protocol.messages import Error, Welcome
 from server.gateway.session import SessionState
 from server.shard.ports import frames_topic, keyframes_topic, sessions_topic, uplink_topic
 from tests.gateway.borderland import SECRET, TICK_S, Land, LateBus, Player
@@ -553,6 +553,33 @@ def test_who_comes_back_to_where_it_was_not_heard_yet_that_she_has_an_entity_is_
     assert again.wire.ended is None
     assert [again.entity] == land.whereabouts(again.session.id)
     assert again.session.id not in land.gateways[1].sessions
+
+
+def test_who_has_played_elsewhere_before_it_was_heard_that_she_has_an_entity_is_told_that_she_goes_on():
+    land = FarLand(game=STILL)
+    ada = Player(land, "ada", token=account("ada"))
+    land.players.append(ada)
+    while ada.session.state is not SessionState.JOINING:
+        land.tick()
+    land.clock.work(TICK_S)
+    land.gateway.flush()
+    land.network.advance(land.clock.now_s())
+    land.network.partition(["gateway 0"], [*(f"region {n}" for n in land.regions), "gateway 1"])
+    land.tick()
+    elsewhere = Player(land, "ada", gateway=1, token=account("ada"))
+    land.players.append(elsewhere)
+    while not elsewhere.welcomes:
+        land.tick()
+    elsewhere.say(PAY, 5)
+    while not elsewhere.receipts:
+        land.tick()
+    elsewhere.hang_up()
+    ada.connect(token=account("ada"))
+    assert ada.session.state is SessionState.JOINING
+    land.settle()
+    # Of a new session she would take it that nothing was sent in it, and what she sends next would have been.
+    (welcome,) = [message for message in ada.log if isinstance(message, Welcome)]
+    assert (welcome.session, welcome.resumed, welcome.ack) == (elsewhere.session.id, True, elsewhere.seq)
 
 
 def test_who_has_hung_up_before_her_coming_was_said_takes_her_session_from_no_other_gateway():
