@@ -162,6 +162,9 @@ class Gateway:
         self._addresses[socket.address] += 1
         bucket = TokenBucket(options.inputs_per_s, options.inputs_burst, now_s)
         socket.session = Session(secrets.randbits(_SESSION_BITS) or 1, socket, bucket, now_s)
+        # Not at HELLO, which may have lain here while this process stood still and its player went elsewhere. HELLO
+        # cannot have been sent sooner than this.
+        socket.session.came_s = now_s
         if len(self.sockets) > options.connections_max:
             self._end(socket, CloseCode.FULL, "no room: too many connections")
         elif self._addresses[socket.address] > options.connections_per_address_max and not self._exempt(socket):
@@ -242,7 +245,6 @@ class Gateway:
         session.on(Happening.LOST, now_s)
         session.outbox.clear()
         self.router.unseat(session)
-        self.router.unsay(session)
         # One whose entity is not there yet is told of as away when it comes, if it still is.
         if not joining:
             self.router.presence(session)
@@ -317,7 +319,6 @@ class Gateway:
             return
         if socket in self._searching:
             raise OutOfOrder("the HELLO before is being answered")
-        session.came_s = now_s
         try:
             if hello.resume is not None:
                 self._resume(socket, session, hello.resume, now_s)
@@ -460,7 +461,7 @@ class Gateway:
         newcomer.state = SessionState.CLOSED
         socket.session = session
         session.socket = socket
-        session.came_before_s, session.came_s = session.came_s, newcomer.came_s
+        session.came_s = max(session.came_s, newcomer.came_s)
         # A connection begins with a clean record: what an earlier one did closed that one.
         session.bucket = newcomer.bucket
         session.strikes, session.malformed = newcomer.strikes, newcomer.malformed

@@ -56,11 +56,6 @@ class Link:
         self._engines.setdefault(kind, {})[what] = (session, seq, *values)
         self._held += 1
 
-    def unsay(self, session: int, word: int) -> bool:
-        """Claim a session no more by this word. False: it has gone, or there was none."""
-        waiting = self._engines.get(CLAIM, {}).get((session,))
-        return waiting is not None and waiting[1] == word and self._drop(CLAIM, (session,))
-
     def withdraw(self, session: int, values: tuple[Any, ...]) -> bool:
         """Say nothing of a session whose JOIN, of these values, waits here. False: none waits; nothing is changed."""
         if not self._drop(JOIN, (session, *values)):

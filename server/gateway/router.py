@@ -207,13 +207,6 @@ class Router:
         """Have a region know that we have heard, since this word of ours, that a session is another gateway's."""
         self.links[region].add(PRESENCE, session_id, word, (LET_GO,))
 
-    def unsay(self, session: Session) -> None:
-        """Its connection broke: that its player came back does not count, if nobody was told of it yet."""
-        unheard = session.crossing and session.came_s > session.crossing_s
-        if session.began and (self.links[session.region].unsay(session.id, session.began) or unheard):
-            # Who stood still for long reads of her coming and her going at once, and she may have come elsewhere since.
-            session.came_s = session.came_before_s
-
     def presence(self, session: Session) -> None:
         """Its connection broke, or is back."""
         session.connection += 1

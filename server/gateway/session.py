@@ -166,7 +166,7 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "again", "asked", "began", "bucket", "came_before_s", "came_s", "connection", "crossing",
+        "acked", "address", "again", "asked", "began", "bucket", "came_s", "connection", "crossing",
         "crossing_s",
         "due", "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "nonce_elsewhere",
         "oldest", "oldest_s", "outbox", "owner", "player", "region", "repeats", "roamed", "said", "seats",
@@ -184,8 +184,8 @@ class Session:
         # Which of its connections this is, counted: orders its PRESENCE commands. And what it was when its player
         # came here last, which tells it from the same session here before, or at another gateway.
         self.connection = self.began = 0
-        # When its player came here last: HELLO. And the time before that, for a coming that nobody was told of.
-        self.came_s = self.came_before_s = -math.inf
+        # When its player came here last: the connection was opened that its HELLO came over.
+        self.came_s = -math.inf
         # What its resume token must name; and the one that it came with, until the client shows that it has the newer.
         self.nonce = 0
         self.nonce_before = 0

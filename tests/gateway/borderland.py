@@ -73,7 +73,14 @@ class Player:
     """A client: what it says, and what it makes of what it hears, message by message."""
 
     def __init__(
-        self, land: Land, name: str, *, resume: str | None = None, gateway: int = 0, token: str | None = None
+        self,
+        land: Land,
+        name: str,
+        *,
+        resume: str | None = None,
+        gateway: int = 0,
+        token: str | None = None,
+        hello: bool = True,
     ) -> None:
         self.land = land
         self.seq = 0
@@ -92,15 +99,24 @@ class Player:
         self.crossed: dict[Key, Key] = {}
         # Called after every single message.
         self.watches: list[Callable[[], None]] = []
-        self.connect(name, resume, gateway=gateway, token=token)
+        self.open(gateway)
+        if hello:
+            self.hello(name, resume, token)
 
     def connect(
         self, name: str | None = None, resume: str | None = None, *, gateway: int = 0, token: str | None = None
     ) -> None:
+        self.open(gateway)
+        self.hello(name, resume, token)
+
+    def open(self, gateway: int) -> None:
+        """A connection, without a word yet."""
         self.wire = Wire()
-        self.hellos += 1
         self.gateway = self.land.gateways[gateway]
         self.gateway.opened(self.wire)
+
+    def hello(self, name: str | None = None, resume: str | None = None, token: str | None = None) -> None:
+        self.hellos += 1
         self.gateway.received(self.wire, encode_hello(name=name, resume=resume, token=token))
 
     def hang_up(self) -> None:

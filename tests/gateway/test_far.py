@@ -582,18 +582,23 @@ def test_who_has_played_elsewhere_before_it_was_heard_that_she_has_an_entity_is_
     assert (welcome.session, welcome.resumed, welcome.ack) == (elsewhere.session.id, True, elsewhere.seq)
 
 
-def test_who_has_hung_up_before_her_coming_was_said_takes_her_session_from_no_other_gateway():
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_who_gave_up_before_her_hello_was_read_takes_her_session_from_no_other_gateway(*, hangs_up: bool):
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus)
     ada = land.join("ada")
     resume = ada.resume
     bus.late.add(sessions_topic(land.gateway.searches.number))
     ada.hang_up()
+    given_up = Player(land, "ada", hello=False)
+    land.ticks(2)
     ada.connect(resume=resume, gateway=1)
     land.ticks(2)
-    # The first gateway was stopped, and what she said and did there before she went on it reads now, in one go.
-    given_up = Player(land, "ada", resume=resume)
-    given_up.hang_up()
+    # The first gateway was stopped, and what she said there before she went on it reads now; and that she hung up, too,
+    # unless something between them has that wait.
+    given_up.hello(resume=resume)
+    if hangs_up:
+        given_up.hang_up()
     land.ticks(2)
     bus.let_go()
     land.ticks(5)
@@ -617,12 +622,13 @@ def test_nor_does_who_has_hung_up_where_her_entity_was_not_seen_yet(where: str):
         while not ada.session.crossing:
             land.tick([5])
     bus.late |= {*frames, sessions_topic(land.gateway.searches.number)}
+    given_up = Player(land, "ada", hello=False)
     land.ticks(5)
     again = Player(land, "ada", gateway=1, token=account("ada"))
     land.players.append(again)
     land.ticks(5)
     # It reads in one go that she came to it once more, and hung up, before she went to the other one.
-    given_up = Player(land, "ada", token=account("ada"))
+    given_up.hello(token=account("ada"))
     assert given_up.session is ada.session
     assert given_up.session.state is SessionState.JOINING
     given_up.hang_up()

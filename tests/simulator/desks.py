@@ -88,8 +88,17 @@ class Wire:
         self.reading = True
         self._coming: deque[bytes] = deque()
         self._come_in = 0
+        # Whether the gateway has opened it: before that nobody can say anything over it.
+        self.open = False
         desk.wires[self] = None
-        desk.hear(self, lambda: desk.gateway.opened(self))
+        desk.hear(self, self._open)
+
+    def _open(self) -> None:
+        self.desk.gateway.opened(self)
+        self._later(self._stands)
+
+    def _stands(self) -> None:
+        self.open = True
 
     # -- the gateway's end ---------------------------------------------------------
 

@@ -88,7 +88,7 @@ class Player:
                 self.leave(now_s, 0.0)
         elif not quiet:
             self._play(random)
-        while self.wire is not None and self.talk.outbox:
+        while self.wire is not None and self.wire.open and self.talk.outbox:
             self.wire.send(self.talk.outbox.popleft())
 
     def _connect(self, now_s: float, random: Random) -> None:
