@@ -26,7 +26,7 @@ from server.gateway.link import Link
 from server.gateway.replica import Overtaken
 from server.gateway.search import Found, Searches
 from server.gateway.session import Seat, Session, SessionState
-from server.gateway.stream import RegionStream, StreamLimits, mark_home
+from server.gateway.stream import RegionStream, StreamLimits, acknowledge, mark_home
 from server.regions.atlas import Atlas
 from server.regions.frame import SESSION_OVER, RegionSpec
 from server.shard.errors import BatchError
@@ -353,6 +353,8 @@ class Router:
             here.add(session_id)
             session = self._sessions.get(session_id)
             if session is not None:
+                # The frame that said so may not have come through, and a client waits for it.
+                acknowledge(session, seq)
                 session.applied(seq)
                 # The region may have begun anew, without what it was told last.
                 self.say_again(session)
@@ -504,6 +506,7 @@ class Router:
             if sure:
                 self._nowhere(session)
             return
+        acknowledge(session, found.seq)
         session.applied(found.seq)
         if (session.region, session.handle, session.crossing) != (found.region, found.handle, 0):
             self.bound(self.watch(found.region), session.id, found.handle)

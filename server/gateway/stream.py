@@ -381,16 +381,11 @@ class RegionStream:
                     self.mark(seat)
 
     def _tell_acks(self, frame: Frame) -> None:
-        sessions, own = self._sessions, self._own
+        sessions = self._sessions
         for session_id, seq in frame.acks.tolist():
             session = sessions.get(session_id)
-            if session is not None and seq > session.acked:
-                session.acknowledged(seq)
-                if session.state is _JOINED:
-                    session.outbox.append(websocket_frame(encode_ack(seq)))
-                    home = session.seats.get(self.region.id)
-                    if home is not None:
-                        own[home] = None
+            if session is not None:
+                acknowledge(session, seq)
 
     def _tell_event(self, event: FrameEvent) -> None:
         message = websocket_frame(event.message)
@@ -629,6 +624,15 @@ class RegionStream:
                     there.before.append(cross)
                     there.after.append(leave)
                     stream.mark(there)
+
+
+def acknowledge(session: Session, seq: int) -> None:
+    """Every input up to `seq` is applied: the session is told, if it was not, with what its home shows it next."""
+    if seq > session.acked:
+        session.acknowledged(seq)
+        if session.state is _JOINED:
+            session.outbox.append(websocket_frame(encode_ack(seq)))
+            mark_home(session)
 
 
 def mark_home(session: Session) -> None:

@@ -199,6 +199,32 @@ def test_what_she_says_on_the_way_is_held_and_done_in_order_once_she_is_there():
     assert ada.view(6).value(ada.entity[1], "Body.sum") == sum(range(20)) + 20
 
 
+def test_an_ack_is_told_though_the_frame_that_had_it_was_lost():
+    land, ada, _ = at_the_border()
+    stream = land.gateway.router.streams[5]
+    ada.say(ADD, 1)
+    stream.close()
+    land.tick()
+    stream.subscribe()
+    land.ticks(3)
+    assert ada.acked == ada.seq
+
+
+def test_an_ack_that_comes_after_its_player_has_come_elsewhere_is_told_at_once():
+    bus = LateBus()
+    land, ada, _ = at_the_border(bus=bus)
+    bus.late.add(frames_topic(5))
+    ada.say(ADD, 1)
+    for _ in range(40):
+        land.tick()
+        if ada.session.region == 6:
+            break
+    assert ada.session.acked < ada.seq
+    bus.let_go()
+    land.ticks(2)
+    assert ada.acked == ada.seq
+
+
 def test_more_inputs_than_are_kept_are_refused_to_her_face():
     land, ada, _ = at_the_border(inputs_unacked_max=10)
     until_she_left(land)
