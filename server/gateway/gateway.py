@@ -307,7 +307,9 @@ class Gateway:
             socket.write(websocket_frame(encode_error(error.code, str(error), seq)))
 
     def _pong(self, socket: GameSocket, message: Ping) -> None:
-        stream = self.router.stream(socket.session)
+        session: Session = socket.session
+        # Not that of the region that has its entity: while YOU waits for a view, the client has not heard of that one.
+        stream = self.router.watch(session.counts_in) if session.counts_in else self.router.stream(session)
         since_s = self._clock.now_s() - stream.frame_s
         rate_hz = self.rates_hz.get(stream.region.id, self._options.tick_rate_hz)
         pong = encode_pong(message.client_time, max(0, stream.tick), int(since_s * 1e6), round(rate_hz * 1000))
@@ -528,6 +530,7 @@ class Gateway:
             return
         stream = self.router.stream(session)
         session.nonce = secrets.randbits(31) or 1
+        session.counts_in = session.region
         welcome = Welcome(
             session=session.id,
             resume=self._auth.resume_token(session.id, session.nonce, self.searches.number),

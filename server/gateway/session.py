@@ -166,7 +166,7 @@ class Session:
     """One player's presence, across connections."""
 
     __slots__ = (
-        "acked", "address", "again", "asked", "began", "bucket", "came_s", "connection", "crossing",
+        "acked", "address", "again", "asked", "began", "bucket", "came_s", "connection", "counts_in", "crossing",
         "crossing_s",
         "due", "durable", "handle", "heard_s", "id", "malformed", "name", "nonce", "nonce_before", "nonce_elsewhere",
         "oldest", "oldest_s", "outbox", "owner", "player", "region", "repeats", "roamed", "said", "seats",
@@ -201,6 +201,8 @@ class Session:
         # The region that has its entity, or that was asked for one; and the entity's handle there, -1 before BOUND.
         self.region = 0
         self.handle = -1
+        # The region whose ticks the client counts: WELCOME or YOU named it last; 0 before.
+        self.counts_in = 0
         # How often a region was asked for one; and the epoch of the owner that gave it one, the first time.
         self.asked = 0
         self.owner = 0

@@ -523,6 +523,7 @@ class RegionStream:
             # Once it is in view; before what it was goes out of view.
             seat.you = False
             parts.append(websocket_frame(encode_you(self.region.id, seat.handle)))
+            session.counts_in = self.region.id
         if seat.after:
             parts += seat.after
             seat.after = []

@@ -349,6 +349,31 @@ def test_a_frame_that_is_lost_with_her_arrival_in_it_loses_nobody():
     assert land.gateway.router.streams[5].replica.held == {}
 
 
+def test_pong_tells_the_ticks_of_the_region_that_she_was_told_last():
+    bus = LateBus()
+    land, ada, _ = at_the_border(bus=bus)
+    for _ in range(100):
+        land.tick([6])
+    bus.late.add(mail_topic(6))
+    until_she_left(land)
+    stream = land.gateway.router.streams[6]
+    stream.close()
+    land.tick([6])
+    stream.subscribe()
+    # Her arrival is in a frame that says where she is, and can't be shown.
+    bus.let_go()
+    told = []
+    for _ in range(3):
+        land.run(6)
+        land.gateway.received(ada.wire, encode_ping(1))
+        before = len(ada.log)
+        ada.read()
+        told += [m for m in ada.log[before:] if isinstance(m, Pong | You)]
+    assert [type(m) for m in told] == [Pong, You, Pong, Pong]
+    assert told[0].tick == land.regions[5].machine.tick
+    assert told[3].tick == land.regions[6].machine.tick
+
+
 def test_she_is_shown_where_she_was_while_the_next_region_begins_anew_without_her():
     bus = LateBus()
     land, ada, bob = at_the_border(bus=bus)
