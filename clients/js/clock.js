@@ -3,8 +3,9 @@
  *
  * Of the recent PONGs the one with the least round trip is believed, for its error
  * is at most half of that (Cristian 1989; RFC 5905 calls it the clock filter). The
- * readable clock never runs backwards: it is slewed towards the line, and jumps
- * forward only when it is far off.
+ * readable clock is slewed towards the line, and jumps only when it is far off: back,
+ * too, for a server that stood still goes on where it stopped, and a clock that waited
+ * for it would stand for as long again.
  */
 
 /** PONGs remembered. */
@@ -55,6 +56,8 @@ export class ServerClock {
     if (Math.abs(rateHz - this.rateHz) > this.nominalHz * RATE_NOISE) this.samples.length = 0;
     this.rateHz = rateHz;
     const here = tick + (micros / 1e6) * rateHz + (rttMs / 2000) * rateHz;
+    // Further off than a slow way explains: the server stood, and what it said before it did leads past it.
+    if (Math.abs(here - this.target(nowMs)) > JUMP_TICKS + (rttMs / 2000) * rateHz) this.samples.length = 0;
     this.samples.push({ atMs: nowMs, tick: here, rttMs });
     if (this.samples.length > SAMPLES_MAX) this.samples.shift();
     let best = this.samples[0];
@@ -99,14 +102,13 @@ export class ServerClock {
     return this.line.tick + ((nowMs - this.line.atMs) / 1000) * this.rateHz;
   }
 
-  /** The server's tick now, with its fraction. Never less than it was. @param {number} nowMs */
+  /** The server's tick now, with its fraction. Less than it was only by a jump. @param {number} nowMs */
   tick(nowMs) {
     const elapsed = (Math.max(0, nowMs - this.read.atMs) / 1000) * this.rateHz;
     const error = this.target(nowMs) - (this.read.tick + elapsed);
-    if (error > JUMP_TICKS) this.read = { atMs: nowMs, tick: this.read.tick + elapsed + error };
+    if (Math.abs(error) > JUMP_TICKS) this.read = { atMs: nowMs, tick: this.read.tick + elapsed + error };
     else {
-      // Too far ahead by more than a jump: wait. Else lean towards the line.
-      const lean = error < -JUMP_TICKS ? -1 : clamp(error * 0.5, -SLEW_MAX, SLEW_MAX);
+      const lean = clamp(error * 0.5, -SLEW_MAX, SLEW_MAX);
       this.read = { atMs: Math.max(nowMs, this.read.atMs), tick: this.read.tick + elapsed * (1 + lean) };
     }
     return this.read.tick;

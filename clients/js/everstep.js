@@ -225,6 +225,8 @@ export class Client extends Emitter {
     // Together with a step, so that it reaches the server at the same phase of its tick every time.
     if (due > 0) this.#sendSteering(nowMs);
     for (let i = 0; i < due; i++) prediction.step();
+    // The clock went back to where the server stood: it has not made the ticks that our steps of that time were for.
+    if (due < 0) prediction.shift(due);
     this.stepped = whole;
     prediction.sample(ownTick - whole, elapsedMs, this.ownPlace);
   }

@@ -83,3 +83,27 @@ test("far behind it jumps; the PONG of least round trip is believed", () => {
   assert.ok(Math.abs(clock.target(1420) - 1028.2) < 1e-9);
   assert.equal(clock.lastRttMs, 420);
 });
+
+test("a server that stood goes on where it stopped, and the clock with it", () => {
+  for (const stoodMs of [1500, 5000, 30000]) {
+    const clock = new ServerClock(20, 0, 0);
+    const backMs = 10000 + stoodMs;
+    let tick = 0;
+    let tickMs = 0;
+    let last = 0;
+    for (let ms = 0; ms <= backMs + 10000; ms += 10) {
+      if (ms % 50 === 0 && (ms < 10000 || ms >= backMs)) {
+        tick++;
+        tickMs = ms;
+        clock.observe(tick, ms);
+      }
+      // Of different round trips: what came quicker is believed for as long as it is true, and no longer.
+      const rttMs = ms < backMs ? 20 : 200;
+      if (ms % 2000 === 0) clock.pong(ms - rttMs, ms, tick, Math.max(0, ms - rttMs / 2 - tickMs) * 1000, 20000);
+      const now = clock.tick(ms);
+      if (ms > backMs) assert.ok(now > last || now < last - 12, `it stands at ${now}, ${ms - backMs} ms after`);
+      if (ms > backMs + 2500) assert.ok(Math.abs(now - (tick + (ms - tickMs) / 50)) < 3, `${now}, and the server is at ${tick}`);
+      last = now;
+    }
+  }
+});

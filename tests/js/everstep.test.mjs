@@ -265,6 +265,35 @@ for (const lead of [0, 500, -300]) {
   });
 }
 
+test("after its region stood for long one steers as before, and is where the server has one", () => {
+  const t = bordered();
+  const rock = t.client.schema.archetypes[1].id;
+  t.client.predict({ command: "Move", move: (at, { dx }, dt) => ({ x: at.x + dx * 10 * dt, y: at.y }) });
+  t.socket.give([Message.KEYFRAME, 3, 1000, [rock, t.record(7, 50)]]);
+  t.client.steer({ dx: 1, dy: 0 });
+  let x = 50;
+  const pong = (n, stoodMs) => t.socket.give([Message.PONG, t.time.ms, n, stoodMs * 1000, 20000]);
+  const walk = (first, last) => {
+    for (let n = first; n <= last; n++) {
+      if (n > 1002) x += 0.5;
+      t.tick(n, [() => [Message.ACK, 1], (k) => [Message.DELTA, 3, k & 127, null, null, 0, t.move(7, x)]]);
+      if (n % 20 === 0) pong(n, 0);
+    }
+  };
+  walk(1001, 1040);
+  for (let i = 1; i <= 100; i++) {
+    t.tick(1040, []);
+    if (i % 20 === 0) pong(1040, i * 50);
+  }
+  walk(1041, 1070);
+  const ahead = t.client.place(t.client.me).x - (1016 + x);
+  assert.ok(Math.abs(ahead) < 2, `drawn ${ahead} units ahead of the server`);
+  const said = t.socket.of(Message.INPUT).length;
+  t.client.steer({ dx: -1, dy: 0 });
+  walk(1071, 1075);
+  assert.equal(t.socket.of(Message.INPUT).length, said + 1);
+});
+
 test("who crosses a border out of view is nobody's past", () => {
   const t = bordered();
   const rock = t.client.schema.archetypes[1].id;
