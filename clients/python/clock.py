@@ -42,9 +42,15 @@ class ServerClock:
         ticks = message.tick + (message.micros / 1e6 + rtt_s / 2) * self.rate_hz
         self._samples.append(Sample(now_s, rtt_s, ticks))
 
+    def begin(self, tick: int, now_s: float) -> None:
+        """Count another region's ticks from now on, of which a frame of `tick` has just come."""
+        rtt_s = self.rtt_s
+        self._samples.clear()
+        self._start = Sample(now_s, rtt_s, tick + rtt_s / 2 * self.rate_hz)
+
     @property
     def best(self) -> Sample:
-        """The sample that is believed; before any PONG, WELCOME's tick."""
+        """The sample that is believed; before any PONG, WELCOME's tick, or that of the region's frame."""
         return min(self._samples, key=lambda sample: sample.rtt_s, default=self._start)
 
     @property

@@ -14,7 +14,7 @@ from clients.python.errors import BacklogFull
 from clients.python.view import Views
 from protocol.codec import CommandReader, decode_server, encode_hello, encode_input
 from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, UnknownMessage
-from protocol.messages import Ack, Bye, Error, Input, Pong, Receipt, ServerMessage, ViewDigest, Welcome
+from protocol.messages import Ack, Bye, Error, Input, Pong, Receipt, ServerMessage, ViewDigest, Welcome, You
 from protocol.schema import CommandSchema
 
 # Of a session that another client began: more than it can have under way, so that no number is given twice.
@@ -120,6 +120,13 @@ class Conversation:
                 self._forget(seq)
             case Pong(client_time):
                 self.clock.pong(message, now_s - client_time / 1000, now_s)
+            case You(region):
+                before, _ = self.view.entity
+                self.view.apply(message)
+                tick = self.view[region].tick
+                # Each region counts its own ticks; what was measured of the other's means nothing here.
+                if region != before and tick is not None:
+                    self.clock.begin(tick, now_s)
             case _:
                 self.view.apply(message)
 

@@ -175,3 +175,20 @@ def test_pongs_set_the_clock(talk: Conversation) -> None:
     talk.receive(EXAMPLES["PONG"], 1.6005)
     assert talk.clock.rtt_s == pytest.approx(0.1)
     assert talk.clock.tick_at(1.6005) == pytest.approx(1281 + 0.25 + 1.0)
+
+
+def test_the_clock_counts_the_ticks_of_the_region_that_one_is_in() -> None:
+    talk = Conversation("Ada", None, None, inputs_max=4)
+    talk.begin()
+    (west,) = WELCOME.regions
+    talk.receive(codec.encode_welcome(replace(WELCOME, regions=(west, replace(west, id=2)))), 0.0)
+    talk.receive(EXAMPLES["KEYFRAME"], 0.0)
+    talk.receive(codec.encode_pong(0, 1300, 0, 20_000), 0.04)
+    assert talk.clock.tick_at(0.04) == pytest.approx(1300.4)
+    talk.receive(codec.encode_keyframe(2, 90_000, ()), 1.0)
+    talk.receive(codec.encode_you(2, 9), 1.0)
+    # As long on its way as the answer before.
+    assert talk.clock.tick_at(1.0) == pytest.approx(90_000.4)
+    assert talk.clock.rtt_s == pytest.approx(0.04)
+    talk.receive(codec.encode_pong(2000, 90_020, 0, 20_000), 2.5)
+    assert talk.clock.tick_at(2.5) == pytest.approx(90_025)
