@@ -268,6 +268,18 @@ async def test_the_clock_follows_the_server(pasture: Everstep) -> None:
         assert client.clock.rate_hz > 0
 
 
+async def test_questions_that_the_server_passes_over_are_answered_in_the_end(pasture: Everstep) -> None:
+    async with await connect(pasture.ws_url) as client:
+        for _ in range(client.welcome.limits.inputs_burst + 40):
+            client.send("Move", dx=0.0, dy=0.0)
+        answers = asyncio.gather(client.ping(), client.check())
+        error = await next_of(client, Error)
+        assert error.code == ErrorCode.RATE_EXCEEDED
+        round_trip_s, agreed = await answers
+        assert round_trip_s > 0
+        assert agreed
+
+
 async def test_a_predicate_that_raises_reaches_its_caller(pasture: Everstep) -> None:
     async with await connect(pasture.ws_url) as client:
         calls = 0
