@@ -202,6 +202,7 @@ export class Connection {
   }
 
   #hello() {
+    this.#stopTimers();
     this.#after(TIMES.join, () => this.#signal("stale", "no answer"));
     this.#put([Message.HELLO, VERSION, this.token, this.resume, this.name]);
   }
@@ -241,7 +242,7 @@ export class Connection {
       if (!Array.isArray(message)) throw new TypeError("not a message");
       if (message[0] === Message.WELCOME) this.#welcomed(message[1]);
       if (message[0] === Message.BYE && message[2]) this.why = message[2];
-      if (message[0] === Message.ERROR && message[1] === RESUME_FAILED) this.#forget();
+      if (message[0] === Message.ERROR && message[1] === RESUME_FAILED) this.#beginAnew();
       this.hooks.message(message, data.byteLength);
     } catch (error) {
       this.hooks.fault(error);
@@ -263,6 +264,12 @@ export class Connection {
     if (this.socket?.readyState !== SOCKET_OPEN) return false;
     this.socket.send(encode(message));
     return true;
+  }
+
+  /** The session to come back to is over. The server waits for another HELLO. */
+  #beginAnew() {
+    this.#forget();
+    if (this.state === "joining") this.#hello();
   }
 
   #forget() {

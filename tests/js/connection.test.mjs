@@ -98,6 +98,20 @@ test("a resume token the server refuses is not tried again", () => {
   assert.equal(t.socket.sent[0][3], null);
 });
 
+test("where the resume token is refused it says HELLO again without one, on the same connection", () => {
+  const t = build();
+  INTO.waiting(t);
+  t.time.advance(TIMES.backoffMax);
+  t.socket.accept();
+  t.socket.give([Message.ERROR, 10, "the session is over", null]);
+  assert.deepEqual(t.socket.of(Message.HELLO).map((hello) => hello[3]), ["token-1", null]);
+  t.time.advance(TIMES.join - 1);
+  assert.equal(t.connection.state, "joining");
+  t.socket.give([Message.WELCOME, welcome(fixtures.schema)]);
+  assert.equal(t.connection.state, "live");
+  assert.equal(t.sockets.length, 2);
+});
+
 test("pauses double to a limit, and half of each is chance", () => {
   for (const [random, share] of [[() => 0, 0.5], [() => 0.999999, 1]]) {
     const t = build(random);
