@@ -283,6 +283,8 @@ export class Client extends Emitter {
     this.playout = new Playout();
     this.worldTick = NaN;
     this.frameMs = NaN;
+    // Its inputs had other numbers: none of them will be acknowledged in this session.
+    if (!this.goesOn) this.prediction = null;
     this.#own(info.entity.region, info.entity.handle);
     this.acked = info.ack;
     if (this.goesOn) this.seq = Math.max(this.seq, info.ack);

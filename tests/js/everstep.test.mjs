@@ -167,6 +167,35 @@ test("YOU gives another body", () => {
   assert.equal(t.client.me.handle, 5);
 });
 
+test("in a new session nothing is foreseen of what was said in the old one, though its body has the same handle", () => {
+  const t = build();
+  t.client.predict({ command: "Move", move: (at, { dx }, dt) => ({ x: at.x + dx * 10 * dt, y: at.y }) });
+  t.socket.give(keyframe);
+  t.client.frame();
+  const start = t.client.place(t.client.me).x;
+  for (let i = 1; i <= 40; i++) {
+    t.client.send("Say", { text: "hi" });
+    t.socket.give([Message.RECEIPT, i]);
+  }
+  t.client.steer({ dx: 1, dy: 0 });
+  for (let i = 0; i < 5; i++) {
+    t.time.advance(50);
+    t.client.frame();
+  }
+  assert.deepEqual(t.client.prediction.sent, [41], "it is under way as the connection breaks, and never heard of again");
+  comeBack(t, { session: 43, resumed: false });
+  t.socket.give(keyframe);
+  t.client.steer({ dx: 0, dy: 1 });
+  for (let i = 1; i <= 5; i++) {
+    t.time.advance(50);
+    t.client.frame();
+    t.socket.give([Message.ACK, t.client.seq]);
+    t.socket.give([Message.DELTA, 3, (keyframe[2] + i) & 127, null, null]);
+  }
+  assert.deepEqual(t.client.prediction.sent, []);
+  assert.equal(t.client.place(t.client.me).x, start);
+});
+
 /** A world of two regions beside each other; the east one counts its ticks from `lead` further on. */
 function bordered(lead = 0) {
   const west = { id: 3, x: 1016, y: -520, width: 272, height: 272, handle: "u16", margin: 8 };
