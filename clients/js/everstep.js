@@ -89,8 +89,10 @@ export class Client extends Emitter {
     this.reliable = new Map();
     this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
     this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity };
-    /** @type {{regions: Set<number>, digests: any[], resolve: (v: any) => void, reject: (e: Error) => void}[]} */
+    /** Who asked for a view's digest. @type {{resolve: (v: any) => void, reject: (e: Error) => void}[]} */
     this.checks = [];
+    /** Their question: the regions that have not answered it, and the digests of those that have. */
+    this.asked = { regions: /** @type {Set<number>} */ (new Set()), digests: /** @type {any[]} */ ([]) };
     this.frameMs = NaN;
     this.stepped = NaN;
     this.ownPlace = { x: 0, y: 0 };
@@ -167,15 +169,16 @@ export class Client extends Emitter {
 
   /**
    * Asks the server for a digest of what this client must see, of every region in view. `region`, `tick`, `expected` and
-   * `own` are of the first that differs, or of our own region; `count` is over all.
+   * `own` are of the first that differs, or of our own region; `count` is over all. Who asks again before the answer has
+   * come gets the same one.
    * @returns {Promise<{equal: boolean, tick: number, count: number, region: number, expected: any, own: any}>}
    */
   check() {
     return new Promise((resolve, reject) => {
       if (!this.connection.write([Message.CHECK])) reject(new Error("not connected"));
-      else {
+      else if (this.checks.push({ resolve, reject }) === 1) {
         const seen = [...this.views.values()].filter(({ entities }) => entities.size).map(({ region }) => region.id);
-        this.checks.push({ regions: new Set([this.own.region, ...seen]), digests: [], resolve, reject });
+        this.asked = { regions: new Set([this.own.region, ...seen]), digests: [] };
       }
     });
   }
@@ -466,22 +469,19 @@ export class Client extends Emitter {
   #digest([, region, tick, count, crc]) {
     const own = this.views.get(region)?.digest() ?? { count: 0, crc: 0 };
     const equal = own.count === count && own.crc === crc;
-    // Questions that cross count as one: an answer belongs to the first that waits for one of this region.
-    const check = this.checks.find(({ regions }) => regions.has(region));
-    check?.digests.push({ equal, region, tick, count, expected: { count, crc }, own });
+    const { regions, digests } = this.asked;
+    if (regions.has(region)) digests.push({ equal, region, tick, count, expected: { count, crc }, own });
     this.#answered(region);
   }
 
   /** A region answered, or is out of view and will not. @param {number} region */
   #answered(region) {
-    const check = this.checks.find(({ regions }) => regions.has(region));
-    if (!check) return;
-    check.regions.delete(region);
-    if (check.regions.size) return;
-    this.checks.splice(this.checks.indexOf(check), 1);
-    const { digests } = check;
+    const { regions, digests } = this.asked;
+    if (!regions.delete(region) || regions.size) return;
     const told = digests.find(({ equal }) => !equal) ?? digests.find((digest) => digest.region === this.own.region) ?? digests[0];
-    check.resolve({ ...told, count: digests.reduce((sum, { count }) => sum + count, 0) });
+    const verdict = { ...told, count: digests.reduce((sum, { count }) => sum + count, 0) };
+    // Questions that cross count as one, and have one answer.
+    for (const { resolve } of this.checks.splice(0)) resolve(verdict);
   }
 
   /** Figures for a display. */

@@ -40,12 +40,12 @@ test("a view is kept, found by kind and by handle, and checked", async () => {
   assert.deepEqual([...t.client.entities("avatar")].map((e) => e.handle), [7, 5]);
   assert.equal(t.client.entity(3, 9).kind, "odd");
   const good = t.client.check();
-  const bad = t.client.check();
-  assert.equal(t.socket.of(Message.CHECK).length, 2);
   t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc]);
-  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc ^ 1]);
   assert.equal((await good).equal, true);
+  const bad = t.client.check();
+  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc ^ 1]);
   assert.equal((await bad).equal, false);
+  assert.equal(t.socket.of(Message.CHECK).length, 2);
 });
 
 test("commands are numbered, checked, and refused while not live", () => {
@@ -429,6 +429,18 @@ test("a check is answered by every region in view, and by none that went out of 
   t.socket.give([Message.KEYFRAME, 4, 1001, null]);
   t.socket.give(digest(3));
   assert.equal((await half).equal, true);
+});
+
+test("checks that cross have one answer, and a later one its own", async () => {
+  const t = build();
+  t.socket.give(keyframe);
+  t.socket.give(first);
+  const both = [t.client.check(), t.client.check()];
+  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc]);
+  assert.deepEqual((await Promise.all(both)).map(({ equal }) => equal), [true, true]);
+  const later = t.client.check();
+  t.socket.give([Message.VIEW_DIGEST, 3, 1001, count, crc ^ 1]);
+  assert.equal((await later).equal, false);
 });
 
 test("the world's limits are those of its regions without what they share", () => {
