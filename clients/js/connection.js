@@ -16,7 +16,9 @@ export const Message = Object.freeze({
   PONG: 22, VIEW_DIGEST: 23, ERROR: 24, BYE: 25, YOU: 26, CROSS: 27, CLOCK: 28,
 });
 
-/** Codes of ERROR that the connection itself acts on. */
+/** Codes of ERROR that are acted on here: too much was said, the world is busy, there is nothing to come back to. */
+export const RATE_EXCEEDED = 6;
+export const FULL = 9;
 export const RESUME_FAILED = 10;
 
 /** Close codes after which coming back would only repeat it. Any other: retry. @type {Record<number, string>} */

@@ -18,7 +18,7 @@
  */
 
 import { ServerClock, clamp } from "./clock.js";
-import { Connection, Message, realPorts } from "./connection.js";
+import { Connection, FULL, Message, RATE_EXCEEDED, realPorts } from "./connection.js";
 import { Emitter } from "./events.js";
 import { Playout, Track } from "./interpolation.js";
 import { Prediction } from "./prediction.js";
@@ -88,7 +88,7 @@ export class Client extends Emitter {
     /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
     this.reliable = new Map();
     this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
-    this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity };
+    this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity, seq: 0 };
     /** Who asked for a view's digest. @type {{resolve: (v: any) => void, reject: (e: Error) => void}[]} */
     this.checks = [];
     /** Their question: the regions that have not answered it, and the digests of those that have. */
@@ -257,7 +257,8 @@ export class Client extends Emitter {
     const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 40, 250);
     const key = JSON.stringify(wanted);
     if (key === sent || nowMs - sentMs < everyMs) return;
-    if (this.send(this.predicted.command, wanted)) Object.assign(this.steering, { sent: key, sentMs: nowMs });
+    const seq = this.send(this.predicted.command, wanted);
+    if (seq) Object.assign(this.steering, { sent: key, sentMs: nowMs, seq });
   }
 
   /** @param {string} state @param {string} why */
@@ -422,7 +423,7 @@ export class Client extends Emitter {
         return this.clock?.pong(message[1], this.ports.now(), message[2], message[3], message[4]);
       case Message.VIEW_DIGEST: return this.#digest(message);
       case Message.ERROR:
-        if (message[3]) this.reliable.delete(message[3]);
+        if (message[3]) this.#refused(message[1], message[3]);
         return this.emit("refused", { code: message[1], text: message[2], seq: message[3] });
       case Message.BYE: return this.emit("bye", message[1], message[2]);
       case Message.YOU:
@@ -440,6 +441,14 @@ export class Client extends Emitter {
       }
       default: return undefined; // a later version may say more
     }
+  }
+
+  /** @param {number} code @param {number} seq of the command that was refused */
+  #refused(code, seq) {
+    this.reliable.delete(seq);
+    this.prediction?.refuse(seq);
+    // What is wanted still is: it was passed over for the moment in which it came.
+    if (seq === this.steering.seq && (code === FULL || code === RATE_EXCEEDED)) this.steering.sent = "";
   }
 
   /** @param {any[]} message @param {boolean} fresh */

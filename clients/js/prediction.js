@@ -76,6 +76,13 @@ export class Prediction {
     this.sent.push(seq);
   }
 
+  /** The server did not take an input that was sent. @param {number} seq */
+  refuse(seq) {
+    if (this.held?.seq === seq) this.held = null;
+    this.sent = this.sent.filter((s) => s !== seq);
+    this.steps = this.steps.filter((s) => s.seq !== seq);
+  }
+
   /** One tick of own movement. */
   step() {
     this.index++;

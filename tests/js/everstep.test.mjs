@@ -160,6 +160,34 @@ test("own place is predicted at once and meets the server's; others come from th
   assert.equal(t.client.place(t.client.entity(3, 5)).x, 1025);
 });
 
+test("steering that a busy world passed over is foreseen no longer and said again; what is wrong is not", () => {
+  const t = build();
+  t.client.predict({ command: "Move", move: (s, i, dt) => ({ x: s.x + i.dx * 12 * dt, y: s.y + i.dy * 12 * dt }) });
+  t.socket.give(keyframe);
+  t.client.frame();
+  const start = t.client.place(t.client.me).x;
+  const walk = (ms) => {
+    for (let at = 0; at < ms; at += 25) {
+      t.time.advance(25);
+      t.client.frame();
+    }
+  };
+  const numbers = () => t.socket.of(Message.INPUT).map(([, seq]) => seq);
+  t.client.steer({ dx: 1, dy: 0 });
+  walk(100);
+  for (const [code, seq] of [[9, 1], [6, 2]]) {
+    assert.deepEqual(numbers().at(-1), seq);
+    t.socket.give([Message.ERROR, code, "the world is busy", seq]);
+    walk(200);
+  }
+  assert.deepEqual(numbers(), [1, 2, 3]);
+  t.socket.give([Message.ERROR, 4, "Move.dx must be something else", 3]);
+  t.socket.give([Message.DELTA, 3, (keyframe[2] + 1) & 127, null, null]);
+  walk(1000);
+  assert.deepEqual(numbers(), [1, 2, 3]);
+  assert.ok(Math.abs(t.client.place(t.client.me).x - start) < 0.01);
+});
+
 test("YOU gives another body", () => {
   const t = build();
   t.socket.give(keyframe);
