@@ -278,6 +278,4 @@ class Everstep:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            for number, region in self.regions.items():
-                self.gateway.rates_hz[number] = region.host.pacer.measured_hz(self.clock.now_s())
             self.gateway.sweep()

@@ -142,8 +142,6 @@ class Gateway:
         self._dropped: Counter[str] = Counter()
         self._reported = Sent()
         self._sweeps = 0
-        # By region: the rate that PONG tells, where it is known to differ from the declared one.
-        self.rates_hz: dict[int, float] = {}
         self._limits = SessionLimits(
             frame_bytes_max=options.frame_bytes_max,
             inputs_per_s=options.inputs_per_s,
@@ -311,7 +309,7 @@ class Gateway:
         # Not that of the region that has its entity: while YOU waits for a view, the client has not heard of that one.
         stream = self.router.watch(session.counts_in) if session.counts_in else self.router.stream(session)
         since_s = self._clock.now_s() - stream.frame_s
-        rate_hz = self.rates_hz.get(stream.region.id, self._options.tick_rate_hz)
+        rate_hz = stream.measured_hz(self._options.tick_rate_hz)
         pong = encode_pong(message.client_time, max(0, stream.tick), int(since_s * 1e6), round(rate_hz * 1000))
         socket.write(websocket_frame(pong))
 

@@ -44,6 +44,8 @@ _ASK_AGAIN_FRAMES: Final = 10
 # Seconds for which nothing was heard of the newest owner, after which an older one is believed: a region that is looked
 # at sends frames, so either the world was set back, or what said that there was a newer one was no frame of ours.
 _SILENT_S: Final = 5.0
+# Seconds of frames by which it is told how fast the region's time goes.
+_RATE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class RegionStream:
         # Seats that are to be left with their next write.
         self._leaving: dict[Seat, None] = {}
         self.frame_s = clock.now_s()
+        # (when it came, its tick) of the last frames that follow on each other.
+        self._paced: deque[tuple[float, int]] = deque()
         # Since the start; the gateway hands them to the metrics.
         self.frames_in = 0
         self.frames_out = 0
@@ -305,7 +309,7 @@ class RegionStream:
             self._start_over(str(error))
             self._tell_sessions(frame)
             return
-        self.frame_s = self._clock.now_s()
+        self._pace(frame)
         try:
             if frame.key:
                 self.awaits_key = False
@@ -319,6 +323,29 @@ class RegionStream:
             for seat in self.viewers:
                 forget_views(seat.session)
             raise
+
+    def _pace(self, frame: Frame) -> None:
+        self.frame_s = self._clock.now_s()
+        paced = self._paced
+        if frame.key:
+            paced.clear()
+        paced.append((self.frame_s, frame.tick))
+        while paced[0][0] < self.frame_s - _RATE_S:
+            paced.popleft()
+
+    def measured_hz(self, declared_hz: float) -> float:
+        """Ticks per second that the region makes, of late; as declared until that is known, and never more.
+
+        The rate falls while the next frame stays out longer than others did.
+        """
+        if len(self._paced) < 2:
+            return declared_hz
+        (first_s, first), (last_s, last) = self._paced[0], self._paced[-1]
+        span_s = last_s - first_s
+        usual_s = max(1 / declared_hz, span_s / (last - first))
+        span_s += max(0.0, self._clock.now_s() - last_s - usual_s)
+        # Of a few frames it would be how they jitter.
+        return min(declared_hz, (last - first) / span_s) if span_s >= _RATE_S / 2 else declared_hz
 
     def _superseded(self, epoch: int) -> bool:
         """Whether a newer owner was heard, and not long ago."""

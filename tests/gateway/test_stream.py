@@ -549,3 +549,31 @@ def test_a_new_owner_that_goes_on_where_the_last_one_stopped_takes_nobodys_view_
     assert [type(m) for m in viewer.received] == [Keyframe]
     assert seen(viewer) == stage.records(stage.within(viewer, 2))
     assert stage.keyframes_asked == 1
+
+
+def test_how_fast_a_regions_time_goes_is_told_by_its_frames_wherever_it_is():
+    stage, _ = quiet_stage()
+    clock, stream = stage.clock, stage.stream
+
+    def ticks(n: int, every_s: float) -> float:
+        for _ in range(n):
+            clock.seconds += every_s
+            stage.play()
+        return stream.measured_hz(20.0)
+
+    assert ticks(60, 0.05) == pytest.approx(20.0)
+    # Time dilates; ticks that come faster than declared are made up for.
+    assert ticks(60, 0.1) == pytest.approx(10.0)
+    assert ticks(60, 0.04) == 20.0
+    # It stands, and goes on.
+    assert ticks(60, 0.05) == pytest.approx(20.0)
+    clock.seconds += 2.05
+    assert stream.measured_hz(20.0) == pytest.approx(10.0, rel=0.05)
+    assert ticks(60, 0.05) == pytest.approx(20.0)
+    # What was missed says nothing of how fast it went.
+    stage.region.frame()
+    stage.play()
+    stage.publish(stage.region.keyframe())
+    assert stream.measured_hz(20.0) == 20.0
+    assert ticks(5, 0.1) == 20.0
+    assert ticks(10, 0.1) == pytest.approx(10.0)
