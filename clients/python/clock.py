@@ -10,6 +10,8 @@ from protocol.messages import Pong
 
 # Answers that are remembered; the one with the shortest round trip is believed.
 SAMPLES: Final = 8
+# Seconds beside its way by which an answer may differ from those before it.
+JUMP_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class ServerClock:
         """Take an answer that arrived at `now_s` after `rtt_s`."""
         self.rate_hz = message.rate_mhz / 1000
         ticks = message.tick + (message.micros / 1e6 + rtt_s / 2) * self.rate_hz
+        if abs(ticks - self.tick_at(now_s)) > (rtt_s / 2 + JUMP_S) * self.rate_hz:
+            # Further off than a slow way explains: the server stood, and what it said before it did leads past it.
+            self._samples.clear()
         self._samples.append(Sample(now_s, rtt_s, ticks))
 
     def begin(self, tick: int, now_s: float) -> None:
