@@ -194,7 +194,7 @@ class Borders:
             return
         if len(rest):
             self._note_of(rest, letter.source, tick)
-            part = letter._replace(payload=rest.encode(self._game))
+            part = letter._replace(payload=Travellers.payload_of(letter.payload, rest.arrays["@id"]))
             post.refuse(part, f"{len(rest)} of {len(travellers)} do not fit: region {self._region} is full")
 
     def take_back(

@@ -6,7 +6,7 @@ with how far each session's inputs are applied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from server.shard.errors import MailError
 from server.shard.machine import NAME_BYTES, PLAYER_BYTES, Records
-from server.sim.component import Rows
+from server.sim.component import U64, Rows
 from server.sim.errors import MigrationError
 from server.sim.game import Game
 from server.sim.migrate import migrate_entities, path
@@ -44,12 +44,15 @@ class Travellers:
 
     def encode(self, game: Game) -> bytes:
         """The payload of a HANDOFF letter."""
+        return self._encode(game.version, [a.name for a in game.archetypes])
+
+    def _encode(self, version: int, names: Sequence[str]) -> bytes:
         encoded: bytes = msgpack.packb(
             [
                 _FORMAT,
-                game.version,
+                version,
                 self.tick,
-                [a.name for a in game.archetypes],
+                names,
                 [[name, a.dtype.str, a.shape, a.tobytes()] for name, a in self.arrays.items()],
                 self.passengers.tobytes(),
             ]
@@ -63,24 +66,39 @@ class Travellers:
         Raises MailError where they don't, and for what is no payload.
         """
         try:
-            form, *rest = msgpack.unpackb(data)
-            if form != _FORMAT:
-                raise MailError(f"travellers in format {form}; this program reads format {_FORMAT}")
-            version, tick, names, columns, passengers = rest
-            arrays: Mapping[str, NDArray[Any]] = {
-                name: np.frombuffer(raw, dtype).reshape(shape) for name, dtype, shape, raw in columns
-            }
+            version, names, travellers = cls._read(data)
+            arrays = travellers.arrays
             if version != game.version:
                 changes = path(game.migrations, version, game.version)
                 arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
             # `World.insert` checks the rest.
             if len(arrays["@archetype"]) != len(arrays["@id"]):
                 raise MailError("travellers without a number, or numbers without a traveller")
-            return cls(tick, arrays, np.frombuffer(passengers, PASSENGER))
+            return replace(travellers, arrays=arrays)
         except MigrationError as error:
             raise MailError(f"{game.name}: {error}") from error
         except (ValueError, TypeError, KeyError) as error:
             raise MailError(f"not travellers: {error!r}") from error
+
+    @classmethod
+    def _read(cls, data: bytes) -> tuple[int, Sequence[str], Travellers]:
+        """The game's version and archetypes as the writer had them, and those who travel, not migrated."""
+        form, *rest = msgpack.unpackb(data)
+        if form != _FORMAT:
+            raise MailError(f"travellers in format {form}; this program reads format {_FORMAT}")
+        version, tick, names, columns, passengers = rest
+        arrays = {name: np.frombuffer(raw, dtype).reshape(shape) for name, dtype, shape, raw in columns}
+        return version, names, cls(tick, arrays, np.frombuffer(passengers, PASSENGER))
+
+    @classmethod
+    def payload_of(cls, data: bytes, ids: U64) -> bytes:
+        """A payload that `decode` has read, with these alone, and still of the version that wrote it.
+
+        Sent back as a newer game's they could be read by nobody where they come from.
+        """
+        version, names, travellers = cls._read(data)
+        those = np.flatnonzero(np.isin(travellers.arrays["@id"], ids))
+        return travellers._those(those)._encode(version, names)  # noqa: SLF001  # travellers too
 
     def split(self, room: int) -> tuple[Travellers, Travellers]:
         """The `room` that go first, those whom somebody plays, and the others."""

@@ -374,6 +374,19 @@ def test_who_comes_from_a_version_that_nothing_leads_from_goes_back():
     assert country.players() == {7: 1}
 
 
+def test_who_finds_no_room_in_a_newer_version_comes_back_to_the_older_one():
+    new = replace(GAME, version=2, migrations=(Migration(1, 2, upgraded),))
+    country = Country(make=lambda n: region(n, game=new if n == EAST else GAME))
+    fill(country.machines[EAST], 1)
+    numbers = [walker(country, WEST, 5.0, -30.0, session=session) for session in (7, None)]
+    country.tick(WEST)
+    country.settle()
+    assert [country.find(n)[0] for n in numbers] == [EAST, WEST]
+    there, row = country.find(numbers[1])
+    assert country.machines[there].world[Body].health[row] == 100, "as it was"
+    assert not country.machines[WEST].post.dead
+
+
 def test_travellers_that_nobody_can_read_are_kept_for_an_operator():
     country = Country()
     country.tick(WEST)
