@@ -88,11 +88,6 @@ class Region:
     checkpoints: Checkpoints | None
     report: Report | None
 
-    @property
-    def begins(self) -> bool:
-        """Whether nothing that is kept is of this world in this version yet."""
-        return self.report is not None and (self.report.fresh or self.report.upgraded)
-
 
 class Everstep:
     """A world in this process: `async with Everstep(settings, game) as app: app.url`."""
@@ -197,10 +192,8 @@ class Everstep:
 
     async def __aenter__(self) -> Self:
         for region in self.regions.values():
-            if region.checkpoints is not None and region.begins:
-                # Nothing may follow what another version wrote, so this one begins with a checkpoint of its own. And
-                # a new world says in one what it is: started again with another seed, say, it is refused by name.
-                await region.checkpoints.take()
+            if region.checkpoints is not None and region.report is not None:
+                await region.checkpoints.begin(region.report)
             region.host.show()
         await self.front.open()
         self._watching.enter_context(self.metrics.watching_gc())

@@ -24,12 +24,13 @@ from typing import Final
 import structlog
 
 from server.host.host import ShardHost
+from server.host.recovery import Report
 from server.host.retention import worth_keeping
 from server.observe.metrics import Metrics
 from server.shard.checkpoint import encode
 from server.shard.machine import Capture
 from server.shard.ports import CheckpointStore, Clock, JournalStore
-from server.store.errors import StoreError
+from server.store.errors import StoreError, StoreFailed
 
 _log = structlog.get_logger(__name__)
 
@@ -108,6 +109,23 @@ class Checkpoints:
         host.after_durable.append(self._write_if_durable)
         age_seconds = metrics.checkpoint_age_seconds.labels(host.machine.shard)
         age_seconds.set_function(self._age_s)
+
+    async def begin(self, report: Report) -> None:
+        """The first one, where nothing that is kept is of this world, or of this version of it, yet; else nothing.
+
+        Nothing may follow what another version wrote, so this one begins with a checkpoint of its own. And a new world
+        says in one what it is: started again with another seed, say, it is refused by name.
+
+        Raises StoreFailed where there would be no way back without it and the store does not take it.
+        """
+        if not (report.fresh or report.upgraded) or await self.take():
+            return
+        if report.written_elsewhere:
+            # What this machine would journal on top of that state can be replayed by neither.
+            raise StoreFailed(
+                f"no checkpoint of shard {report.shard} could be kept, and it can't go on without one: "
+                + "; ".join(report.written_elsewhere)
+            )
 
     async def take(self, *, timeout_s: float = 30.0) -> bool:
         """One now, between ticks: before the first, or after the last of a clean shutdown. Whether it was written.

@@ -116,7 +116,7 @@ class Tenure:
 
         `on_progress`: as of `recover`.
 
-        Raises what `recover` raises; `parts` is then closed.
+        Raises what `recover` and `Checkpoints.begin` raise; `parts` is then closed.
         """
         async with contextlib.AsyncExitStack() as ended:
             ended.push_async_callback(parts.close)
@@ -135,9 +135,7 @@ class Tenure:
             tenure = cls(lease, parts, recovered, around)
             ended.pop_all()
             ended.push_async_callback(tenure._open.aclose)
-            if recovered.report.fresh or recovered.report.upgraded:
-                # See Everstep.__aenter__: a new world, or a new version, begins with a checkpoint that says so.
-                await tenure._checkpoints.take()
+            await tenure._checkpoints.begin(tenure.report)
             ended.pop_all()
         tenure.host.show()
         tenure._ticks = asyncio.create_task(tenure.host.run(), name=f"ticks-{lease.shard}")

@@ -21,6 +21,7 @@ from server.shard.envelope import unseal
 from server.shard.machine import encode_batches
 from server.shard.ports import SEEK_TOPIC, frames_topic, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Outgoing
+from server.sim import fingerprint
 from server.store.errors import LeaseStoreAway, StoreFailed
 from server.store.leases_memory import MemoryLeases
 from server.store.memory import MemoryJournal
@@ -552,6 +553,31 @@ def test_a_lease_is_held_while_its_shard_is_brought_back_however_long_that_takes
                 assert set(await cluster.leases.holders(SHARDS)) == set(SHARDS)
                 await asyncio.sleep(0.1)
             assert max(began_s.values()) - min(began_s.values()) < 1.0, "each was begun once"
+
+    run(main())
+
+
+def test_a_machine_that_computes_differently_begins_with_a_checkpoint_or_not_at_all(monkeypatch):
+    async def main():
+        async with Cluster() as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await cluster.stop("a")
+            other = {**fingerprint.fingerprint(), "numpy": "9.9"}
+            monkeypatch.setattr("server.regions.machine.fingerprint", lambda: other)
+            written = cluster.checkpoints.write
+
+            async def write(manifest, chunks):
+                raise StoreFailed("there is no room")
+
+            cluster.checkpoints.write = write
+            await cluster.start("b")
+            await asyncio.sleep(5)
+            await cluster.kill("b")
+            cluster.checkpoints.write = written
+            # What was played on top of the other machine's state could be replayed by neither.
+            await cluster.start("c")
+            await cluster.all_run()
 
     run(main())
 
