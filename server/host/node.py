@@ -537,7 +537,9 @@ class Node:
     def _on_message(self, data: bytes) -> None:
         try:
             word, shard, sender, *more = msgpack.unpackb(data)
-        except ValueError as error:
+            if shard not in self.shards or type(sender) is not str or {*map(type, more)} - {int}:
+                raise ValueError(str((word, shard, sender, more))[:100])
+        except (ValueError, TypeError) as error:
             _log.warning("not a message between nodes", node=self.name, reason=str(error))
             return
         match word:
