@@ -184,8 +184,8 @@ class Node:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.turn()
             self._awake.clear()
+            await self.turn()
             await self._pause(self._options.turn_s, self._awake)
 
     async def turn(self) -> None:

@@ -431,6 +431,29 @@ def test_a_shard_whose_move_meets_leases_that_can_not_be_asked_goes_on_where_it_
     run(main())
 
 
+def test_what_a_node_is_told_while_it_looks_around_is_not_forgotten():
+    async def main():
+        async with Pair(turn_s=2.0) as cluster:
+            held = [await cluster.leases.acquire(shard, "x", 0) for shard in cluster.shards]
+            nodes, looks = cluster.leases.nodes, asyncio.Event()
+
+            async def slowly():
+                looks.set()
+                await asyncio.sleep(0.1)
+                return await nodes()
+
+            cluster.leases.nodes = slowly
+            node = await cluster.start("a")
+            await looks.wait()
+            given = await cluster.leases.hand_over(held[0], "a")
+            told_s = cluster.clock.now_s()
+            cluster.bus.publish("nodes/a", msgpack.packb(["yours", 1, "x", given.epoch]))
+            await cluster.until(lambda: 1 in node.tenures)
+            assert cluster.clock.now_s() - told_s < 1.0
+
+    run(main())
+
+
 async def all_followed(cluster, name):
     followings = cluster.nodes[name]._following
     await cluster.until(lambda: set(followings) == set(cluster.shards))
