@@ -191,7 +191,11 @@ class Letters:
             )
         except (ValueError, TypeError) as error:
             raise MailError(f"not mail: {error!r}") from error
-        if any(a.size != messages.n for a in (*messages.address, *messages.values)):
+        if type(source) is not int or not 0 <= source < 2**32:
+            raise MailError(f"not mail: from {source!r}")
+        if type(n) is not int or not 0 <= n <= LETTER_BYTES_MAX:
+            raise MailError(f"not mail: {n!r} messages")
+        if any(a.size != n for a in (*messages.address, *messages.values)):
             raise MailError("not mail: arrays of different lengths")
         return messages
 

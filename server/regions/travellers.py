@@ -71,9 +71,14 @@ class Travellers:
             if version != game.version:
                 changes = path(game.migrations, version, game.version)
                 arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
-            # `World.insert` checks the rest.
-            if len(arrays["@archetype"]) != len(arrays["@id"]):
+            # `World.insert` checks the rest: these are read, and cut in two, before it is called.
+            n = len(arrays["@archetype"])
+            if len(arrays["@id"]) != n or any(len(array) not in (0, n) for array in arrays.values()):
                 raise MailError("travellers without a number, or numbers without a traveller")
+            for component in game.components:
+                for field, spec in component.columns.items():
+                    if arrays[f"{component.__name__}.{field}"].dtype != spec.dtype:
+                        raise MailError(f"travellers whose {component.__name__}.{field} is of another type")
             return replace(travellers, arrays=arrays)
         except MigrationError as error:
             raise MailError(f"{game.name}: {error}") from error
@@ -87,6 +92,8 @@ class Travellers:
         if form != _FORMAT:
             raise MailError(f"travellers in format {form}; this program reads format {_FORMAT}")
         version, tick, names, columns, passengers = rest
+        if type(tick) is not int or not 0 <= tick < 2**63:
+            raise MailError(f"travellers of tick {tick!r}")
         arrays = {name: np.frombuffer(raw, dtype).reshape(shape) for name, dtype, shape, raw in columns}
         return version, names, cls(tick, arrays, np.frombuffer(passengers, PASSENGER))
 

@@ -208,8 +208,25 @@ def test_mail_of_another_version_becomes_a_dead_letter_of_its_sender():
         (FIRST_MAIL + 2, b"\x96\x01\x03\x07\x00\x90\x90"),
         (FIRST_MAIL + 1, b"\x96\x01\x03\x02\x01\x90\x91\xc4\x01\x01"),
         (FIRST_MAIL + 1, b"\x96\x01\x03\x00\x02\x90\x91\xc4\x01\x01"),
+        (FIRST_MAIL + 2, b"\x96\x01\xa1x\x00\x01\x90\x90"),
+        (FIRST_MAIL + 2, b"\x96\x01\xff\x00\x01\x90\x90"),
+        (FIRST_MAIL + 2, b"\x96\x01\x03\x00\xa1x\x90\x90"),
+        (FIRST_MAIL + 2, b"\x96\x01\x03\x00\xff\x90\x90"),
+        (FIRST_MAIL + 2, b"\x96\x01\x03\x00\xcf\x00\x00\x0f\x00\x00\x00\x00\x00\x90\x90"),
     ],
-    ids=["no such kind", "no msgpack", "too few parts", "for nothing known", "no place", "too few values"],
+    ids=[
+        "no such kind",
+        "no msgpack",
+        "too few parts",
+        "for nothing known",
+        "no place",
+        "too few values",
+        "from nowhere",
+        "from before the first",
+        "no number of messages",
+        "fewer than none",
+        "more than any memory holds",
+    ],
 )
 def test_letters_that_are_no_mail_are_refused(kind, payload):
     country = Country()

@@ -76,6 +76,30 @@ def test_travellers_of_a_later_format_are_refused():
         Travellers.decode(data, GAME)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"tick": "x"},
+        {"tick": -1},
+        {"tick": 2**63},
+        {"column": "Position.x", "values": np.zeros(3, np.float32)},
+        {"column": "Position.x", "values": np.array([b"x"] * 5)},
+        {"column": "@id", "values": np.zeros(4, np.uint64)},
+        {"column": "Position.x", "values": None},
+    ],
+    ids=["no tick", "before the first tick", "a tick too far", "too few", "words", "too few numbers", "none"],
+)
+def test_travellers_that_do_not_fit_together_are_refused(part):
+    form, version, tick, names, columns, passengers = msgpack.unpackb(travellers().encode(GAME))
+    tick = part.get("tick", tick)
+    if "column" in part:
+        columns = [column for column in columns if column[0] != part["column"]]
+        if (values := part["values"]) is not None:
+            columns.append([part["column"], values.dtype.str, values.shape, values.tobytes()])
+    with pytest.raises(MailError):
+        Travellers.decode(msgpack.packb([form, version, tick, names, columns, passengers]), GAME)
+
+
 @given(st.binary(max_size=40), st.integers(0, 5000), st.integers(0, 5000))
 def test_any_bytes_are_travellers_or_refused(noise, at, cut):
     data = travellers().encode(GAME)
