@@ -311,17 +311,17 @@ def divisions(
     for region, its_parts in sorted(parts.items()):
         if not its_parts or not _measured(told.get(region)):
             continue
-        own = told[region]
-        if own.divided:
-            reason = _unite(own, [told.get(part) for part in its_parts], policy)
-        else:
-            reason = _divide(own, policy, others=others)
+        own, theirs = told[region], [told.get(part) for part in its_parts]
+        reason = _unite(own, theirs, policy) if own.divided else _divide(own, theirs, policy, others=others)
         if reason:
             wanted.append(Divide(region, not own.divided, reason))
     return wanted
 
 
-def _divide(own: ShardLoad, policy: Policy, *, others: bool) -> str | None:
+def _divide(own: ShardLoad, parts: Sequence[ShardLoad | None], policy: Policy, *, others: bool) -> str | None:
+    if None in parts:
+        # Who goes to one that nobody runs is nowhere until somebody does.
+        return None
     if others and own.load is not None and own.load >= policy.split_load:
         return f"its ticks take {own.load:.0%} of a node's time, of {policy.split_load:.0%} at the most"
     if own.entities >= policy.split_fill * policy.entities_max:

@@ -220,6 +220,13 @@ def wanted(load, *, divided=(), extra="ab", draining=(), unmeasured=(), policy=N
     return [(d.shard, d.divide) for d in divisions(EVERYWHERE, nodes, policy or Policy(), PARTS)]
 
 
+@pytest.mark.parametrize("part", PARTS[1])
+def test_a_region_is_not_divided_while_nobody_runs_one_of_its_parts(part):
+    held = {shard: name for shard, name in EVERYWHERE.items() if shard != part}
+    for holders in (held, held | {part: "gone"}):
+        assert divisions(holders, cluster(held, {1: 0.9}, extra="ab"), Policy(), PARTS) == []
+
+
 def test_a_region_that_is_too_much_for_one_shard_is_divided_and_united_when_it_is_far_below():
     assert wanted({1: 0.59}) == []
     assert wanted({1: 0.6, 2: 0.7}) == [(1, True), (2, True)]
