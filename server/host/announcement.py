@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,13 +52,15 @@ def node_load(node: NodeInfo) -> NodeLoad:
         told = msgpack.unpackb(node.info)
         shards = tuple(map(_shard_load, told["shards"]))
         return NodeLoad(node.name, bool(told["draining"]), shards, int(told.get("world_tick", 0)))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         _log.warning("a node can't be understood", other=node.name, reason=repr(error))
         return NodeLoad(node.name, draining=True)
 
 
 def _shard_load(told: Mapping[str, Any]) -> ShardLoad:  # Any: as another process wrote it
     load = told["load"]
+    if load is not None and not math.isfinite(load):
+        raise ValueError(f"a load of {load}")
     return ShardLoad(
         int(told["shard"]),
         None if load is None else float(load),

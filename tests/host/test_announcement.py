@@ -1,5 +1,7 @@
 """What nodes say of themselves: read by nodes of other versions, and by whoever else is there."""
 
+import math
+
 import msgpack
 import pytest
 
@@ -19,6 +21,9 @@ from tests.support.virtual_loop import run
         msgpack.packb({"draining": False}),
         msgpack.packb({"draining": False, "shards": [[1, 0.5]]}),
         msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": "much"}]}),
+        msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": math.nan}]}),
+        msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": math.inf}]}),
+        msgpack.packb({"draining": False, "shards": [{"shard": 1, "load": 0.5, "entities": math.inf}]}),
     ],
 )
 def test_a_node_that_can_not_be_understood_takes_nothing_and_stops_nobody(told):
@@ -30,6 +35,7 @@ def test_a_node_that_can_not_be_understood_takes_nothing_and_stops_nobody(told):
             assert set(cluster.owners().values()) == {"a"}
 
     run(main())
+    assert node_load(NodeInfo("stranger", told)) == NodeLoad("stranger", draining=True)
 
 
 def test_what_a_newer_node_tells_beside_is_passed_over():
