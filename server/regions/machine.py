@@ -503,6 +503,8 @@ class RegionMachine:
     def _leave(self, tick: Tick, records: Records | None) -> list[tuple[int, str]]:
         if records is None:
             return []
+        # What came after her and what was said here may say the same.
+        records = records[np.sort(np.unique(records["session"], return_index=True)[1])]
         tick.system = "leave"
         for row in self._rows(records["session"]).tolist():
             if row >= 0:

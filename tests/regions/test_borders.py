@@ -414,6 +414,25 @@ def test_a_session_that_leaves_late_is_followed():
     assert not east.rows_of(WALKER).size
 
 
+def test_who_is_said_to_leave_both_where_it_was_and_where_it_is_leaves_once():
+    left = []
+
+    def leave(world, tick, row):
+        left.append((world.region, row))
+        GAME.leave(world, tick, row)
+
+    country = Country(make=lambda n: region(n, game=replace(GAME, leave=leave)))
+    walker(country, WEST, 5.0, -30.0, session=7)
+    country.round()
+    country.round()
+    country.tick(WEST, ("leave", 7, 0))
+    country.carry()
+    frame = country.tick(EAST, ("leave", 7, 0))
+    assert len(left) == 1
+    assert left[0][0] == EAST
+    assert [session for session, _ in frame.refused] == [7]
+
+
 def test_a_session_that_leaves_is_followed_back_from_a_region_that_was_full():
     country = Country()
     fill(country.machines[EAST], 0)
