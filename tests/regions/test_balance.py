@@ -100,15 +100,16 @@ def test_where_nothing_is_to_do_the_shards_are_counted(names, shards, data):
 @given(names, st.lists(loads, min_size=1, max_size=24), st.data())
 def test_moves_end_and_each_takes_something_off_the_one_that_had_more(names, drawn, data):
     load = dict(enumerate(drawn, 1))
+    # A shard weighs something beside its load: where nothing is to do, two that have a little may come together.
+    weight = {s: one + 0.005 for s, one in load.items()}
     holders = {s: data.draw(st.sampled_from(names)) for s in load}
     made = 0
     while planned := moves(list(load), holders, cluster(holders, load, extra=names)):
-        before = total(holders, load, names)
+        before = total(holders, weight, names)
         carry_out(planned[0], holders)
-        after = total(holders, load, names)
+        after = total(holders, weight, names)
         two = (planned[0].source, planned[0].target)
-        # A shard's own weight beside its load: half a percent.
-        assert max(after[n] for n in two) <= max(before[n] for n in two) + 0.006
+        assert max(after[n] for n in two) < max(before[n] for n in two)
         made += 1
         assert made <= len(load) * len(names), "there and back"
     # Nothing that matters is left: no shard whose move would take a tenth off a node that has a quarter more.
