@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import structlog
 
+from server.host.stalls import Stalls
 from server.host.tenure import Tenure
 from server.regions.balance import NodeLoad, ShardLoad
 from server.shard.lease import NodeInfo
@@ -16,10 +17,13 @@ from server.shard.lease import NodeInfo
 _log = structlog.get_logger(__name__)
 
 
-def announced(tenures: Mapping[int, Tenure], *, rest_s: float, draining: bool, keeps: bool, world_tick: int) -> bytes:
+def announced(
+    tenures: Mapping[int, Tenure], stalls: Stalls, *, rest_s: float, draining: bool, world_tick: int
+) -> bytes:
     """What a node that runs these says. `rest_s`: of ticks, after which a load counts as measured."""
     shards = [_told(shard, tenure, rest_s) for shard, tenure in sorted(tenures.items())]
-    info: bytes = msgpack.packb({"draining": draining, "shards": shards, "keeps": keeps, "world_tick": world_tick})
+    store = {"keeps": stalls.keeps, "waits": stalls.waits}
+    info: bytes = msgpack.packb({"draining": draining, "shards": shards, **store, "world_tick": world_tick})
     return info
 
 
@@ -40,8 +44,17 @@ def _told(shard: int, tenure: Tenure, rest_s: float) -> dict[str, object]:
 
 def keeps(node: NodeInfo) -> bool:
     """Whether a node has told that its store has kept something since the turn before."""
+    return _says(node, "keeps")
+
+
+def waits(node: NodeInfo) -> bool:
+    """Whether a node has told that its store has kept nothing for long of what waits there to be kept."""
+    return _says(node, "waits")
+
+
+def _says(node: NodeInfo, what: str) -> bool:
     try:
-        return bool(msgpack.unpackb(node.info)["keeps"])
+        return bool(msgpack.unpackb(node.info)[what])
     except (ValueError, TypeError, KeyError):
         return False
 

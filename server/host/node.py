@@ -34,7 +34,7 @@ from typing import Any, Final
 import msgpack
 import structlog
 
-from server.host.announcement import announced, keeps, node_load
+from server.host.announcement import announced, keeps, node_load, waits
 from server.host.follower import Follower
 from server.host.stalls import Stalls
 from server.host.tenure import ShardParts, Surroundings, Tenure
@@ -211,8 +211,13 @@ class Node:
                     await self._give_back(lease)
                 else:
                     self._begin(lease)
-        if any(keeps(node) for node in told if node.name != self.name):
+        others = [node for node in told if node.name != self.name]
+        if any(map(keeps, others)):
             self._leave(stalled)
+        elif any(map(waits, others)) and all(tenure.host.slumber.asleep for tenure in self.tenures.values()):
+            # Nothing is given to the store that would show them whether it is there. Of a large world one is enough.
+            for tenure in tuple(self.tenures.values())[:1]:
+                tenure.host.slumber.wake()
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
         self._move(holders, nodes)
@@ -311,15 +316,9 @@ class Node:
         for shard in wanted:
             if shard in self._busy or shard in self.tenures or shard in self._shunned:
                 continue
-            await self._acquire(shard)
-
-    async def _acquire(self, shard: int) -> None:
-        try:
-            lease = await self._leases.acquire(shard, self.name, 0)
-        except LeaseStoreAway:
-            return
-        if lease is not None:
-            self._begin(lease)
+            with contextlib.suppress(LeaseStoreAway):
+                if (lease := await self._leases.acquire(shard, self.name, 0)) is not None:
+                    self._begin(lease)
 
     def _begin(self, lease: Lease) -> None:
         if lease.shard not in self._busy:
@@ -597,4 +596,4 @@ class Node:
 
     def _info(self) -> bytes:
         tick, rest_s = self._around.world_time.latest_tick, self._options.rest_s
-        return announced(self.tenures, rest_s=rest_s, draining=self.draining, keeps=self._stalls.keeps, world_tick=tick)
+        return announced(self.tenures, self._stalls, rest_s=rest_s, draining=self.draining, world_tick=tick)

@@ -75,6 +75,10 @@ class Slumber:
         self._woken.clear()
         return True
 
+    def wake(self) -> None:
+        """Have it make a tick, with a record, and sleep on where nobody looks."""
+        self._woken.set()
+
     async def sleep(self) -> float:
         """Return when something has come for the shard since `due`: the seconds that it took."""
         began_s = self._since_s = self._clock.now_s()
@@ -89,7 +93,7 @@ class Slumber:
 
     def _on_look(self, _data: bytes) -> None:
         self._looked_s = self._clock.now_s()
-        self._woken.set()
+        self.wake()
 
     def _on_mail(self, _data: bytes) -> None:
-        self._woken.set()
+        self.wake()

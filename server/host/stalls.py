@@ -2,7 +2,8 @@
 
 A node may be cut off from its store alone. It still renews its leases, and what it runs would stand still for as long
 as that lasts, though other nodes reach the store. So it leaves such shards to others; but only where another node shows
-that the store keeps what it is given, for while the store is away altogether a shard is best off where it is.
+that the store keeps what it is given, for while the store is away altogether a shard is best off where it is. A node
+whose shards all sleep gives its store nothing, and wakes one of them where another node waits to be shown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class Stalls:
         self._since_s: dict[int, float] = {}
         # Whether anything became durable between the last two looks.
         self.keeps = False
+        # Whether any was stalled at the last look.
+        self.waits = False
 
     def look(self, durable: Mapping[int, int], waits: Collection[int], now_s: float) -> list[int]:
         """The stalled ones, ascending. `durable`: last durable ticks; `waits`: shards that wait for their store."""
@@ -27,4 +30,6 @@ class Stalls:
         self.keeps = bool(moved)
         self._durable = dict(durable)
         self._since_s = {shard: self._since_s.get(shard, now_s) for shard in waits if shard not in moved}
-        return sorted(shard for shard, since_s in self._since_s.items() if now_s - since_s >= self._patience_s)
+        stalled = sorted(shard for shard, since_s in self._since_s.items() if now_s - since_s >= self._patience_s)
+        self.waits = bool(stalled)
+        return stalled

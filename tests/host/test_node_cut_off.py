@@ -7,8 +7,9 @@ from dataclasses import replace
 from structlog.testing import capture_logs
 
 from server.observe.health import Health
+from server.shard.ports import keyframes_topic
 from server.store.memory_checkpoints import MemoryCheckpoints
-from tests.host.test_node import Cluster, Pair, all_followed, gapless
+from tests.host.test_node import OPTIONS, Cluster, Pair, all_followed, gapless
 from tests.support.virtual_loop import run
 
 
@@ -70,6 +71,34 @@ def test_what_a_standby_can_not_take_over_is_let_go_of():
             await cluster.until(lambda: cluster.counts() == {"b": 0, "c": 6}, within_s=60.0)
             assert all(followings[shard].task.done() for shard in mine)
             assert cluster.opened["b"] == len(followings) - len(mine)
+
+    run(main())
+
+
+def test_who_is_cut_off_from_the_store_is_shown_that_it_is_there_by_those_whose_shards_sleep():
+    class Sleepy(Pair):
+        host_options = replace(OPTIONS, hibernate_after_s=5.0)
+
+    async def main():
+        async with Sleepy(balance=False) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            other = await cluster.start("b")
+            await cluster.until(lambda: len(node.standing.nodes) == 2)
+            node.move(2, "b")
+            await cluster.until(lambda: cluster.owners().get(2) == "b")
+
+            async def look():
+                while True:
+                    cluster.bus.publish(keyframes_topic(1), b"")
+                    await asyncio.sleep(0.5)
+
+            looking = asyncio.create_task(look())
+            await cluster.until(lambda: other.tenures[2].host.slumber.asleep)
+            cut_off(node)
+            await cluster.until(lambda: cluster.owners() == {1: "b", 2: "b"}, within_s=40.0)
+            looking.cancel()
+            await cluster.until(lambda: all(tenure.host.slumber.asleep for tenure in other.tenures.values()))
 
     run(main())
 
