@@ -373,10 +373,7 @@ class Router:
                 self.links[region].add(LEAVE, session_id, 0)
             return
         self._use(region)
-        came = session.handle >= 0
-        # Whether its region has it as present since its JOIN. Where that was said again, the region may have had it as
-        # away meanwhile: we had fallen silent.
-        said = session.asked == 1 and session.region == region
+        came, asked = session.handle >= 0, session.region
         session.roamed |= session.region != region
         if not came:
             session.owner = stream.epoch
@@ -385,8 +382,8 @@ class Router:
             self._listener.bound(session, resumed=came)
         else:
             self._come_home(session, stream)
-        if came or not said:
-            # It hears who speaks for her.
+        if came or session.asked > 1 or asked != region:
+            # It hears who speaks for her. Asked for again she may have been there, as away while we were not heard.
             self._tell_presence(session, again=True)
             self.say_again(session)
 

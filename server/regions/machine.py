@@ -504,7 +504,7 @@ class RegionMachine:
         if records is None:
             return []
         # What came after her and what was said here may say the same.
-        records = records[np.sort(np.unique(records["session"], return_index=True)[1])]
+        records = records[np.sort(np.unique(records["session"], return_index=True)[1], kind="stable")]
         tick.system = "leave"
         for row in self._rows(records["session"]).tolist():
             if row >= 0:

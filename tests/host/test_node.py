@@ -1,4 +1,7 @@
-"""Nodes and leases: every shard runs on one node, whoever comes and goes."""
+"""Nodes and leases: every shard runs on one node, whoever comes and goes.
+
+A long module: each way for a shard to change its node is asked in the same cluster.
+"""
 
 import asyncio
 from collections import Counter
