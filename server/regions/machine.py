@@ -339,7 +339,7 @@ class RegionMachine:
         tick = self._tick_context({})
         came, followers, stranded = self._take_mail(tick, inputs.mail)
         bound, refused = self._join(tick, inputs.batches.get(JOIN))
-        self._presence(tick, _both(followers.get(PRESENCE), inputs.batches.get(PRESENCE)))
+        self._presence(tick, inputs.batches.get(PRESENCE))
         grounded = self.division.ground is not None
         commands = inputs.batches if grounded else {}
         tick.batches = {c: self._batch(k, c, commands.get(k)) for k, c in self._kinds.items()}
@@ -350,14 +350,15 @@ class RegionMachine:
             system(self.world, tick)
         applied = inputs.processed if grounded else NOTHING.processed
         self.sessions.applied(applied)
-        refused += self._leave(tick, _both(followers.get(LEAVE), inputs.batches.get(LEAVE)))
+        leaves = _both(followers, inputs.batches.get(LEAVE))
+        refused += self._leave(tick, leaves)
         refused += came.refused + self._removed()
         arrived, departed = _NOBODY_CAME, _NOBODY_WENT
         if came.rows:
             arrived = np.concatenate(came.arrived)
             bound = np.concatenate([np.array(came.bound, BOUND), bound])
         if self.borders.open:
-            self._send_after(followers, inputs.batches)
+            self._send_after(leaves)
             self.division.turn(self.post, self._tick)
             self._stand()
             departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
@@ -384,15 +385,13 @@ class RegionMachine:
                 for number in records["number"].tolist():
                     act(number)
 
-    def _take_mail(
-        self, tick: Tick, letters: tuple[Letter, ...]
-    ) -> tuple[Arrivals, dict[int, Records], Sequence[Letter]]:
-        """Who comes in over the borders, and engine commands that come after them; the game's mail is for `tick`.
+    def _take_mail(self, tick: Tick, letters: tuple[Letter, ...]) -> tuple[Arrivals, Records | None, Sequence[Letter]]:
+        """Who comes in over the borders, and LEAVEs that come after them; the game's mail is for `tick`.
 
         Without ground that mail is not for here: it is returned.
         """
         came = Arrivals()
-        followers: dict[int, Records] = {}
+        followers: Records | None = None
         if not (letters or self.borders.waiting):
             return came, followers, ()
         self.borders.settle_waiting(came, self.world, self.sessions, self._tick)
@@ -403,7 +402,7 @@ class RegionMachine:
             elif letter.kind == REFUSAL:
                 self._take_refusal(came, letter)
             elif letter.kind == FOLLOW:
-                self._take_followers(followers, letter)
+                followers = self._with_followers(followers, letter)
             elif letter.kind == GROUND:
                 self._take_ground(letter)
             else:
@@ -439,27 +438,25 @@ class RegionMachine:
         else:
             self.post.bury(ours, reason)
 
-    def _take_followers(self, followers: dict[int, Records], letter: Letter) -> None:
+    def _with_followers(self, followers: Records | None, letter: Letter) -> Records | None:
         try:
-            for kind, records in decode_batches(letter.payload, self._shapes).items():
-                followers[kind] = _both(followers.get(kind), records)
+            # Letters of before have word of who is away, too: that is said here by whoever speaks for them.
+            followers = _both(followers, decode_batches(letter.payload, self._shapes).get(LEAVE))
         except BatchError as error:
             self.post.refuse(letter, str(error))
+        return followers
 
-    def _send_after(self, *batches: Mapping[int, Records]) -> None:
-        """Send what the engine wants of sessions that went over a border after them: on the same lane, so behind.
+    def _send_after(self, leaves: Records | None) -> None:
+        """Send that they leave after sessions that went over a border: on the same lane, so behind.
 
-        Before this tick's departures: who goes now has had it.
+        Before this tick's departures: who goes now has had it. Not whether they are away: who speaks for them says so
+        wherever they come, and by mail a word of before could come after a newer one.
         """
-        behind: dict[int, dict[int, Records]] = {}
-        for kind in (PRESENCE, LEAVE):
-            for records in (b[kind] for b in batches if kind in b):
-                regions = self.borders.followed(records["session"])
-                for region in np.unique(regions[regions >= 0]).tolist():
-                    kinds = behind.setdefault(region, {})
-                    kinds[kind] = _both(kinds.get(kind), records[regions == region])
-        for region, kinds in sorted(behind.items()):
-            self.post.send(region, Lane.URGENT, FOLLOW, encode_batches(kinds))
+        if leaves is None:
+            return
+        regions = self.borders.followed(leaves["session"])
+        for region in np.unique(regions[regions >= 0]).tolist():
+            self.post.send(region, Lane.URGENT, FOLLOW, encode_batches({LEAVE: leaves[regions == region]}))
 
     def _tick_context(self, batches: dict[type[Command], Command]) -> Tick:
         return Tick(self._tick, self.dt, self.seed, batches, place=self._place, ahead=self.clock.ahead_ticks)

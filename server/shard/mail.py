@@ -37,7 +37,7 @@ from server.shard.errors import CaptureRefused, MailError
 HANDOFF: Final = 1
 # A letter that comes back, with the reason; see Post.refuse.
 REFUSAL: Final = 2
-# Engine commands of sessions whose entity went over a border after they were sent.
+# LEAVE of sessions whose entity went over a border before it was said.
 FOLLOW: Final = 3
 # Which ground a part of a divided region has; see server/regions/division.py.
 GROUND: Final = 4
