@@ -131,6 +131,8 @@ class Checker:
                 raise Violated(f"{player.talk._name}: here {player.here}, never receipted, long after: {waiting}")
             machine = next(m for m in machines.values() if player.life.session in m.attending())
             row = int(machine.sessions.rows(np.array([player.life.session], np.uint64), machine.world)[0])
+            if machine.world[game.Book].away[row]:
+                raise Violated(f"{player.life.session} plays, and stands there as away")
             if player.talk.view.entity != (machine.shard, row):
                 raise Violated(f"{player.life.session} is {(machine.shard, row)}, and sees {player.talk.view.entity}")
             self._sight(machines, machine, row, player)
@@ -223,6 +225,11 @@ def sessions(machines) -> set[int]:
         for _, payload in machine.borders._waiting:
             found.update(Travellers.decode(payload, game.GAME).passengers["session"].tolist())
     return found
+
+
+def absent(machines) -> bool:
+    """Whether somebody is in the world as away."""
+    return any(machine.world[game.Book].away[machine.world.rows_of(game.PLAYER)].any() for machine in machines.values())
 
 
 def avatars(machines) -> Counter[bytes]:

@@ -34,6 +34,8 @@ OPTIONS = HostOptions(
     durability="pipelined",
     simulation=game.GAME.version,
     digest_every_ticks=5,
+    # As long as most outages of the store: time waits for it in the others.
+    journal_backlog_max=5,
     reception=ReceptionOptions(gateway_silence_s=1.0, grace_s=GRACE_S),
 )
 LEASE_TTL_S = 1.5

@@ -61,6 +61,8 @@ class Book(Component):
 
     count: U32 = column(np.uint32)
     sum: U64 = column(np.uint64)
+    # 1 while the world takes the player for away.
+    away: U8 = column(np.uint8)
 
 
 class Steer(Command):
@@ -110,6 +112,14 @@ def leave(world: World, tick: Tick, row: int) -> None:
     else:
         tick.send(Gift, region=np.array([1], np.uint32), coins=world[Purse].coins[row].astype(np.uint32))
     world.despawn(np.array([row], np.int64))
+
+
+def away(world: World, tick: Tick, row: int) -> None:
+    world[Book].away[row] = 1
+
+
+def back(world: World, tick: Tick, row: int) -> None:
+    world[Book].away[row] = 0
 
 
 def steer(world: World, tick: Tick) -> None:
@@ -185,6 +195,8 @@ GAME = Game(
     setup=setup,
     join=join,
     leave=leave,
+    away=away,
+    back=back,
 )
 
 

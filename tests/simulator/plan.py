@@ -59,6 +59,10 @@ class Plan:
     accounts: bool
     # Whether they walk to and fro over a border.
     restless: bool
+    # Whether they come to the world one after the other, and not all at its beginning.
+    late: bool
+    # Seconds for which they wait where nothing comes, to a HELLO or in play.
+    patience_s: float
     # Seconds that messages between nodes and gateways take beyond `delay_s`, at the most.
     far_s: float
     # Seconds after which a region that nobody looks at sleeps; 0: never.
@@ -99,6 +103,11 @@ def plan_of(seed: int) -> Plan:
     logins = _logins(more)
     faults += logins + _stalls(more)
     restless = more.random() < 0.15
+    habits = Random(f"habits {seed}")
+    faults += _exiles(habits, nodes, gateways)
+    late = habits.random() < 0.25
+    if late:
+        faults += _drought(habits)
     return Plan(
         seed,
         nodes,
@@ -110,6 +119,8 @@ def plan_of(seed: int) -> Plan:
         players=random.choice([3, 3, 1]),
         accounts=bool(logins),
         restless=restless,
+        late=late,
+        patience_s=habits.choice([4.0, 4.0, 1.5]),
         # Then a gateway hears of it when they are back already.
         far_s=more.choice([0.5, 1.0, 2.0]) if restless else 0.0,
         # Parts that are not in use sleep: otherwise each of them costs as much as a region.
@@ -166,6 +177,22 @@ def _ways_out(random: Random, nodes: int, gateways: int) -> list[Fault]:
         )
         for _ in range(random.choice([1, 2, 3]))
     ]
+
+
+def _exiles(random: Random, nodes: int, gateways: int) -> list[Fault]:
+    """Of a gateway that is cut off for long: its players have gone elsewhere, and on, when it is heard again."""
+    if gateways < 2 or random.random() > 0.3:
+        return []
+    at_s, gateway = round(random.uniform(1.0, 5.0), 2), nodes + random.randrange(gateways)
+    return [Fault(at_s, "partition", gateway, round(random.uniform(3.0, 7.0), 2), 0, after=False)]
+
+
+def _drought(random: Random) -> list[Fault]:
+    """Of a store that is away for long, while players come."""
+    if random.random() > 0.5:
+        return []
+    at_s, amount = round(random.uniform(1.0, 6.0), 2), round(random.uniform(2.0, 5.0), 2)
+    return [Fault(at_s, "store_away", 0, amount, 0, after=False)]
 
 
 def _logins(random: Random) -> list[Fault]:

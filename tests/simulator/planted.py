@@ -259,6 +259,12 @@ PLANTED = {
         "        self.mark(seat)\n",
         "Nobody hears whether what they see is so.",
     ),
+    "who crosses a border is nobody's": Patch(
+        "server.gateway.router",
+        "        if came or session.asked > 1 or asked != region:\n",
+        "        if session.asked > 1:\n",
+        "Who plays on beyond a border stands there as away.",
+    ),
 }
 
 

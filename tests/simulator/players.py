@@ -20,11 +20,11 @@ from protocol.messages import Bye, Error, Receipt, ViewDigest, Welcome
 from tests.gateway.meadow import messages
 from tests.simulator import game
 from tests.simulator.desks import Desk, Wire, account_token
-from tests.simulator.plan import GRACE_S, Plan
+from tests.simulator.plan import FAULTS_S, GRACE_S, Plan
 from tests.simulator.promises import Promises
 
-# Seconds for which a HELLO is waited for, and until the next one.
-_PATIENCE_S, _BACK_S = 4.0, 0.4
+# Seconds until the next HELLO.
+_BACK_S = 0.4
 # By how much clocks may go too fast or too slow and still tell who came last: by far more than real ones do.
 _ALIKE = 0.05
 # How near to a border one goes hither and thither.
@@ -55,6 +55,8 @@ class Player:
         self.lives: list[Life] = []
         # When it connected, or may again.
         self.since_s = 0.0
+        # When something came last.
+        self.heard_s = 0.0
         # When it connected last, and before that.
         self.came_s = self.before_s = -math.inf
         # Since when it has been out of the world against its will or not; None: it has a connection that is.
@@ -83,10 +85,10 @@ class Player:
         if self.wire is None:
             if now_s >= self.since_s:
                 self._connect(now_s, random)
-        elif not self.talk.joined:
-            if now_s - self.since_s > _PATIENCE_S:
-                self.leave(now_s, 0.0)
-        elif not quiet:
+        elif self.wire.reading and now_s - max(self.since_s, self.heard_s) > self.crowd.patience_s:
+            # Nothing came: it takes the connection for broken.
+            self.leave(now_s, 0.0)
+        elif self.talk.joined and not quiet:
             self._play(random)
         while self.wire is not None and self.wire.open and self.talk.outbox:
             self.wire.send(self.talk.outbox.popleft())
@@ -176,6 +178,7 @@ class Player:
 
     def heard(self, wire: Wire, data: bytes) -> None:
         """Finished frames."""
+        self.heard_s = self.crowd.loop.time()
         for payload in messages(data):
             if wire is not self.wire:
                 return
@@ -230,11 +233,15 @@ class Crowd:
         # Seconds between two comings of which it can be told which was the later one: more than messages take, and
         # only where clocks go alike.
         self.apart_s = plan.delay_s + plan.far_s if plan.drift <= _ALIKE else math.inf
+        self.patience_s = plan.patience_s
         # As the fastest clock has it.
         self.grace_s = GRACE_S / (1 + plan.drift)
         self.loop = loop
         self.random = Random(f"play {plan.seed}")
         self.players = [Player(self, f"player {i}", account=plan.accounts) for i in range(plan.players)]
+        if plan.late and plan.players > 1:
+            for player in self.players:
+                player.since_s = self.random.uniform(0.0, FAULTS_S - 2.0)
         # The border over which they walk to and fro, if they do: the first from the west.
         self.border_x = (game.SIDE if plan.columns > 1 else game.SIDE / 2) if plan.restless else None
         self.quiet = False
