@@ -22,7 +22,7 @@ import structlog
 
 from server.shard.errors import BatchError
 from server.shard.inbox import Inbox
-from server.shard.machine import CLAIM, JOIN, LEAVE, LET_GO, PRESENCE, Machine, Records, decode_batches
+from server.shard.machine import AWAY, CLAIM, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Machine, Records, decode_batches
 from server.shard.ports import SEEK_TOPIC, Bus, Clock, links_topic, sessions_topic, uplink_topic
 from server.shard.uplink import Incoming, Packet
 
@@ -262,6 +262,10 @@ class Reception:
                     self._claims.pop(session, None)
                 elif ours is not None:
                     ours.sweeps, ours.word = 0, word
+                    if kind == JOIN and (absence := self._away.pop(session, None)) is not None and absence.told:
+                        # She joined, then the gateway was not heard for long, and knows of neither: for all that it
+                        # has heard this is its first word, and there will be no other.
+                        self._order(PRESENCE, [session], HERE)
                 elif session in present:
                     # That its player is away makes nobody's session nobody's own: another gateway may have had it by
                     # then, and this one, which has let go of it, would never say that it leaves.
@@ -346,15 +350,15 @@ class Reception:
         for session in untold:
             # The grace time begins here: until now a gateway that is far may have been about to speak for it.
             self._away[session] = _Absence(now_s, told=True)
-        self._order(PRESENCE, untold)
+        self._order(PRESENCE, untold, AWAY)
         gone_s = {s: now_s - absence.since_s for s, absence in self._away.items() if absence.told}
         over = [s for s, absent_s in gone_s.items() if absent_s > self._options.grace_s]
         self.counts["grace_over"] += len(over)
         self._order(LEAVE, over)
 
-    def _order(self, kind: int, sessions: Iterable[int]) -> None:
+    def _order(self, kind: int, sessions: Iterable[int], *args: int) -> None:
         """Presence with the lowest number, so that a gateway's own word in the same tick counts instead."""
         shape = self._machine.shapes[kind]
-        records = [(session, 0) + (0,) * len(shape.args) for session in sorted(sessions)]
+        records = [(session, 0, *args) for session in sorted(sessions)]
         if records:
             self._inbox.admit({kind: np.array(records, shape.dtype)})

@@ -1,4 +1,7 @@
-"""Who speaks for a session, and what becomes of those for whom nobody does."""
+"""Who speaks for a session, and what becomes of those for whom nobody does.
+
+A long module: gateways that say too much, too late or nothing are asked about at the same desk.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -543,6 +546,18 @@ def test_a_search_that_makes_no_sense_is_refused_and_not_answered(what):
         desk.bus.publish(SEEK_TOPIC, msgpack.packb(what))
     assert [(log["event"], log["log_level"]) for log in logs] == [("search refused", "warning")]
     assert desk.told == {1: [], 2: []}
+
+
+def test_who_has_joined_and_whose_gateway_was_not_heard_until_it_says_so_again_is_there():
+    desk = Desk()
+    desk.bus.publish(uplink_topic(SHARD), desk.sent(1, (JOIN, 7, 0, b"player7", b"Ada"), (CLAIM, 7, 0, desk.ago_ms(1))))
+    desk.ticks(4, alive=(2,))
+    assert desk.given == [(JOIN, 7, b"player7", b"Ada"), (PRESENCE, 7, AWAY)]
+    # It has heard no answer to that, its first word.
+    (again,) = desk.links[1].due(desk.now_s(1))
+    desk.bus.publish(uplink_topic(SHARD), again)
+    desk.ticks(4)
+    assert desk.given[2:] == [(JOIN, 7, b"player7", b"Ada"), (PRESENCE, 7, HERE)]
 
 
 def test_who_comes_and_goes_while_no_ticks_are_made_does_not_fill_the_memory():
