@@ -86,7 +86,10 @@ async def test_a_world_that_stands_still_is_told_in_its_journal(root: Path, tmp_
         assert "in use by process" in complaint
     status, lines, complaint = await everstep(root, "list", *where)
     assert (status, [line["number"] for line in lines]) == (0, [1, 2, 3]), complaint
-    status, lines, _ = await everstep(root, "drop", 1, 2, 9, *where)
+    status, lines, complaint = await everstep(root, "drop", 1, 2, 9, *where)
+    assert (status, lines) == (1, [])
+    assert "no dead letter 9: nothing was done" in complaint
+    status, lines, _ = await everstep(root, "drop", 1, 2, *where)
     assert (status, lines[0]["done"], lines[0]["left"]) == (0, [1, 2], [])
     async with opened(kept, GAME) as app:
         assert [letter.number for letter in app.machine.post.dead] == [3]

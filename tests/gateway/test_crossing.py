@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protocol.codec import encode_hello, encode_leave, encode_ping
+from protocol.codec import encode_leave, encode_ping
 from protocol.errors import CloseCode
 from protocol.messages import Ack, Clock, Cross, Delta, Error, Keyframe, Pong, Welcome, You
 from server.gateway.interest import ViewSpec
 from server.gateway.session import SessionState
 from server.shard.ports import frames_topic, mail_topic
-from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, LateBus, Player, Wire
+from tests.gateway.borderland import FIRST, VIEW, WHOLE, Key, Land, LateBus, Player
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
 
 STILL = glade(0)
@@ -545,15 +545,10 @@ def test_who_reads_again_after_she_was_missed_and_found_is_not_told_any_more_tha
 class Slow(Player):
     """One that asks the time as it comes, and does not read the answer: nothing more can be written to it."""
 
-    def connect(
-        self, name: str | None = None, resume: str | None = None, *, gateway: int = 0, token: str | None = None
-    ) -> None:
-        self.wire = Wire()
+    def hello(self, name: str | None = None, resume: str | None = None, token: str | None = None) -> None:
         self.wire.reading = False
-        self.gateway = self.land.gateways[gateway]
-        self.gateway.opened(self.wire)
-        for message in (encode_ping(0.0), encode_hello(name=name, resume=resume, token=token)):
-            self.gateway.received(self.wire, message)
+        self.gateway.received(self.wire, encode_ping(0.0))
+        super().hello(name, resume, token)
 
 
 @pytest.mark.parametrize("order", [[5, 6], [6, 5]], ids=str)

@@ -136,7 +136,7 @@ def test_every_patch_fits(name):
 FOUND_AT = {
     "a part where somebody sits is not in use": 1840,
     "a part without ground takes commands": 107,
-    "a takeover that misses the last ticks": 910,
+    "a takeover that misses the last ticks": 1691,
     "a fence that lets old owners in": 113,
     "a record that is not replayed": 256,
     "an ACK is told as a receipt": 64,
