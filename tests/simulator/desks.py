@@ -88,8 +88,8 @@ class Wire:
         self.reading = True
         self._coming: deque[bytes] = deque()
         self._come_in = 0
-        # Whether the gateway has opened it: before that nobody can say anything over it.
-        self.open = False
+        # Whether the gateway has opened it: before that nobody can say anything over it. And whether anybody has.
+        self.open = self.used = False
         desk.wires[self] = None
         desk.hear(self, self._open)
 
@@ -143,6 +143,7 @@ class Wire:
     # -- the player's end ----------------------------------------------------------
 
     def send(self, message: bytes) -> None:
+        self.used = True
         self.desk.process.loop.call_later(
             WIRE_S, lambda: self.desk.hear(self, lambda: self.desk.gateway.received(self, message))
         )

@@ -153,7 +153,8 @@ class Player:
         """By its account alone, at any gateway; the connection that it has stays open, unless it hangs up first."""
         if self.account and self.wire is not None:
             self.talk._resume = None
-            if hangs_up:
+            if hangs_up or not self.wire.used:
+                # One over which nobody says HELLO is nobody's connection: it ends when the time for that is over.
                 self.leave(now_s, 0.0)
             else:
                 self.left_open.append(self.wire)
