@@ -12,7 +12,6 @@ anybody goes to its parts; and a part is shown until the last one has left it.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -186,9 +185,8 @@ class Router:
 
     def _claim(self, session: Session) -> None:
         """Say when its player came: the gateway that she came to last speaks for her, also while she is away."""
-        if session.came_s > -math.inf:
-            came_ms = int(session.came_s * 1000) % 2**32
-            self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
+        came_ms = int(session.came_s * 1000) % 2**32
+        self.links[session.region].add(CLAIM, session.id, session.connection, (came_ms,))
 
     def leave(self, session: Session) -> None:
         """Its entity goes, wherever it is."""
