@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from protocol.errors import InvalidArgument, UnknownMessage
-from protocol.limits import HANDLE_MAX
+from protocol.limits import HANDLE_MAX, REGION_MAX
 from protocol.messages import Input
 from protocol.schema import ENTITY, NUMBER_TYPES, UTF8, Argument, CommandSchema, Schema
 
@@ -38,10 +38,11 @@ class CommandReader:
             for command in schema.commands
         }
 
-    def read(self, message: Input) -> tuple[int | float | bytes, ...]:
-        """The arguments in schema order, ready for a record of `CommandSchema.dtype`.
+    def read(self, message: Input, region: int = 0) -> tuple[int | float | bytes, ...]:
+        """The arguments in schema order.
 
-        A bool becomes 0 or 1, utf8 its bytes, f32 a float; an int is taken for f32.
+        A bool becomes 0 or 1, utf8 its bytes, f32 a float; an int is taken for f32. An entity becomes
+        `region * 2**32 + handle`, see `handles_here`. `region`: whose handle a bare one is.
         Raises UnknownMessage for a command the schema lacks, InvalidArgument for
         arguments that are not what it declares.
         """
@@ -52,7 +53,24 @@ class CommandReader:
         args = message.args
         if len(args) != len(checks):
             raise InvalidArgument(f"{command.name} takes {len(checks)} arguments, not {len(args)}")
+        if command.entities:
+            args = [[region, v] if n in command.entities and type(v) is int else v for n, v in enumerate(args)]
         return tuple([check(value) for check, value in zip(checks, args, strict=True)])
+
+
+def handles_here(command: CommandSchema, values: tuple[Any, ...], region: int) -> tuple[Any, ...]:
+    """What `CommandReader.read` gave, ready for a record of `CommandSchema.dtype` of this region.
+
+    A handle of another region would be somebody else's here: it becomes HANDLE_MAX, which names nobody.
+    """
+    if not command.entities:
+        return values
+    return tuple(
+        [
+            (v & HANDLE_MAX if v >> 32 == region else HANDLE_MAX) if n in command.entities else v
+            for n, v in enumerate(values)
+        ]
+    )
 
 
 def _checker(command: CommandSchema, argument: Argument) -> Check:
@@ -60,7 +78,7 @@ def _checker(command: CommandSchema, argument: Argument) -> Check:
     if argument.type == UTF8:
         return _text_checker(where, argument.size)
     if argument.type == ENTITY:
-        return _int_checker(where, int, 0, HANDLE_MAX, "an entity's handle, ")
+        return _entity_checker(where)
     if argument.type == "f32":
         return _float_checker(where, argument)
     low, high = _int_bounds(argument)
@@ -89,6 +107,17 @@ def _int_checker(where: str, kind: type[int], low: int, high: int, what: str) ->
         if type(value) is kind and low <= value <= high:
             return int(value)
         raise InvalidArgument(f"{where} must be {wanted}")
+
+    return check
+
+
+def _entity_checker(where: str) -> Check:
+    def check(value: Any) -> int:
+        match value:
+            case [int(region), int(handle)] if 0 <= region <= REGION_MAX and 0 <= handle <= HANDLE_MAX:
+                if type(region) is int and type(handle) is int:
+                    return region << 32 | handle
+        raise InvalidArgument(f"{where} must be an entity: its handle, or [region, handle]")
 
     return check
 

@@ -139,6 +139,11 @@ class CommandSchema:
         head = [("session", "<u8"), ("seq", "<u4")]
         return np.dtype(head + [(a.name, a.dtype) for a in self.args])
 
+    @cached_property
+    def entities(self) -> frozenset[int]:
+        """Places of the arguments that name an entity."""
+        return frozenset(n for n, a in enumerate(self.args) if a.type == ENTITY)
+
 
 @dataclass(frozen=True)
 class EventSchema:

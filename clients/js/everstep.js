@@ -85,7 +85,7 @@ export class Client extends Emitter {
     this.goesOn = false;
     this.seq = 0;
     this.acked = 0;
-    /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
+    /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>, message: any[]}>} */
     this.reliable = new Map();
     this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
     this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity, seq: 0 };
@@ -142,13 +142,14 @@ export class Client extends Emitter {
    */
   send(name, args = {}) {
     if (!this.schema) throw new Error("not welcomed yet: the schema is unknown");
-    const { command, values } = this.schema.checkCommand(name, args);
+    const { command, values } = this.schema.checkCommand(name, args, this.own.region);
     if (command.reliable && this.reliable.size >= RELIABLE_MAX) return 0;
     const seq = this.seq + 1;
-    if (!this.connection.write([Message.INPUT, seq, command.id, values])) return 0;
+    const message = [Message.INPUT, seq, command.id, values];
+    if (!this.connection.write(message)) return 0;
     this.seq = seq;
     this.counters.inputsOut++;
-    if (command.reliable) this.reliable.set(seq, { name, args });
+    if (command.reliable) this.reliable.set(seq, { name, args, message });
     if (this.predicted?.command === name) this.prediction?.hold(seq, args);
     return seq;
   }
@@ -391,10 +392,9 @@ export class Client extends Emitter {
 
   /** What has no receipt is said again, under the same numbers; what was said in an older session is lost. */
   #sendAgain() {
-    for (const [seq, { name, args }] of [...this.reliable]) {
+    for (const [seq, { name, args, message }] of [...this.reliable]) {
       if (this.goesOn) {
-        const { command, values } = /** @type {Schema} */ (this.schema).checkCommand(name, args);
-        this.connection.write([Message.INPUT, seq, command.id, values]);
+        this.connection.write(message);
       } else {
         this.reliable.delete(seq);
         this.emit("lost", name, args, seq);

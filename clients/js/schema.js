@@ -123,11 +123,15 @@ export class Archetype {
 
 /**
  * Checks one argument and gives what travels. Throws SchemaError naming what is wrong.
- * @param {string} where @param {Argument} argument @param {any} value
+ * @param {string} where @param {Argument} argument @param {any} value @param {number} region whose handle a bare one is
+ * @returns {any}
  */
-function checkArgument(where, argument, value) {
+function checkArgument(where, argument, value, region) {
   const { name, type, min, max, size } = argument;
   const path = `${where}.${name}`;
+  if (type === "entity" && typeof value === "object" && value !== null) {
+    return [value.region, value.handle].map((n) => checkArgument(where, { ...argument, type: "u32" }, n, region));
+  }
   if (type === "bool") {
     if (typeof value !== "boolean") throw new SchemaError(`${path} is a bool, not ${typeof value}`);
     return value;
@@ -144,6 +148,7 @@ function checkArgument(where, argument, value) {
   if (value < Math.max(low, min ?? -Infinity) || value > Math.min(high, max ?? Infinity)) {
     throw new SchemaError(`${path} is out of range: ${value}`);
   }
+  if (type === "entity") return [region, value];
   return type === "f32" ? new Float32(value) : value;
 }
 
@@ -174,16 +179,16 @@ export class Schema {
 
   /**
    * Wire arguments of a command from named ones. Throws SchemaError.
-   * @param {string} name @param {Record<string, any>} args
+   * @param {string} name @param {Record<string, any>} args @param {number} region whose handles bare ones are
    * @returns {{command: Command, values: any[]}}
    */
-  checkCommand(name, args) {
+  checkCommand(name, args, region) {
     const command = this.commands.get(name);
     if (!command) throw new SchemaError(`no command ${name} in ${this.game}`);
     for (const given of Object.keys(args)) {
       if (!command.args.some((a) => a.name === given)) throw new SchemaError(`${name} has no argument ${given}`);
     }
-    return { command, values: command.args.map((a) => checkArgument(name, a, args[a.name])) };
+    return { command, values: command.args.map((a) => checkArgument(name, a, args[a.name], region)) };
   }
 
   /**

@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from clients.python.clock import ServerClock
-from clients.python.conversation import Conversation
+from clients.python.conversation import Conversation, Value
 from clients.python.errors import Ended, Refused, Unreachable
 from clients.python.view import Views
 from protocol.codec import encode_check, encode_leave, encode_ping
@@ -193,8 +193,10 @@ class Client:
 
     # -- what can be done --------------------------------------------------------
 
-    def send(self, command: str, **args: float | bool | str) -> int:
+    def send(self, command: str, **args: Value) -> int:
         """Send a command; returns its sequence number. While the connection is broken it waits.
+
+        An entity is (region, handle), or its handle in the region of one's own.
 
         Raises UnknownMessage or InvalidArgument for what the server would refuse, BacklogFull, Ended, Unreachable.
         """

@@ -17,6 +17,9 @@ from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, Unknow
 from protocol.messages import Ack, Bye, Error, Input, Pong, Receipt, ServerMessage, ViewDigest, Welcome, You
 from protocol.schema import CommandSchema
 
+# What an argument of a command may be.
+Value = int | float | bool | str | tuple[int, int]
+
 # Of a session that another client began: more than it can have under way, so that no number is given twice.
 UNHEARD_INPUTS_MAX: Final = 65_536
 
@@ -56,8 +59,10 @@ class Conversation:
         self.outbox.clear()
         self._hello()
 
-    def command(self, name: str, args: Mapping[str, float | bool | str]) -> int:
+    def command(self, name: str, args: Mapping[str, Value]) -> int:
         """Give a command its sequence number, and send it where a connection stands.
+
+        An entity is (region, handle), or its handle in the region of one's own.
 
         Raises UnknownMessage, InvalidArgument, BacklogFull; then nothing was sent.
         """
@@ -68,6 +73,9 @@ class Conversation:
         if args.keys() != set(names):
             raise InvalidArgument(f"{name} takes {names}, not {sorted(args)}")
         values = [args[n] for n in names]
+        for place in known.entities:
+            if type(handle := values[place]) is int:
+                values[place] = (self.view.entity[0], handle)
         self._reader.read(Input(self.seq + 1, known.id, values))
         if len(self._pending) >= self._inputs_max:
             raise BacklogFull(f"{self._inputs_max} inputs wait for their ACK or RECEIPT")

@@ -252,7 +252,8 @@ class Gateway:
     def _input(self, session: Session, message: Input) -> None:
         # It speaks after WELCOME, so it has the token that WELCOME brought.
         session.nonce_before = 0
-        values = self._reader.read(message)
+        # A bare handle is of the region that the client has been told it is in.
+        values = self._reader.read(message, session.counts_in or session.region)
         if message.seq <= session.seq_in:
             # A repetition after a resume: it is, or will be, processed.
             self._dropped["duplicate"] += 1

@@ -51,6 +51,8 @@ class Command:
     class Move(Command):
         latest_wins = True
         dx: F32 = arg("f32", min=-1, max=1)
+
+    An argument of type "entity" is a handle in this region, (n,) uint32, as a client gave it; see `World.known`.
     """
 
     # Of several in one tick only each session's newest counts.

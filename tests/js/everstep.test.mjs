@@ -52,7 +52,7 @@ test("commands are numbered, checked, and refused while not live", () => {
   const t = build();
   assert.equal(t.client.send("Say", { text: "hi" }), 1);
   assert.equal(t.client.send("Poke", { who: 5, hard: false }), 2);
-  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 1, 17, ["hi"]], [2, 2, 18, [5, false]]]);
+  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 1, 17, ["hi"]], [2, 2, 18, [[3, 5], false]]]);
   assert.throws(() => t.client.send("Say", { text: 1 }), SchemaError);
   t.socket.drop(1006);
   assert.equal(t.client.send("Poke", { who: 5, hard: false }), 0);

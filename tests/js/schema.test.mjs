@@ -14,10 +14,16 @@ test("sizes and offsets are those of packed records", () => {
 });
 
 test("arguments go out in the schema's order, f32 as floats", () => {
-  const { command, values } = schema.checkCommand("Move", { dy: 0, dx: 1 });
+  const { command, values } = schema.checkCommand("Move", { dy: 0, dx: 1 }, 3);
   assert.equal(command.id, 16);
   assert.deepEqual([...encode(values)], [0x92, 0xca, 0x3f, 0x80, 0, 0, 0xca, 0, 0, 0, 0]);
-  assert.deepEqual(schema.checkCommand("Poke", { who: 7, hard: true }).values, [7, true]);
+});
+
+test("an entity goes out with its region: ours, where only its handle is given", () => {
+  for (const who of [7, { region: 3, handle: 7 }]) {
+    assert.deepEqual(schema.checkCommand("Poke", { who, hard: true }, 3).values, [[3, 7], true]);
+  }
+  assert.deepEqual(schema.checkCommand("Poke", { who: { region: 4, handle: 7 }, hard: true }, 3).values, [[4, 7], true]);
 });
 
 test("what the schema does not allow is refused with its name", () => {
@@ -34,10 +40,13 @@ test("what the schema does not allow is refused with its name", () => {
     ["Say", { text: 5 }, /is text/],
     ["Poke", { who: -1, hard: true }, /out of range/],
     ["Poke", { who: 1.5, hard: true }, /not whole/],
+    ["Poke", { who: { region: 3 }, hard: true }, /not a finite number/],
+    ["Poke", { who: { region: 3, handle: 2 ** 32 }, hard: true }, /out of range/],
+    ["Poke", { who: null, hard: true }, /not a finite number/],
     ["Poke", { who: 1, hard: 1 }, /is a bool/],
   ];
   for (const [name, args, why] of wrong) {
-    assert.throws(() => schema.checkCommand(name, args), (e) => e instanceof SchemaError && why.test(e.message), `${name} ${why}`);
+    assert.throws(() => schema.checkCommand(name, args, 3), (e) => e instanceof SchemaError && why.test(e.message), `${name} ${why}`);
   }
 });
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.codec import CommandReader
+from protocol.commands import CommandReader, handles_here
 from protocol.errors import InvalidArgument, UnknownMessage
+from protocol.limits import HANDLE_MAX
 from protocol.messages import Input
 from protocol.schema import NUMBER_TYPES, Argument, CommandSchema, Schema
 
@@ -101,12 +102,17 @@ def test_an_f32_that_passes_lies_within_the_rounded_bounds(value: float, one: fl
         assert refused(a, value).startswith("Do.f")
 
 
-def test_an_entity_is_a_handle() -> None:
+def test_an_entity_is_a_handle_and_its_region() -> None:
     a = Argument("who", "entity")
-    for value in (0, 65536, 2**32 - 1):
-        assert int(read_one(a, value)) == value
-    for value in (-1, 2**32, True, 1.0, "1", None):
-        assert refused(a, value) == "Do.who must be an entity's handle, an int from 0 to 4294967295"
+    reader, command = reader_of(a)
+    for handle in (0, 65536, 2**32 - 1):
+        bare = reader.read(Input(1, 16, [handle]), 7)
+        assert bare == reader.read(Input(1, 16, [[7, handle]]), 3)
+        assert handles_here(command, bare, 7) == (handle,)
+        # Somebody else's in another region.
+        assert handles_here(command, bare, 3) == (HANDLE_MAX,)
+    for value in (-1, 2**32, True, 1.0, "1", None, [7], [7, 1, 1], [7, -1], [7, True], [2**32, 1]):
+        assert refused(a, value) == "Do.who must be an entity: its handle, or [region, handle]"
 
 
 def test_text_is_at_most_its_size_in_bytes() -> None:

@@ -1,0 +1,117 @@
+"""A command that names an entity names the one its player saw, or nobody: regions number theirs each for itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protocol.errors import ErrorCode
+from protocol.messages import Error
+from server.sim.component import U32
+from server.sim.game import FIRST_COMMAND, Command, Tick, arg
+from server.sim.world import World
+from tests.gateway.borderland import Land, Player
+from tests.gateway.glade import Body, glade
+
+STILL = glade(0)
+
+
+class Poke(Command):
+    """Counted at the one who is poked."""
+
+    reliable = True
+    who: U32 = arg("entity")
+
+
+POKE = FIRST_COMMAND + len(STILL.commands)
+
+
+def poke(world: World, tick: Tick) -> None:
+    rows = world.known(tick.commands(Poke).who, Body)
+    np.add.at(world[Body].sum, rows[rows >= 0], 1)
+
+
+GAME = replace(STILL, commands=(*STILL.commands, Poke), systems=(*STILL.systems, poke))
+
+
+def two_regions() -> tuple[Land, Player, Player, Player]:
+    """Ada and bob in region 5, cid in region 6: under bob's handle."""
+    land = Land(game=GAME)
+    bob = land.join("bob", 5)
+    ada = land.join("ada", 5)
+    cid = land.join("cid", 6)
+    assert bob.entity[1] == cid.entity[1]
+    land.put(ada, -42.0, 60.0)
+    land.put(bob, -46.0, 60.0)
+    land.put(cid, -26.0, 60.0)
+    land.ticks(2)
+    return land, ada, bob, cid
+
+
+def pokes(land: Land, player: Player) -> int:
+    ((region, row),) = land.whereabouts(player.session.id)
+    return int(land.regions[region].machine.world[Body].sum[row])
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_one_in_her_own_region_is_meant(*, bare: bool):
+    land, ada, bob, cid = two_regions()
+    region, handle = bob.entity
+    ada.say(POKE, handle if bare else [region, handle])
+    land.ticks(2)
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 0)
+    assert ada.receipts == [ada.seq]
+
+
+def test_one_in_another_region_is_nobody():
+    land, ada, bob, cid = two_regions()
+    ada.say(POKE, list(cid.entity))
+    land.ticks(2)
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    assert ada.receipts == [ada.seq]
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_what_she_says_on_the_way_is_not_done_to_who_has_that_handle_where_she_arrives(*, bare: bool):
+    land, ada, bob, cid = two_regions()
+    region, handle = bob.entity
+    land.put(ada, -30.0, 60.0)
+    land.tick([5])
+    assert ada.session.crossing == 6
+    ada.say(POKE, handle if bare else [region, handle])
+    land.ticks(6)
+    assert ada.entity[0] == 6
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    assert ada.receipts == [ada.seq]
+
+
+def test_what_she_says_before_she_has_heard_where_she_is_names_whom_she_saw():
+    land, ada, bob, cid = two_regions()
+    seen = bob.entity
+    land.put(ada, -30.0, 60.0)
+    land.players.remove(ada)
+    land.ticks(6)
+    assert ada.session.region == 6
+    ada.say(POKE, list(seen))
+    land.ticks(2)
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    ada.read()
+    ada.say(POKE, cid.entity[1])
+    land.ticks(2)
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "who", [-1, 2**32, True, 1.0, None, [], [5], [5, 1, 1], [5, True], [5, -1], [2**32, 1], ["5", 1]]
+)
+def test_what_is_no_entity_is_refused(who: Any):
+    land, ada, *_ = two_regions()
+    ada.say(POKE, who)
+    ada.read()
+    (refusal,) = [m for m in ada.told if isinstance(m, Error)]
+    assert (refusal.code, refusal.seq) == (ErrorCode.INVALID_ARGUMENT, ada.seq)
+    assert "Poke.who must be an entity" in refusal.text
+    land.tick()
