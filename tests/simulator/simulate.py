@@ -176,6 +176,9 @@ def _still(cluster: Cluster) -> bool:
     tenures = cluster.tenures()
     if set(tenures) != set(cluster.shards) or cluster.leaving:
         return False
+    if any(process.paused for process, _ in (*cluster.nodes.values(), *cluster.desks.values())):
+        # A gateway that stands still has not heard yet whose connections are nobody's any more.
+        return False
     if not all(_done(tenure.host) for tenure in tenures.values()):
         return False
     machines = {shard: tenure.host.machine for shard, tenure in tenures.items()}
