@@ -396,9 +396,14 @@ class Gateway:
         self.router.forget(session.id)
         return session
 
-    @staticmethod
-    def _resume_failed(socket: GameSocket, reason: str) -> None:
-        # Not the end: the client may say HELLO again, without the token.
+    def _resume_failed(self, socket: GameSocket, reason: str) -> None:
+        # Not the end: the client may say HELLO again, without the token. With others it may not go on for ever: all
+        # regions are asked for each.
+        session: Session = socket.session
+        session.malformed += 1
+        if session.malformed > self._options.malformed_max:
+            self._end(socket, CloseCode.PROTOCOL, f"too many bad resume tokens; the last: {reason}")
+            return
         socket.write(websocket_frame(encode_error(ErrorCode.RESUME_FAILED, reason, None)))
 
     def _admit(self, socket: GameSocket, session: Session, player: Player, hello: Hello) -> None:
@@ -486,7 +491,7 @@ class Gateway:
         if session.state is SessionState.JOINED:
             # Its player came more than once until it was heard here that she is there, and may have played elsewhere
             # meanwhile: that this is a new session, in which nothing was sent, would not be true.
-            self._welcome(session, resumed=resumed or session.began > 0)
+            self._welcome(session, resumed=resumed or session.began > 0 or session.acked > 0)
         else:
             self.router.presence(session)
 

@@ -42,6 +42,9 @@ _CROSSING_S: Final = 2.0
 # Seconds after which one is given up whom no region that answers has, at the least: one that does not may be on its way
 # to another node.
 _LOST_S: Final = 30.0
+# Seconds after which who asked for an entity comes again: for so long a region that took the JOIN remembers it, also of
+# one who was found there through another gateway, and has gone on. Later it would take it for another one.
+_JOINING_S: Final = 20.0
 # Seconds that the oldest input may be unheard of before all that is kept is said again; twice as many each time.
 _REPEAT_S: Final = 1.0
 _REPEATS_MAX: Final = 4
@@ -527,7 +530,10 @@ class Router:
     def _look_after(self, session: Session, now_s: float) -> None:
         """Nothing that it waits for was lost for good."""
         if session.handle < 0:
-            if now_s - session.since_s > _CROSSING_S:
+            if session.asked and now_s - session.since_s > _JOINING_S:
+                self.leave(session)
+                self._listener.refused(session, SESSION_OVER)
+            elif now_s - session.since_s > _CROSSING_S:
                 self.seek(session)
         elif session.crossing:
             if now_s - session.crossing_s > max(_LOST_S, self._options.grace_s):

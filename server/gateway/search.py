@@ -6,12 +6,16 @@ came to it, and another after it had gone from there, is no proof. Within one ro
 of it later than others, and an owner that lost its region a moment ago may answer. So there is a second round, which
 begins when the first is over.
 
+Two gateways may look for the same account at once, and each would let it in. So one region of the world, the same for
+all who look for that account, says to one of them alone that it has none, and nothing to the others.
+
 That a region has it counts as of the tick it was said after: of a region that was heard to come further since, the
 session may have been heard to leave, and nobody would say so again.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -28,6 +32,9 @@ _log = structlog.get_logger(__name__)
 # Seconds between two rounds, and for which one goes on where somebody does not answer.
 _ROUND_S: Final = 0.25
 _SEARCH_S: Final = 2.0
+# Seconds after the last question for which an answer is one. Of a gateway that stood still for longer another one may
+# have been told since that it may let the account in.
+_HEARD_S: Final = 1.0
 
 
 class Found(NamedTuple):
@@ -68,8 +75,6 @@ class Searches:
     `taken` is given the region that says so, the session, and the number of this gateway's word that the region heard
     last. `joining`: whether an account is on its way into the world through this gateway, so that no region can have it
     yet. `outdated`: given a region, its owner's epoch and a tick, whether the region was heard to come further.
-
-    Of two gateways that look for the same account at once one has to wait, or each would let it in.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Searches:
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
+        self._sorted = sorted(regions)
         self._bus = bus
         self._clock = clock
         self._taken = taken
@@ -128,7 +134,9 @@ class Searches:
         search.round = self._rounds
         search.again_s = self._clock.now_s() + _ROUND_S
         search.silent[search.round] = set(self._regions)
-        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, *what, search.round]))
+        session, player = what
+        arbiter = self._sorted[zlib.crc32(player) % len(self._sorted)]
+        self._bus.publish(SEEK_TOPIC, msgpack.packb([self.number, session, player, search.round, arbiter]))
 
     def _end(self, what: tuple[int, bytes], found: Found | None, *, sure: bool) -> None:
         search = self._running.pop(what, None)
@@ -139,13 +147,11 @@ class Searches:
         """Another gateway looks for somebody."""
         try:
             match msgpack.unpackb(data):
-                case [int(gateway), int(), bytes(player), int()]:
+                case [int(gateway), int(), bytes(player), int(), int()]:
                     pass
                 case other:
                     raise ValueError(str(other)[:100])
-            if gateway == self.number or not player:
-                return
-            if self._joining(player.decode()) or ((0, player) in self._running and self.number < gateway):
+            if gateway != self.number and player and self._joining(player.decode()):
                 self._bus.publish(sessions_topic(gateway), msgpack.packb(["wait", player]))
         except (ValueError, TypeError) as error:
             _log.warning("search of another gateway refused", reason=str(error))
@@ -178,7 +184,7 @@ class Searches:
 
     def _none(self, region: int, what: tuple[int, bytes], turn: int) -> None:
         search = self._running.get(what)
-        if search is None or turn not in search.silent:
+        if search is None or turn not in search.silent or self._clock.now_s() > search.again_s - _ROUND_S + _HEARD_S:
             return
         search.silent[turn].discard(region)
         if search.silent[turn]:
@@ -186,8 +192,9 @@ class Searches:
         if search.begun:
             if turn > search.begun:
                 self._end(what, None, sure=True)
-        elif len(self._regions) == 1:
-            # Entities are on their way only where there is somewhere to go.
+        elif len(self._regions) == 1 and not what[1]:
+            # Entities are on their way only where there is somewhere to go. A gateway through which an account is about
+            # to come in has until the second round to say so.
             self._end(what, None, sure=True)
         else:
             search.begun = search.round

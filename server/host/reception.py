@@ -38,6 +38,9 @@ _LATE_S: Final = 60.0
 # Seconds per second by which what the fastest packet told of a gateway's clock counts for less: more than two clocks
 # part, and little enough that who waited for a stopped host is told from who came late.
 _DRIFT: Final = 0.5
+# Seconds for which an account that a gateway has asked for is let in by no other one: until that one has been answered,
+# and its player is in the world or about to be.
+_SOUGHT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class _Claim:
     word: int
     # When the player came to it, by the gateway's own clock.
     came_s: float
-    # Whether the session was here since the gateway speaks for it, or its JOIN came.
+    # Whether the session was here since the gateway speaks for it, or its JOIN came; and what was said of its presence
+    # before that: the gateway took it for being here, as an owner of before told it, and will not say so again.
     here: bool = False
+    presence: int | None = None
     # How far this host's clock was ahead of that, once the gateway has fallen silent. It is nobody's claim then, but
     # whoever was left before that has none either, and is told.
     ahead_s: float | None = None
@@ -122,6 +127,8 @@ class Reception:
         self._away: dict[int, _Absence] = {}
         # (gateway, session), for those that have to hear it.
         self._taken: dict[tuple[int, int], _Taken] = {}
+        # Account -> the gateway that is told that nobody has it, and when that asked last; in the order of that.
+        self._sought: dict[bytes, tuple[int, float]] = {}
         # Orders PRESENCE of several gateways in one tick: as it came.
         self._presences = 0
         self._swept_s = clock.now_s()
@@ -262,6 +269,7 @@ class Reception:
                     self._claims.pop(session, None)
                 elif ours is not None:
                     ours.sweeps, ours.word = 0, word
+                    ours.presence = record[2] if kind == PRESENCE and not here else None
                     if kind == JOIN and (absence := self._away.pop(session, None)) is not None and absence.told:
                         # She joined, then the gateway was not heard for long, and knows of neither: for all that it
                         # has heard this is its first word, and there will be no other.
@@ -286,13 +294,16 @@ class Reception:
         """A gateway asks who has a session, or an account's."""
         try:
             match msgpack.unpackb(data):
-                case [int(gateway), int(session), bytes(player), int(turn)] if 0 <= session < 2**64:
+                case [int(gateway), int(session), bytes(player), int(turn), int(arbiter)] if 0 <= session < 2**64:
                     pass
                 case other:
                     raise ValueError(str(other)[:100])
             found = self._machine.find(session, player)
             if found is None and self._machine.sending(session, player):
                 # In no region, and not over: nobody may say that there is none before it has come somewhere.
+                return
+            if found is None and player and arbiter == self._machine.shard and not self._may_let_in(gateway, player):
+                # It is in the world soon, through another gateway, and found; or that one gives up.
                 return
         except (ValueError, TypeError) as error:
             _log.warning("search refused", shard=self._machine.shard, reason=str(error))
@@ -302,6 +313,18 @@ class Reception:
             # As of when, for it may be gone by the time that this is heard.
             answer = ["found", self._machine.shard, found, self._epoch(), self._machine.tick]
         self._bus.publish(sessions_topic(gateway), msgpack.packb(answer))
+
+    def _may_let_in(self, gateway: int, player: bytes) -> bool:
+        """Of the gateways that look for an account at once only one."""
+        now_s = self._clock.now_s()
+        before = self._sought.get(player)
+        if before is not None and before[0] != gateway and now_s - before[1] < _SOUGHT_S:
+            return False
+        self._sought.pop(player, None)
+        self._sought[player] = (gateway, now_s)
+        while now_s - self._sought[oldest := next(iter(self._sought))][1] >= _SOUGHT_S:
+            del self._sought[oldest]
+        return True
 
     def sweep(self) -> None:
         """Now and then: who has fallen silent, who has been left alone for too long."""
@@ -334,6 +357,9 @@ class Reception:
                 alone.add(session)
             elif claim.sweeps > _CLAIM_SWEEPS:
                 del self._claims[session]
+            elif claim.here and claim.presence is not None and claim.ahead_s is None:
+                self._order(PRESENCE, [session], claim.presence)
+                claim.presence = None
         spoken_for = {session for session, claim in self._claims.items() if claim.ahead_s is None}
         for (gateway, session), taken in tuple(self._taken.items()):
             if now_s - taken.since_s > _TAKEN_S:

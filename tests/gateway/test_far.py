@@ -249,6 +249,60 @@ def test_a_token_of_a_session_that_is_over_fails_and_the_wire_may_begin_anew():
     assert (ada.welcomes, len(land.whereabouts(ada.session.id))) == (2, 1)
 
 
+def test_a_wire_on_which_one_token_after_the_other_fails_is_closed():
+    land = Land(columns=1, game=STILL)
+    ada = land.join("ada")
+    ada.gateway.received(ada.wire, encode_leave())
+    land.ticks(5)
+    ada.open(0)
+    for _ in range(30):
+        ada.gateway.received(ada.wire, encode_hello(resume=ada.resume))
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.PROTOCOL
+    ada.read()
+    assert [m.code for m in ada.log if isinstance(m, Error)] == [ErrorCode.RESUME_FAILED] * 10
+
+
+def test_an_account_that_waits_at_one_gateway_is_let_in_by_no_other_while_the_one_region_makes_no_ticks():
+    land = FarLand(columns=1, game=STILL)
+    first = Patron(land, "ada", gateway=0, token=account("ada"))
+    for _ in range(60):
+        land.tick([])
+    second = Patron(land, "ada", gateway=1, token=account("ada"))
+    for _ in range(60):
+        land.tick([])
+    land.seconds(3)
+    assert sum(len(region.machine.sessions) for region in land.regions.values()) == 1
+    assert sum(one.wire.ended is None for one in (first, second)) == 1
+
+
+def test_an_account_that_is_looked_for_again_elsewhere_just_after_it_was_let_in_is_found():
+    land = FarLand(game=STILL)
+    ada = patron(land, "ada", gateway=0, token=account("ada"))
+    again = patron(land, "ada", gateway=1, token=account("ada"))
+    assert again.session.id == ada.session.id
+
+
+def test_who_waits_long_for_an_entity_comes_again_and_joins_nothing_by_that_when_its_gateway_is_heard():
+    land = FarLand(game=STILL)
+    ada = Patron(land, "ada", gateway=0, token=account("ada"))
+    while ada.session.state is not SessionState.JOINING:
+        land.tick()
+    session = ada.session.id
+    land.clock.work(TICK_S)
+    land.gateway.flush()
+    land.network.advance(land.clock.now_s())
+    # Its JOIN is there, and no answer comes.
+    land.network.partition(["gateway 0"], [f"region {n}" for n in land.regions])
+    land.seconds(25)
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.INTERNAL
+    assert session not in land.gateway.sessions
+    land.network.heal()
+    land.seconds(5)
+    assert land.whereabouts(session) == []
+
+
 @pytest.mark.parametrize("gateway", [0, 1])
 def test_one_who_comes_back_as_the_grace_time_ends_may_begin_anew(gateway: int):
     land = Land(gateways=2, game=STILL, grace_s=1.0)
@@ -535,6 +589,8 @@ def test_who_comes_back_to_where_it_was_not_heard_yet_that_she_has_an_entity_is_
     bus = LateBus()
     land = Land(columns=1, gateways=2, game=STILL, bus=bus)
     ada = Player(land, "ada", token=account("ada"))
+    land.clock.work(0.3)
+    land.gateway.flush()
     assert ada.session.state is SessionState.JOINING
     bus.late |= {frames_topic(5), sessions_topic(land.gateway.searches.number)}
     land.tick()

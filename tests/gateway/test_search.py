@@ -45,12 +45,15 @@ class World:
         # Region -> a record of KNOWN that it has.
         self.has: dict[int, tuple[object, ...]] = {}
         self.asked = 0
+        # Regions that were to say to whom alone they say that they have none.
+        self.arbiters: set[int] = set()
         self.ends: list[tuple[Found | None, bool]] = []
         self.bus.subscribe(SEEK_TOPIC, self._on_seek)
 
     def _on_seek(self, data: bytes) -> None:
-        gateway, session, player, turn = msgpack.unpackb(data)
+        gateway, session, player, turn, arbiter = msgpack.unpackb(data)
         self.asked += 1
+        self.arbiters.add(arbiter)
         for region in self.regions:
             record = self.has.get(region)
             if region in self.deaf:
@@ -203,19 +206,27 @@ def waits(world: World, gateway: int, player: bytes) -> bool:
     """Whether a gateway that looks for an account is told to wait."""
     words: list[bytes] = []
     unsubscribe = world.bus.subscribe(sessions_topic(gateway), words.append)
-    world.bus.publish(SEEK_TOPIC, msgpack.packb([gateway, 0, player, 1]))
+    world.bus.publish(SEEK_TOPIC, msgpack.packb([gateway, 0, player, 1, 1]))
     unsubscribe()
     return msgpack.packb(["wait", player]) in words
 
 
-def test_of_two_gateways_that_look_for_an_account_one_waits():
+def test_all_who_look_for_an_account_name_the_same_region_that_lets_one_of_them_in():
+    first, second = World(1, 2, 3), World(3, 1, 2)
+    for world in (first, second):
+        world.searches.begin(0, "ada", world.done)
+        world.wait(1)
+    assert first.arbiters == second.arbiters
+    assert len(first.arbiters) == 1
+    for n in range(30):
+        first.searches.begin(0, f"player {n}", first.done)
+    assert first.arbiters == {1, 2, 3}
+
+
+def test_one_who_is_told_to_wait_for_another_gateway_is_not_let_in():
     world = World(1, 2)
     world.deaf = {1, 2}
-    assert not waits(world, GATEWAY + 1, b"ada")
     world.searches.begin(0, "ada", world.done)
-    assert waits(world, GATEWAY + 1, b"ada")
-    assert not waits(world, GATEWAY - 1, b"ada")
-    assert not waits(world, GATEWAY + 1, b"bob")
     world.say("wait", b"bob")
     assert world.ends == []
     world.say("wait", b"ada")
@@ -240,6 +251,18 @@ def test_an_account_that_comes_to_two_gateways_at_once_has_one_session(first: in
     assert sum(len(region.machine.sessions) for region in land.regions.values()) == 1
     assert sum(wire.ended is None for wire in wires) == 1
     assert {wire.ended[0] for wire in wires if wire.ended is not None} <= {CloseCode.INTERNAL, CloseCode.REPLACED}
+
+
+def test_what_is_heard_by_a_gateway_that_stood_still_is_no_answer():
+    world = World(1)
+    world.deaf = {1}
+    world.searches.begin(70, "", world.done)
+    world.clock.work(1.1)
+    world.say("none", 1, 70, b"", 1)
+    assert world.ends == []
+    world.deaf.clear()
+    world.searches.turn()
+    assert world.ends == [(None, True)]
 
 
 def test_a_session_that_another_gateway_took_is_told_on():
@@ -275,7 +298,9 @@ def test_what_makes_no_sense_is_passed_over(word: tuple[object, ...]):
     assert (world.ends, world.taken) == ([], [])
 
 
-@pytest.mark.parametrize("what", [[1, 0, "ada", 1], [1, 0, 7, 1], [1, 0, b"\xff", 1], [1, 0], 7])
+@pytest.mark.parametrize(
+    "what", [[1, 0, "ada", 1, 1], [1, 0, 7, 1, 1], [1, 0, b"\xff", 1, 1], [1, 0, b"ada", 1], [1, 0], 7]
+)
 def test_a_search_of_another_that_makes_no_sense_is_refused(what: object):
     world = World()
     with capture_logs() as logs:

@@ -325,7 +325,7 @@ def test_a_shard_that_ticks_no_more_answers_nobody_while_its_store_takes_its_tim
 
             def ask():
                 answers.clear()
-                cluster.bus.publish(SEEK_TOPIC, msgpack.packb([9, 5, b"", 1]))
+                cluster.bus.publish(SEEK_TOPIC, msgpack.packb([9, 5, b"", 1, 0]))
                 cluster.bus.publish(uplink_topic(3), Outgoing(9).send(encode_batches({}), 0.0))
                 said = [msgpack.unpackb(data) for data in answers]
                 return sum("none" not in word or word[1] == 3 for word in said)

@@ -445,6 +445,28 @@ def test_a_late_word_on_one_who_is_elsewhere_keeps_nobody_from_speaking_for_her_
     assert desk.machine.attending() == set()
 
 
+@pytest.mark.parametrize("presence", [AWAY, HERE])
+def test_what_was_said_of_one_before_she_came_holds_when_she_comes(presence):
+    desk = Desk()
+    # An owner of before, which was cut off, had told the gateway that she is here.
+    desk.send(1, (PRESENCE, 7, 1, presence), (CLAIM, 7, 1, desk.ago_ms(1)))
+    desk.tick()
+    assert desk.given == []
+    desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
+    desk.ticks(5)
+    assert desk.given[1:] == [(PRESENCE, 7, presence)]
+
+
+def test_what_was_said_of_one_before_she_came_counts_no_more_once_more_is_said():
+    desk = Desk()
+    desk.here(1, 7, 1)
+    desk.tick()
+    desk.inbox.admit({JOIN: np.array([(7, 0, b"player7", b"Ada")], desk.machine.shapes[JOIN].dtype)})
+    desk.send(1, (PRESENCE, 7, 2, AWAY), (CLAIM, 7, 2, desk.ago_ms(1)))
+    desk.ticks(5)
+    assert desk.given[1:] == [(PRESENCE, 7, AWAY)]
+
+
 def test_a_late_word_on_one_whom_nobody_speaks_for_does_not_keep_her_for_ever():
     desk = Desk()
     # She has come over the border, and the gateway that her player had left for is no more.
@@ -490,7 +512,7 @@ def test_what_is_said_of_one_who_is_elsewhere_by_now_follows_her_only_from_who_h
 def test_a_session_is_found_by_its_number_or_by_its_account(session, player, found):
     desk = Desk()
     desk.join(1, 7, 8)
-    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1]))
+    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1, 0]))
     if found is None:
         assert desk.told[2] == [["none", SHARD, session, player, 1]]
     else:
@@ -498,6 +520,38 @@ def test_a_session_is_found_by_its_number_or_by_its_account(session, player, fou
         assert (word, shard) == ("found", SHARD)
         assert (epoch, tick) == (desk.EPOCH, desk.machine.tick)
         assert known == desk.machine.find(found, b"")
+
+
+def test_of_the_gateways_that_look_for_an_account_at_once_one_hears_that_it_may_let_it_in():
+    desk = Desk()
+
+    def seek(gateway, player, arbiter=SHARD):
+        desk.told[gateway].clear()
+        desk.bus.publish(SEEK_TOPIC, msgpack.packb([gateway, 0, player, 1, arbiter]))
+        return [word for word, *_ in desk.told[gateway]]
+
+    assert seek(2, b"ada") == ["none"]
+    assert seek(1, b"ada") == []
+    assert seek(2, b"ada") == ["none"]
+    # Another account, and an account of which another region says it.
+    assert seek(1, b"bob") == ["none"]
+    assert seek(1, b"ada", arbiter=SHARD + 1) == ["none"]
+    desk.clock.work(1.9)
+    assert seek(1, b"ada") == []
+    # Who asked first is answered by now, and its player on the way into the world, or it has given up.
+    desk.clock.work(0.2)
+    assert seek(1, b"ada") == ["none"]
+    assert seek(2, b"ada") == []
+    desk.join(1, 7)
+    assert seek(2, b"player7") == ["found"]
+
+
+def test_accounts_that_were_looked_for_do_not_fill_the_memory():
+    desk = Desk()
+    for n in range(100):
+        desk.clock.work(0.1)
+        desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, 0, b"player%d" % n, 1, SHARD]))
+    assert len(desk.reception._sought) <= 21
 
 
 def test_whether_one_on_its_way_to_another_region_is_anywhere_it_does_not_say():
@@ -509,9 +563,9 @@ def test_whether_one_on_its_way_to_another_region_is_anywhere_it_does_not_say():
     desk.machine.step(NOTHING)
     assert desk.machine.attending() == frozenset()
     for session, player in ((7, b""), (0, b"account")):
-        desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1]))
+        desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, session, player, 1, 0]))
     assert desk.told[2] == []
-    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, 8, b"", 1]))
+    desk.bus.publish(SEEK_TOPIC, msgpack.packb([2, 8, b"", 1, 0]))
     assert desk.told[2] == [["none", desk.machine.shard, 8, b"", 1]]
 
 
@@ -537,7 +591,8 @@ def test_what_makes_no_sense_is_passed_over(data):
 
 
 @pytest.mark.parametrize(
-    "what", [[2, -1, b"", 1], [2, None, b"", 1], [2, 7, "player7", 1], [2, [7], b"", 1], [2, 7], 7]
+    "what",
+    [[2, -1, b"", 1, 0], [2, None, b"", 1, 0], [2, 7, "player7", 1, 0], [2, [7], b"", 1, 0], [2, 7, b"", 1], [2, 7], 7],
 )
 def test_a_search_that_makes_no_sense_is_refused_and_not_answered(what):
     desk = Desk()

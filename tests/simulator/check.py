@@ -215,7 +215,7 @@ class Checker:
 
 
 def _kept_up_to(tenure) -> int:
-    """Tick of the last record that is there, or on its way. The last of one that sleeps may have failed: it finds out as it wakes."""
+    """Tick of the last record that is there, or on its way. One that sleeps finds out as it wakes that it failed."""
     host = tenure.host
     failed = host.slumber.asleep and tenure._parts.journal.failure is not None
     return host.durable_tick if failed else host.journalled_tick

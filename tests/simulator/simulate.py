@@ -174,10 +174,9 @@ def _call_back(cluster: Cluster) -> None:
 
 def _still(cluster: Cluster) -> bool:
     tenures = cluster.tenures()
-    if set(tenures) != set(cluster.shards) or cluster.leaving:
-        return False
-    if any(process.paused for process, _ in (*cluster.nodes.values(), *cluster.desks.values())):
-        # A gateway that stands still has not heard yet whose connections are nobody's any more.
+    # A gateway that stands still has not heard yet whose connections are nobody's any more.
+    stands = any(process.paused for process, _ in (*cluster.nodes.values(), *cluster.desks.values()))
+    if set(tenures) != set(cluster.shards) or cluster.leaving or stands:
         return False
     if not all(_done(tenure.host) for tenure in tenures.values()):
         return False
