@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.http11 import Request, Response
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
 
 from config.settings import Settings
 from server.api.travel import PREFIX, Travel, Worker
 from server.commands.kept import WallClock
 from server.roles.desk import http_response, travel_options, travelled, web_files
+from server.roles.listener import Answer, Listener
 
 PAGE: Final = "/travel.html"
 _TOKEN_BYTES: Final = 32
@@ -32,21 +32,20 @@ async def travelling(settings: Settings, worker: Worker, host: str, port: int) -
         options = replace(options, token=secrets.token_urlsafe(_TOKEN_BYTES))
     past, files = Travel(worker, options, WallClock().now_s), web_files()
 
-    async def answer(_connection: ServerConnection, request: Request) -> Response:
+    def answer(_connection: ServerConnection, request: Request) -> Answer:
         if request.path.startswith(PREFIX):
-            return await travelled(past, request)
+            return travelled(past, request)
         return http_response(files.get(request.path.partition("?")[0]))
 
-    async def unreachable(_connection: ServerConnection) -> None:
-        await asyncio.sleep(0)
-
-    async with serve(unreachable, host, port, process_request=answer, server_header=None) as server:
-        shown = server.sockets[0].getsockname()
-        try:
-            # Behind the #: a browser keeps it to itself.
-            yield f"http://{_host(shown[0])}:{shown[1]}{PAGE}#token={options.token}"
-        finally:
-            past.close()
+    listener = Listener(answer)
+    await listener.open(host, port)
+    address, taken = listener.address
+    try:
+        # Behind the #: a browser keeps it to itself.
+        yield f"http://{_host(address)}:{taken}{PAGE}#token={options.token}"
+    finally:
+        past.close()
+        await listener.close()
 
 
 def _host(address: str) -> str:

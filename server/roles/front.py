@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
-from weakref import WeakSet
+from typing import Final
 
 import orjson
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
 
 from config.settings import Settings
 from server.api import mailroom, travel
@@ -28,13 +25,12 @@ from server.observe.health import Health
 from server.observe.metrics import Metrics
 from server.regions.atlas import Atlas
 from server.roles.desk import Desk, travel_options, web_files
+from server.roles.listener import Answer, Listener
 from server.shard.mail import Post
 from server.shard.ports import Bus, Clock
 from server.sim.game import Game
 
 WEBSOCKET_PATH: Final = "/ws"
-# Seconds that a closing handshake may take before the connection is cut.
-_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class Front:
@@ -95,50 +91,31 @@ class Front:
         )
         # Where there is but one region there is nothing to wait for.
         self._turn = Turn() if len(atlas.sites) > 1 else None
-        self._server: Server | None = None
-        # Connections that have asked for nothing yet.
-        self._silent: WeakSet[ServerConnection] = WeakSet()
+        self._listener = Listener(
+            self._answer,
+            self._handle,
+            partial(GameSocket, self.gateway),
+            max_size=settings.gateway.frame_bytes_max,
+            # The protocol has its own PING and its own idle limit.
+            ping_interval=None,
+            backlog=4096,
+            open_timeout=settings.gateway.handshake_timeout_s,
+        )
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
-        settings = self._settings.server
-        self._server = await serve(
-            self._handle,
-            settings.host,
-            settings.port,
-            process_request=self._process_request,
-            # The library names the class; any maker of one will do.
-            create_connection=self._connection,  # type: ignore[arg-type]
-            compression=None,
-            max_size=self._settings.gateway.frame_bytes_max,
-            # The protocol has its own PING and its own idle limit.
-            ping_interval=None,
-            close_timeout=_CLOSE_TIMEOUT_S,
-            server_header=None,
-            backlog=4096,
-            open_timeout=self._settings.gateway.handshake_timeout_s,
-        )
+        await self._listener.open(self._settings.server.host, self._settings.server.port)
 
     async def close(self, within_s: float) -> None:
         """Say farewell to everyone and listen no more; `within_s`: that they have to read it."""
         self.gateway.farewell()
         self.travel.close()
-        if self._server is not None:
-            self._server.close()
-            # Browsers open a spare one ahead. The library would wait for its request, and the stop with it.
-            for connection in self._silent:
-                # One that was accepted in this very turn has none yet, and is waited for.
-                if hasattr(connection, "transport"):
-                    connection.transport.abort()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._server.wait_closed(), within_s)
+        await self._listener.close(within_s)
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        assert self._server is not None, "not started"
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._listener.address[1]
 
     @property
     def url(self) -> str:
@@ -150,11 +127,6 @@ class Front:
         """Where a client connects."""
         return self.url.replace("http", "ws", 1).rstrip("/") + WEBSOCKET_PATH
 
-    def _connection(self, protocol: ServerProtocol, server: Server, **options: Any) -> GameSocket:  # Any: the library's
-        made = GameSocket(self.gateway, protocol, server, **options)
-        self._silent.add(made)
-        return made
-
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, GameSocket)
         limits = self._settings.gateway
@@ -162,10 +134,7 @@ class Front:
         connection.open(limits.send_buffer_bytes, receiving, self._turn)
         await connection.wait_closed()
 
-    def _process_request(
-        self, connection: ServerConnection, request: Request
-    ) -> Response | Coroutine[Any, Any, Response] | None:
-        self._silent.discard(connection)
+    def _answer(self, connection: ServerConnection, request: Request) -> Answer:
         if request.path.partition("?")[0] != WEBSOCKET_PATH:
             return self._desk.answer(request)
         origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")

@@ -9,12 +9,10 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 from typing import Final
 
 import msgpack
 import structlog
-from websockets.asyncio.server import Server, ServerConnection, serve
 
 from config.settings import Settings
 from server.api.ground import Ground
@@ -30,6 +28,7 @@ from server.regions.machine import RegionMachine
 from server.roles.desk import Desk
 from server.roles.errors import SettingsRefuse
 from server.roles.front import shown_host
+from server.roles.listener import Listener
 from server.roles.process import TICK_STALL_S, frame_stall_s, settle_memory
 from server.roles.redis import BusGauges, Connected, ResumeKeys, connected
 from server.roles.stores import CLOSE_WITHIN_S, Shelves, shelves
@@ -52,8 +51,6 @@ _log = structlog.get_logger(__name__)
 _NAME_BYTES: Final = 2
 # Seconds between two looks at whether Redis is there.
 _WATCH_S: Final = 1.0
-# Seconds that a stop's last words have.
-_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 def orders_topic(name: str) -> str:
@@ -121,12 +118,12 @@ class NodeProcess:
         )
         token = settings.operator.token.get_secret_value()
         orders = Orders(redis.bus, lambda: self.health.lacks)
-        self._desk = Desk(
+        desk = Desk(
             Http(self.metrics, self.health, Files({})),
             Mailroom(token, self._posts, orders),
             Ground(token, world_atlas(settings).divisible, orders),
         )
-        self._server: Server | None = None
+        self._listener = Listener(lambda _connection, request: desk.answer(request))
         # Whether an operator wanted it gone.
         self._told = False
         self._unsubscribe = redis.bus.subscribe(orders_topic(self.name), self._on_order)
@@ -156,30 +153,17 @@ class NodeProcess:
     @property
     def url(self) -> str:
         """Where it tells of its health."""
-        assert self._server is not None, "not started"
-        port: int = self._server.sockets[0].getsockname()[1]
-        return f"http://{shown_host(self._settings.node.host)}:{port}/"
+        return f"http://{shown_host(self._settings.node.host)}:{self._listener.address[1]}/"
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
-        node = self._settings.node
-        self._server = await serve(
-            _nobody,
-            node.host,
-            node.port,
-            process_request=lambda _connection, request: self._desk.answer(request),
-            compression=None,
-            close_timeout=_CLOSE_TIMEOUT_S,
-            server_header=None,
-        )
+        await self._listener.open(self._settings.node.host, self._settings.node.port)
 
     async def close(self) -> None:
         """End what runs here in order."""
         self._unsubscribe()
         await self.node.close()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        await self._listener.close()
 
     def check_kept(self) -> None:
         """Once it is closed: raise StoreFailed where the last ticks are not known to be kept."""
@@ -234,7 +218,3 @@ def check_store(settings: Settings) -> None:
             f"store.kind = \"{settings.store.kind}\" is one process' own: nodes take each other's regions from where "
             'they are kept, so theirs is "mongodb"'
         )
-
-
-async def _nobody(connection: ServerConnection) -> None:
-    await connection.close(reason=HTTPStatus.NOT_FOUND.phrase)
