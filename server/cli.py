@@ -38,6 +38,7 @@ from server.commands.options import (
     ShardOption,
     ToOption,
     allow_connections,
+    begun,
     load_game,
     read_settings,
     stop_signal,
@@ -112,7 +113,9 @@ def _kept_in(settings: Settings, game: Game) -> tuple[str, str]:
 
 async def _serve(settings: Settings, game: Game, game_name: str, bots: int, past: Worker) -> None:
     stop = stop_signal()
-    async with opened_world(settings, game, past) as app:
+    async with contextlib.AsyncExitStack() as stack:
+        if (app := await begun(stack, opened_world(settings, game, past), stop)) is None:
+            return
         typer.echo(f"{game.name} is running: open {app.url}")
         entities = sum(region.machine.world.count for region in app.regions.values())
         _log.info("started", game=game.name, url=app.url, regions=len(app.regions), entities=entities, bots=bots)
@@ -276,8 +279,9 @@ def travel(
     async def until_stopped() -> None:
         stop = stop_signal()
         # Where nothing is kept the page would only say so, to whoever had opened it.
-        async with opened(data_directory(settings, loaded), loaded, settings):
-            pass
+        async with contextlib.AsyncExitStack() as stack:
+            if await begun(stack, opened(data_directory(settings, loaded), loaded, settings), stop) is None:
+                return
         async with travels.travelling(settings, worker(config, game, data), host, port) as url:
             typer.echo(f"open {url}")
             await stop.wait()

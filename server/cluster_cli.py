@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Protocol
 
 import structlog
 import typer
@@ -21,6 +22,8 @@ from server.commands.options import (
     GameOption,
     LevelOption,
     allow_connections,
+    begun,
+    ended,
     load_game,
     read_settings,
     stop_signal,
@@ -35,9 +38,6 @@ from server.sim.game import Game
 from server.store.errors import StoreError
 
 _log = structlog.get_logger("server.cli")
-
-# Seconds after which something that was cancelled and goes on is cancelled again.
-_AGAIN_S: Final = 1.0
 
 cluster_cli = typer.Typer()
 
@@ -143,7 +143,9 @@ def balance(
 
 async def _gateway(settings: Settings, game: Game, past: Worker) -> None:
     stop = stop_signal()
-    async with gateway_process(settings, game, past) as process:
+    async with contextlib.AsyncExitStack() as stack:
+        if (process := await begun(stack, gateway_process(settings, game, past), stop)) is None:
+            return
         typer.echo(f"{game.name} is open: {process.front.url}")
         _log.info("started", role="gateway", game=game.name, url=process.front.url)
         await _until(process, stop)
@@ -152,7 +154,9 @@ async def _gateway(settings: Settings, game: Game, past: Worker) -> None:
 
 async def _node(settings: Settings, game: Game) -> None:
     stop = stop_signal()
-    async with node_process(settings, game, stop.set) as process:
+    async with contextlib.AsyncExitStack() as stack:
+        if (process := await begun(stack, node_process(settings, game, stop.set), stop)) is None:
+            return
         typer.echo(f"node {process.name} is running: {process.url}")
         _log.info("started", role="node", game=game.name, node=process.name, url=process.url)
         await _until(process, stop)
@@ -186,11 +190,7 @@ async def _until(process: _Process, stop: asyncio.Event) -> None:
         stopping.result()
     finally:
         stopping.cancel()
-        while not running.done():
-            # Once may not be enough: before Python 3.12 a driver's `wait_for` takes a cancellation for itself where
-            # what it waits for is done in the same turn of the loop.
-            running.cancel()
-            await asyncio.wait({running}, timeout=_AGAIN_S)
+        await ended(running)
 
 
 def _run(serving: Coroutine[Any, Any, None], game: str, host: str, port: int) -> None:

@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, TypeVar
 
 import structlog
 import typer
@@ -24,8 +24,12 @@ from server.sim.game import Game
 
 _log = structlog.get_logger("server.cli")
 
+_T = TypeVar("_T")
+
 # Stores, logs, the loop's own.
 _FILES_BESIDE_CONNECTIONS = 64
+# Seconds after which something that was cancelled and goes on is cancelled again.
+_AGAIN_S: Final = 1.0
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings as TOML; see config/everstep.toml.")]
 GameOption = Annotated[str, typer.Option("--game", help="Python module or file that has a GAME.", metavar="MODULE")]
@@ -96,3 +100,29 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+async def begun(
+    stack: contextlib.AsyncExitStack, beginning: contextlib.AbstractAsyncContextManager[_T], stop: asyncio.Event
+) -> _T | None:
+    """What it is once it has begun; the stack ends it. None where `stop` comes first: it is ended then.
+
+    To begin may take as long as a store is away.
+    """
+    entering, stopped = asyncio.create_task(stack.enter_async_context(beginning)), asyncio.create_task(stop.wait())
+    await asyncio.wait({entering, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    await ended(entering)
+    if entering.cancelled():
+        _log.info("stopped before it had begun")
+        return None
+    return entering.result()
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel it, where it is not done, and wait for its end."""
+    while not task.done():
+        # Once may not be enough: before Python 3.12 a driver's `wait_for` takes a cancellation for itself where
+        # what it waits for is done in the same turn of the loop.
+        task.cancel()
+        await asyncio.wait({task}, timeout=_AGAIN_S)
