@@ -135,7 +135,7 @@ def balance(
 
     async def tell() -> None:
         seen = await cluster.look(settings)
-        for line in cluster.told(seen, cluster.planned(settings, seen)):
+        for line in cluster.told(seen, cluster.planned(settings, seen), balance=settings.node.balance):
             typer.echo(line)
 
     _asked(tell())

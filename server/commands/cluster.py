@@ -104,13 +104,18 @@ def planned(settings: Settings, cluster: Cluster) -> Plan:
     return plan(cluster.regions, owners, cluster.nodes, balance_policy(settings), region_parts(settings))
 
 
-def told(cluster: Cluster, what: Plan) -> list[str]:
-    """Who runs what and how busy it is, a line for each region; then a line for each thing that would be done."""
+def told(cluster: Cluster, what: Plan, *, balance: bool = True) -> list[str]:
+    """Who runs what and how busy it is, a line for each region; then a line for each thing that would be done.
+
+    `balance`: whether nodes do it by themselves.
+    """
     lines = []
     for node in cluster.nodes:
         lines.append(f"{node.name}  load {node.load:.2f}" + ("  drains" if node.draining else ""))
         lines += [f"  {_shard(shard)}" for shard in sorted(node.shards, key=lambda shard: shard.shard)]
     lines += _unannounced(cluster)
+    if not balance:
+        lines.append("node.balance is false: nodes only move what drains")
     lines += [f"move region {move.shard} from {move.source} to {move.target}: {move.reason}" for move in what.moves]
     for one in what.divisions:
         lines.append(f"{'divide' if one.divide else 'unite'} region {one.shard}: {one.reason}")

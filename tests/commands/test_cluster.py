@@ -1,8 +1,10 @@
 """What an operator is told of a cluster: every node, every region, and what would be done and why."""
 
 import pytest
+from typer.testing import CliRunner
 
 from config.settings import load
+from server.cli import cli
 from server.commands.cluster import Cluster, NoSuchNode, described, planned, told
 from server.regions.balance import Divide, Move, NodeLoad, Plan, ShardLoad
 from server.shard.lease import Lease
@@ -44,6 +46,19 @@ def test_a_plan_says_who_runs_what_and_what_would_be_done_and_why():
         "unite region 5: little",
     ]
     assert told(Cluster((), (), {}), Plan((), ())) == ["nothing to do"]
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_a_plan_that_nobody_carries_out_says_so(monkeypatch, balance):
+    async def look(_settings):
+        return CLUSTER
+
+    monkeypatch.setattr("server.commands.cluster.look", look)
+    monkeypatch.setattr("server.observe.logs.configure", lambda *_: None)
+    done = CliRunner().invoke(cli, ["balance", "--plan"], env={"EVERSTEP_NODE__BALANCE": str(balance).lower()})
+    *_, said, planned = done.stdout.splitlines()
+    assert planned == "move region 5 from bob-2e to ada-1f: bob-2e drains"
+    assert (said == "node.balance is false: nodes only move what drains") is not balance
 
 
 def test_what_is_planned_is_what_the_nodes_would_do_with_these_settings():
