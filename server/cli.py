@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Coroutine
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,6 +65,21 @@ cli = typer.Typer(
 
 cli.add_typer(store_cli)
 cli.add_typer(cluster_cli)
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if wanted:
+        typer.echo(f"everstep {version('everstep')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+]
+
+
+@cli.callback()
+def _before_any_command(*, _version: VersionOption = False) -> None: ...
 
 
 @cli.command()

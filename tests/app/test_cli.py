@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def test_help_names_every_command(root: Path):
     assert done.returncode == 0
     for command in ("run", "bots", "schema"):
         assert command in done.stdout
+
+
+def test_the_version_is_the_installed_package_s(told: Callable[..., Result], root: Path):
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    done = told("--version")
+    assert (done.exit_code, done.stdout) == (0, f"everstep {declared}\n")
 
 
 def test_help_of_run_names_every_option(told: Callable[..., Result]):
