@@ -27,6 +27,7 @@ from server.sim.component import Rows
 from server.sim.errors import DeclarationError
 from server.sim.game import Game
 from server.sim.messages import Mail, Sent
+from server.sim.migrate import same_mail
 from server.sim.world import World
 
 # An entity's number names the region of its birth; see World.id_of.
@@ -179,7 +180,7 @@ class Letters:
             raise MailError(f"{self._game.name} {self._game.version} knows no mail of kind {letter.kind}")
         try:
             version, source, whom, n, address, values = msgpack.unpackb(letter.payload)
-            if version != self._game.version:
+            if not same_mail(self._game.migrations, version, self._game.version):
                 raise MailError(f"{kind.__name__} of {self._game.name} {version}, and this is {self._game.version}")
             messages = _Messages(
                 kind,

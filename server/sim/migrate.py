@@ -16,6 +16,9 @@ The version that goes back has to know the way: ship the step, with its `back`, 
 
 What a migration does is checked as a whole: its result must have exactly the columns and archetypes that the
 game of that version declares. A migration names only what changed; everything else is carried over.
+
+Mail that is under way while regions change their version has no names in it, and no migration changes it: it is read
+where every step says `same_mail`, and is a dead letter elsewhere.
 """
 
 from __future__ import annotations
@@ -256,6 +259,10 @@ class Migration:
     forward: Change
     # For going back to `old`, None where there is no way back.
     back: Change | None = None
+    # Whether mail that is under way holds in both: each kind of `old` has its place in Game.mail in `new` too, the same
+    # arguments and the same meaning; new kinds come last. A version that is played already may not begin to say it, for
+    # its journals replay by what it refused; the next one may, of earlier steps too.
+    same_mail: bool = False
 
     def __post_init__(self) -> None:
         if self.new <= self.old:
@@ -283,6 +290,15 @@ def path(migrations: Sequence[Migration], old: int, new: int) -> list[Change]:
         changes.append(change)
         at = beyond
     return changes
+
+
+def same_mail(migrations: Sequence[Migration], old: int, new: int) -> bool:
+    """Whether mail that version `old` wrote is mail of version `new`, too: all steps that lead there say so."""
+    try:
+        path([m for m in migrations if m.same_mail], old, new)
+    except MigrationError:
+        return False
+    return True
 
 
 def migrate(

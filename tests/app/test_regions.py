@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from clients.python import connect
 from config.settings import Settings
 from protocol.messages import Cross, Receipt
 from server.app import Everstep, opened
-from tests.gateway.glade import Body, Position, glade, settings
+from server.sim import U32, Mail, Migration, Saved, Tick, World, arg
+from tests.gateway.glade import REGION, Body, Position, glade, settings
 from tests.gateway.visitor import PATIENCE_S, Visitor, serving
 
 GAME = glade(20)
@@ -48,6 +52,40 @@ async def walk_to(walker: Any, x: float, y: float) -> None:
         walker.until(lambda: max(abs(x - place()[0]) - 1.0, abs(y - place()[1]) - 1.0) <= 0), PATIENCE_S
     )
     walker.send("Walk", dx=0.0, dy=0.0)
+
+
+class Word(Mail):
+    number: U32 = arg("u32")
+
+
+async def test_what_its_regions_tell_each_other_outlives_an_upgrade_of_the_game(tmp_path: Path):
+    heard: list[tuple[int, int]] = []
+
+    def chatter(_world: World, tick: Tick) -> None:
+        """Each region tells all a number at every tick, so the last are under way whenever they stop."""
+        words = tick.mail(Word)
+        heard.extend(zip(words.source.tolist(), words.number.tolist(), strict=True))
+        tick.send(Word, region=np.arange(REGION, REGION + 4), number=tick.number)
+
+    def as_it_is(_saved: Saved) -> None: ...
+
+    older = replace(GAME, mail=(Word,), systems=(*GAME.systems, chatter))
+    newer = replace(older, version=2, migrations=(Migration(1, 2, as_it_is, same_mail=True),))
+    ours = quarters(server__data_dir=tmp_path, store__kind="sqlite")
+
+    async def until(app: Everstep, condition: Callable[[], bool]) -> None:
+        there = asyncio.Event()
+        app.host.after_tick.append(lambda _times, _took_s: there.set() if condition() else None)
+        await asyncio.wait_for(there.wait(), PATIENCE_S)
+
+    async with opened(ours, older) as app:
+        await until(app, lambda: len(heard) >= 100)
+    assert all(region.machine.post.unacked() for region in app.regions.values())
+    said = {(n, number) for n, region in app.regions.items() for number in range(1, region.machine.tick + 1)}
+    assert not said <= set(heard)
+    async with opened(ours, newer) as app:
+        await until(app, lambda: Counter(word for word in heard if word in said) == dict.fromkeys(said, 4))
+        assert not any(region.machine.post.dead for region in app.regions.values())
 
 
 async def test_a_client_walks_over_borders_and_keeps_its_socket_its_inputs_and_its_view():

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from server.regions.letters import Letters
 from server.shard.mail import FIRST_MAIL, Lane
-from server.sim import DeclarationError, Mail, arg
+from server.sim import DeclarationError, Mail, Migration, arg
 from tests.support.country import Country
 from tests.support.march import COINS, GAME, SHEEP, WALKER, Bell, Body, Coins, Going, Hit, Position, Purse, pay, region
 
@@ -197,6 +198,63 @@ def test_mail_of_another_version_becomes_a_dead_letter_of_its_sender():
     country.settle()
     assert len(heard[EAST]) == 1
     assert not country.machines[WEST].post.dead
+
+
+def as_it_is(_saved):
+    """Of another version, and the same."""
+
+
+STEP = Migration(1, 2, as_it_is, as_it_is, same_mail=True)
+
+
+def test_what_is_under_way_when_a_world_is_upgraded_arrives_where_the_step_says_that_mail_is_the_same():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Hit, at=([-1.0], [-1.0], [4.0]), damage=[7]))
+    country.tick(WEST)
+    older = country.machines
+    newer = replace(older[WEST].game, version=2, migrations=(STEP,), mail=(*GAME.mail, Note))
+    country = Country(make=lambda n: region(n, game=newer))
+    for number, machine in country.machines.items():
+        machine.adopt(machine.migrated(older[number].capture()))
+    country.settle()
+    assert [[mail.damage.tolist() for _, mail in heard[n]] for n in heard] == [[[7]]] * 4
+    assert not any(m.post.dead for m in country.machines.values())
+
+
+@pytest.mark.parametrize("behind", [WEST, EAST])
+def test_while_regions_are_upgraded_one_by_one_mail_goes_both_ways(behind):
+    country, heard = country_that_sends(lambda _, tick: tick.send(Bell, region=EAST), migrations=(STEP,))
+    machine = country.machines[WEST + EAST - behind]
+    machine._game_mail._game = replace(machine.game, version=2, mail=(*GAME.mail, Note))
+    country.round()
+    country.settle()
+    assert len(heard[EAST]) == 1
+
+
+def test_mail_that_a_version_refused_can_be_sent_again_to_a_later_one_that_knows_better():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Bell, region=EAST))
+    east = country.machines[EAST]
+    east._game_mail._game = replace(east.game, version=2, migrations=(replace(STEP, same_mail=False),))
+    country.round()
+    country.settle()
+    (dead,) = country.machines[WEST].post.dead
+    assert not heard[EAST]
+    steps = (STEP, Migration(2, 3, as_it_is, same_mail=True))
+    east._game_mail._game = replace(east.game, version=3, migrations=steps)
+    country.tick(WEST, ("replay_letter", 1, 1, dead.number))
+    country.settle()
+    assert len(heard[EAST]) == 1
+
+
+def test_mail_that_a_step_wrongly_takes_for_the_same_is_refused_where_it_does_not_fit():
+    country, heard = country_that_sends(lambda _, tick: tick.send(Coins, region=EAST, coins=7, payer=0))
+    east = country.machines[EAST]
+    swapped = replace(east.game, version=2, migrations=(STEP,), mail=(Hit, Coins, Bell))
+    east._game_mail = Letters(swapped, east.division, EAST)
+    country.round()
+    country.settle()
+    (dead,) = country.machines[WEST].post.dead
+    assert dead.reason.startswith("not mail")
+    assert not heard[EAST]
 
 
 @pytest.mark.parametrize(

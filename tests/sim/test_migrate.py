@@ -16,7 +16,7 @@ from server.sim import (
     World,
     column,
 )
-from server.sim.migrate import migrate, migrate_entities, path
+from server.sim.migrate import migrate, migrate_entities, path, same_mail
 
 BOUNDS = (0.0, 0.0, 100.0, 100.0)
 
@@ -293,3 +293,25 @@ def test_a_migration_leads_upwards():
 def test_what_is_no_capture_is_refused():
     with pytest.raises(MigrationError, match="not a captured world"):
         migrate({}, [], COMPONENTS, ARCHETYPES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        (2, 2, True),
+        (2, 3, True),
+        (3, 2, True),
+        (3, 4, False),
+        (2, 4, False),
+        (4, 5, True),
+        (5, 4, False),
+        (9, 5, False),
+    ],
+)
+def test_mail_holds_between_versions_where_every_step_says_so(old, new, same):
+    steps = (
+        Migration(2, 3, to_4, to_3, same_mail=True),
+        Migration(3, 4, to_4, to_3),
+        Migration(4, 5, to_4, same_mail=True),
+    )
+    assert same_mail(steps, old, new) is same
