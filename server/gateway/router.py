@@ -530,7 +530,7 @@ class Router:
     def _look_after(self, session: Session, now_s: float) -> None:
         """Nothing that it waits for was lost for good."""
         if session.handle < 0:
-            if session.asked and now_s - session.since_s > _JOINING_S:
+            if session.state is SessionState.JOINING and now_s - session.since_s > _JOINING_S:
                 self.leave(session)
                 self._listener.refused(session, SESSION_OVER)
             elif now_s - session.since_s > _CROSSING_S:
