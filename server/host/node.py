@@ -21,12 +21,16 @@ Every turn (some times per time to live of a lease):
 
 Messages between nodes only hurry things: whoever misses one finds in the lease what is so. A store of leases that is
 away stops nothing: nobody else can take a shard then either, and the journal's fence holds whatever is believed here.
+When it is back, or has forgotten everything, all renew before any claims.
+
+A long module: whatever is done with a shard has to know what else is being done with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -49,6 +53,8 @@ _log = structlog.get_logger(__name__)
 
 # Turns that a shard which failed here is left to others.
 _SHUN_TURNS: Final = 20
+# Seconds that a node may wait for the answer of leases that are away.
+_ANSWER_S: Final = 2.0
 # Seconds for which a store may keep nothing of a shard before its node leaves it to others: longer than a replica set
 # takes to elect a primary.
 _STORE_PATIENCE_S: Final = 20.0
@@ -178,6 +184,8 @@ class Node:
         self._shunned: dict[int, int] = {}
         self._patience = Patience(options.divide_after_s)
         self._stalls = Stalls(_STORE_PATIENCE_S)
+        # From when on it claims shards, gives and follows any: not while leases are away, and not just after that.
+        self._sees_from_s = -math.inf
         self._awake = asyncio.Event()
         self._unsubscribe = self._bus.subscribe(node_topic(name), self._on_message)
 
@@ -194,13 +202,17 @@ class Node:
         stalled = self._stalled()
         try:
             await self._renew()
-            await self._leases.announce(NodeInfo(self.name, self._info()))
+            known = await self._leases.announce(NodeInfo(self.name, self._info()))
             holders = await self._leases.holders(self.shards)
             told = await self._leases.nodes()
         except LeaseStoreAway as error:
             _log.warning("leases can't be asked", node=self.name, reason=str(error))
+            self._sees_from_s = math.inf
             return
-        nodes = [node_load(node) for node in told]
+        now_s, nodes = self._clock.now_s(), [node_load(node) for node in told]
+        if self._sees_from_s == math.inf or (self.standing.nodes and not known):
+            # Leases ran out, or are forgotten, by which others run what they run: they renew them in their next turns.
+            self._sees_from_s = now_s + max(self._options.lease_ttl_s, self._options.turn_s + _ANSWER_S)
         self.standing = Standing(holders, nodes)
         for node in nodes:
             self._around.world_time.hear(node.world_tick)
@@ -218,6 +230,8 @@ class Node:
             # Nothing is given to the store that would show them whether it is there. Of a large world one is enough.
             for tenure in tuple(self.tenures.values())[:1]:
                 tenure.host.slumber.wake()
+        if now_s < self._sees_from_s:
+            return
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
         self._move(holders, nodes)

@@ -59,8 +59,8 @@ class LeaseStore(Protocol):
     async def holders(self, shards: Iterable[int]) -> Mapping[int, Lease]:
         """Of these shards those that are held."""
 
-    async def announce(self, node: NodeInfo) -> None:
-        """Be known for another time to live."""
+    async def announce(self, node: NodeInfo) -> bool:
+        """Be known for another time to live. False: it was not known before, or no more."""
 
     async def withdraw(self, name: str) -> None:
         """Be known no more."""

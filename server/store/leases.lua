@@ -58,10 +58,11 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- What the node says. It is known for another time to live.
+-- What the node says. It is known for another time to live. 1: it was known until now. 0: it was not.
 local function announce(nodes, _, name, ttl_ms, info)
-  redis.call('HSET', nodes, name, string.format('%.0f ', now_ms() + tonumber(ttl_ms)) .. info)
-  return 1
+  local now, ends = now_ms(), string.match(redis.call('HGET', nodes, name) or '', '^(%d+) ')
+  redis.call('HSET', nodes, name, string.format('%.0f ', now + tonumber(ttl_ms)) .. info)
+  return ends and now < tonumber(ends) and 1 or 0
 end
 
 -- Names and what they say, one after the other, of those that are known still. The others are swept out.

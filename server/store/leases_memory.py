@@ -50,9 +50,12 @@ class MemoryLeases:
         found = {shard: self._holder(shard) for shard in shards}
         return {shard: lease for shard, lease in found.items() if lease is not None}
 
-    async def announce(self, node: NodeInfo) -> None:
+    async def announce(self, node: NodeInfo) -> bool:
         """See LeaseStore."""
-        self._nodes[node.name] = (node, self._now_s() + self._ttl_s)
+        now_s = self._now_s()
+        _, end_s = self._nodes.get(node.name, (None, now_s))
+        self._nodes[node.name] = (node, now_s + self._ttl_s)
+        return now_s < end_s
 
     async def withdraw(self, name: str) -> None:
         """See LeaseStore."""

@@ -61,9 +61,10 @@ class RedisLeases:
                     found[shard] = Lease(shard, owner.decode(errors="replace"), int(epoch))
         return found
 
-    async def announce(self, node: NodeInfo) -> None:
+    async def announce(self, node: NodeInfo) -> bool:
         """See LeaseStore."""
-        await self._ask(self._script("announce", self._nodes_key, self._nodes_key, node.name, node.info))
+        (known,) = await self._ask(self._script("announce", self._nodes_key, self._nodes_key, node.name, node.info))
+        return bool(known)
 
     async def withdraw(self, name: str) -> None:
         """See LeaseStore."""

@@ -69,11 +69,16 @@ class LeasesContract:
         assert await medium.leases.renew([taken]) == [False]
 
     async def test_nodes_are_known_until_they_fall_silent_or_say_goodbye(self, medium):
-        await medium.leases.announce(NodeInfo("b", b"\x00 load 2"))
-        await medium.leases.announce(NodeInfo("a", b"load 1"))
+        assert not await medium.leases.announce(NodeInfo("b", b"\x00 load 2"))
+        assert not await medium.leases.announce(NodeInfo("a", b"load 1"))
         assert await medium.leases.nodes() == [NodeInfo("a", b"load 1"), NodeInfo("b", b"\x00 load 2")]
-        await medium.leases.announce(NodeInfo("a", b"load 3"))
+        assert await medium.leases.announce(NodeInfo("a", b"load 3"))
         await medium.leases.withdraw("b")
         assert await medium.leases.nodes() == [NodeInfo("a", b"load 3")]
         await medium.expire()
+        assert not await medium.leases.announce(NodeInfo("a", b"load 4"))
+        await medium.expire()
         assert await medium.leases.nodes() == []
+        assert not await medium.leases.announce(NodeInfo("a", b"load 5"))
+        await medium.forget()
+        assert not await medium.leases.announce(NodeInfo("a", b"load 6"))
