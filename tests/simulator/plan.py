@@ -151,6 +151,23 @@ def calm_of(seed: int, nodes: int) -> Plan:
     )
 
 
+def without_redis_of(seed: int) -> Plan:
+    """The seed's without any fault but of Redis, which is away and forgets."""
+    random = Random(f"without redis {seed}")
+    faults = [
+        Fault(
+            round(random.uniform(3.0, FAULTS_S), 2),
+            random.choice(["redis_away", "redis_forgets"]),
+            0,
+            round(random.expovariate(1 / 2.0), 2),
+            0,
+            after=False,
+        )
+        for _ in range(random.randint(1, 4))
+    ]
+    return replace(calm_of(seed, random.choice([2, 3])), faults=tuple(sorted(faults)))
+
+
 def _orders(random: Random) -> list[Fault]:
     """To divide regions, and to unite them again: once, or there and back."""
     if random.random() > 0.2:

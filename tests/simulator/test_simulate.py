@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.simulator.__main__ import shrunk
-from tests.simulator.plan import FAULTS_S, GRACE_S, Fault, calm_of, plan_of
+from tests.simulator.plan import FAULTS_S, GRACE_S, Fault, calm_of, plan_of, without_redis_of
 from tests.simulator.planted import PLANTED, fits
 from tests.simulator.simulate import simulate
 from tests.support.virtual_loop import Endless, VirtualLoop
@@ -34,6 +34,15 @@ def test_all_holds(seed):
     assert outcome.acknowledged > 5
     assert outcome.ticks > 40
     assert outcome.checks > 20
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_while_redis_alone_has_faults_no_region_changes_its_node_but_in_order(seed):
+    clusters = []
+    assert simulate(without_redis_of(seed), prepare=clusters.append).violation is None
+    (cluster,) = clusters
+    epochs = {(shard, n) for shard, last in cluster.medium.journal._last.items() for n in range(2, last.epoch + 1)}
+    assert epochs <= cluster.handed.keys()
 
 
 def test_regions_that_nobody_looks_at_sleep_and_wake():
