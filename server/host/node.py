@@ -184,6 +184,8 @@ class Node:
         self._shunned: dict[int, int] = {}
         self._patience = Patience(options.divide_after_s)
         self._stalls = Stalls(_STORE_PATIENCE_S)
+        # A question to the store, which may never answer it.
+        self._asking: asyncio.Task[None] | None = None
         # From when on it claims shards, gives and follows any: not while leases are away, and not just after that.
         self._sees_from_s = -math.inf
         self._awake = asyncio.Event()
@@ -226,10 +228,8 @@ class Node:
         others = [node for node in told if node.name != self.name]
         if any(map(keeps, others)):
             self._leave(stalled)
-        elif any(map(waits, others)) and all(tenure.host.slumber.asleep for tenure in self.tenures.values()):
-            # Nothing is given to the store that would show them whether it is there. Of a large world one is enough.
-            for tenure in tuple(self.tenures.values())[:1]:
-                tenure.host.slumber.wake()
+        elif any(map(waits, others)):
+            self._show()
         if now_s < self._sees_from_s:
             return
         await self._claim(holders, nodes)
@@ -252,9 +252,10 @@ class Node:
         self._unsubscribe()
         # What is being brought back ends with its task, and has no tenure that gives its lease back.
         unborn = [taking.lease for taking in self._taking.values()]
-        for task in self._busy.values():
+        under_way = [*self._busy.values(), *filter(None, [self._asking])]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         await asyncio.gather(*(self._end(shard, orderly=True) for shard in tuple(self.tenures)))
         for lease in unborn:
             await self._give_back(lease)
@@ -303,6 +304,16 @@ class Node:
                 self._busy[shard].cancel()
             else:
                 self._spawn(shard, self._end(shard, orderly=False))
+
+    def _show(self) -> None:
+        """Others wait to be shown that the store is there: have it keep something, if nothing here does."""
+        if not self.tenures:
+            if self._asking is None or self._asking.done():
+                asking = self._stalls.ask(self._open, self.shards[0])
+                self._asking = asyncio.create_task(asking, name="ask-store")
+        elif all(tenure.host.slumber.asleep for tenure in self.tenures.values()):
+            # Of a large world one is enough.
+            next(iter(self.tenures.values())).host.slumber.wake()
 
     async def _renew(self) -> None:
         held = [taking.lease for taking in self._taking.values()]

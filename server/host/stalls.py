@@ -3,12 +3,19 @@
 A node may be cut off from its store alone. It still renews its leases, and what it runs would stand still for as long
 as that lasts, though other nodes reach the store. So it leaves such shards to others; but only where another node shows
 that the store keeps what it is given, for while the store is away altogether a shard is best off where it is. A node
-whose shards all sleep gives its store nothing, and wakes one of them where another node waits to be shown.
+whose shards all sleep gives its store nothing, and wakes one of them where another node waits to be shown; one that
+runs none asks its store (`ask`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+import structlog
+
+from server.host.tenure import ShardParts
+
+_log = structlog.get_logger(__name__)
 
 
 class Stalls:
@@ -19,17 +26,33 @@ class Stalls:
         # Shard -> its last durable tick at the last look, and since when it has waited.
         self._durable: dict[int, int] = {}
         self._since_s: dict[int, float] = {}
-        # Whether anything became durable between the last two looks.
+        # Whether anything became durable between the last two looks, or the store said that it would.
         self.keeps = False
+        self._answered = False
         # Whether any was stalled at the last look.
         self.waits = False
 
     def look(self, durable: Mapping[int, int], waits: Collection[int], now_s: float) -> list[int]:
         """The stalled ones, ascending. `durable`: last durable ticks; `waits`: shards that wait for their store."""
         moved = {shard for shard, tick in durable.items() if tick != self._durable.get(shard, tick)}
-        self.keeps = bool(moved)
+        self.keeps = bool(moved) or self._answered
+        self._answered = False
         self._durable = dict(durable)
         self._since_s = {shard: self._since_s.get(shard, now_s) for shard in waits if shard not in moved}
         stalled = sorted(shard for shard, since_s in self._since_s.items() if now_s - since_s >= self._patience_s)
         self.waits = bool(stalled)
         return stalled
+
+    async def ask(self, open_shard: Callable[[int], Awaitable[ShardParts]], shard: int) -> None:
+        """Have the store of a shard that runs elsewhere show that it is there."""
+        try:
+            parts = await open_shard(shard)
+            try:
+                # No record is that old. But that it is gone is kept, where anything is: to be read is not enough.
+                await parts.journal.trim(shard, 0)
+            finally:
+                await parts.close()
+        except Exception as error:  # noqa: BLE001  # whatever it says, it has not shown it
+            _log.warning("the store can't be asked", shard=shard, reason=repr(error))
+        else:
+            self._answered = True

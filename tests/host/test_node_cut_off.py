@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from structlog.testing import capture_logs
 
 from server.observe.health import Health
@@ -99,6 +100,24 @@ def test_who_is_cut_off_from_the_store_is_shown_that_it_is_there_by_those_whose_
             await cluster.until(lambda: cluster.owners() == {1: "b", 2: "b"}, within_s=40.0)
             looking.cancel()
             await cluster.until(lambda: all(tenure.host.slumber.asleep for tenure in other.tenures.values()))
+
+    run(main())
+
+
+@pytest.mark.parametrize("standby", [False, True])
+def test_who_is_cut_off_from_the_store_is_shown_that_it_is_there_by_those_who_run_nothing(standby):
+    class One(Cluster):
+        shards = (1,)
+
+    async def main():
+        async with One(standby=standby) as cluster:
+            node = await cluster.start("a")
+            await cluster.all_run()
+            await cluster.start("b")
+            await asyncio.sleep(5)
+            cut_off(node)
+            await cluster.until(lambda: cluster.owners() == {1: "b"}, within_s=40.0)
+            assert cluster.opened["b"] == 1, "what it asked is closed again"
 
     run(main())
 

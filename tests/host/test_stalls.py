@@ -1,6 +1,12 @@
 """Shards whose store keeps nothing: known as such after a while, and no longer than it lasts."""
 
+import asyncio
+
 from server.host.stalls import Stalls
+from server.host.tenure import ShardParts
+from server.store.errors import StoreFailed
+from server.store.memory import MemoryJournal
+from server.store.memory_checkpoints import MemoryCheckpoints
 
 
 def test_who_waits_for_long_is_stalled_and_who_gets_on_is_not():
@@ -33,3 +39,32 @@ def test_a_shard_that_came_shows_nothing_yet():
     assert stalls.keeps
     stalls.look({}, [], 3.0)
     assert not stalls.keeps
+
+
+def test_a_store_that_answers_keeps_what_it_is_given_and_one_that_does_not_shows_nothing():
+    stalls, opened = Stalls(10.0), []
+
+    async def open_shard(shard):
+        journal = MemoryJournal(keep_max=10)
+        if not opened:
+            journal.fail("the disk is gone")
+        opened.append(journal)
+        return ShardParts(lambda: None, journal, MemoryCheckpoints(), journal.close)
+
+    async def nowhere(shard):
+        raise StoreFailed("nobody is there")
+
+    def looked():
+        stalls.look({}, [], 0.0)
+        return stalls.keeps
+
+    async def main():
+        await stalls.ask(open_shard, 7)
+        assert not looked()
+        await stalls.ask(nowhere, 7)
+        assert not looked()
+        await stalls.ask(open_shard, 7)
+        assert [looked(), looked()] == [True, False]
+        assert all(journal._closed for journal in opened)
+
+    asyncio.run(main())
