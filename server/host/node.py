@@ -58,6 +58,8 @@ _ANSWER_S: Final = 2.0
 # Seconds for which a store may keep nothing of a shard before its node leaves it to others: longer than a replica set
 # takes to elect a primary.
 _STORE_PATIENCE_S: Final = 20.0
+# And when another node has shown that it keeps something again: longer than drivers pause before they ask again.
+_STORE_GRACE_S: Final = 5.0
 
 
 def node_topic(name: str) -> str:
@@ -183,7 +185,7 @@ class Node:
         # Shard -> turns for which it is not to be claimed.
         self._shunned: dict[int, int] = {}
         self._patience = Patience(options.divide_after_s)
-        self._stalls = Stalls(_STORE_PATIENCE_S)
+        self._stalls = Stalls(_STORE_PATIENCE_S, _STORE_GRACE_S)
         # A question to the store, which may never answer it.
         self._asking: asyncio.Task[None] | None = None
         # From when on it claims shards, gives and follows any: not while leases are away, and not just after that.
@@ -201,7 +203,7 @@ class Node:
     async def turn(self) -> None:
         """One look at the world, and what follows from it."""
         self._forget_failed()
-        stalled = self._stalled()
+        self._look_at_store()
         try:
             await self._renew()
             known = await self._leases.announce(NodeInfo(self.name, self._info()))
@@ -227,7 +229,7 @@ class Node:
                     self._begin(lease)
         others = [node for node in told if node.name != self.name]
         if any(map(keeps, others)):
-            self._leave(stalled)
+            self._leave(self._stalls.lost(now_s))
         elif any(map(waits, others)):
             self._show()
         if now_s < self._sees_from_s:
@@ -278,8 +280,8 @@ class Node:
                     self._shunned[shard] = _SHUN_TURNS
                 self._spawn(shard, self._end(shard, orderly=False))
 
-    def _stalled(self) -> list[int]:
-        """Shards whose store has kept nothing for long, though something waits, or has not let us have them."""
+    def _look_at_store(self) -> None:
+        """Which shards it has kept nothing of for long, though something waits, or has not let us have."""
         durable = {shard: tenure.host.durable_tick for shard, tenure in self.tenures.items()}
         waits = {shard for shard, tick in durable.items() if tick < self.tenures[shard].host.journalled_tick}
         for shard, taking in self._taking.items():
@@ -288,7 +290,7 @@ class Node:
             if taking.follower is not None:
                 # A standby that catches up reaches its store.
                 durable[shard] = taking.follower.tick
-        return self._stalls.look(durable, waits, self._clock.now_s())
+        self._stalls.look(durable, waits, self._clock.now_s())
 
     def _leave(self, stalled: Sequence[int]) -> None:
         """Have others run these: they reach the store."""

@@ -2,7 +2,8 @@
 
 A node may be cut off from its store alone. It still renews its leases, and what it runs would stand still for as long
 as that lasts, though other nodes reach the store. So it leaves such shards to others; but only where another node shows
-that the store keeps what it is given, for while the store is away altogether a shard is best off where it is. A node
+that the store keeps what it is given, for while the store is away altogether a shard is best off where it is; and when
+it is back, it may be so for one node some seconds before it is for another. A node
 whose shards all sleep gives its store nothing, and wakes one of them where another node waits to be shown; one that
 runs none asks its store (`ask`).
 """
@@ -19,29 +20,46 @@ _log = structlog.get_logger(__name__)
 
 
 class Stalls:
-    """One node's. Times are handed in. `patience_s`: seconds after which a shard that waits counts as stalled."""
+    """One node's. Times are handed in.
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    `patience_s`: after which a shard that waits counts as stalled; `grace_s`: for which it may be so still, once
+    another node has shown that the store keeps what it is given.
+    """
+
+    def __init__(self, patience_s: float, grace_s: float) -> None:
+        self._patience_s, self._grace_s = patience_s, grace_s
         # Shard -> its last durable tick at the last look, and since when it has waited.
         self._durable: dict[int, int] = {}
         self._since_s: dict[int, float] = {}
         # Whether anything became durable between the last two looks, or the store said that it would.
         self.keeps = False
         self._answered = False
-        # Whether any was stalled at the last look.
-        self.waits = False
+        # The stalled ones at the last look, ascending; and since when others have shown what they wait for.
+        self.stalled: list[int] = []
+        self._shown_s: float | None = None
 
-    def look(self, durable: Mapping[int, int], waits: Collection[int], now_s: float) -> list[int]:
-        """The stalled ones, ascending. `durable`: last durable ticks; `waits`: shards that wait for their store."""
+    @property
+    def waits(self) -> bool:
+        """Whether any is stalled."""
+        return bool(self.stalled)
+
+    def look(self, durable: Mapping[int, int], waits: Collection[int], now_s: float) -> None:
+        """`durable`: last durable ticks; `waits`: shards that wait for their store."""
         moved = {shard for shard, tick in durable.items() if tick != self._durable.get(shard, tick)}
         self.keeps = bool(moved) or self._answered
         self._answered = False
         self._durable = dict(durable)
         self._since_s = {shard: self._since_s.get(shard, now_s) for shard in waits if shard not in moved}
-        stalled = sorted(shard for shard, since_s in self._since_s.items() if now_s - since_s >= self._patience_s)
-        self.waits = bool(stalled)
-        return stalled
+        due_s = now_s - self._patience_s
+        self.stalled = sorted(shard for shard, since_s in self._since_s.items() if since_s <= due_s)
+        if not self.stalled:
+            self._shown_s = None
+
+    def lost(self, now_s: float) -> list[int]:
+        """Another node shows that the store keeps what it is given: the shards that are to be left to others."""
+        if self._shown_s is None and self.stalled:
+            self._shown_s = now_s
+        return self.stalled if self._shown_s is not None and now_s - self._shown_s >= self._grace_s else []
 
     async def ask(self, open_shard: Callable[[int], Awaitable[ShardParts]], shard: int) -> None:
         """Have the store of a shard that runs elsewhere show that it is there."""
