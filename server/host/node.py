@@ -259,8 +259,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await asyncio.gather(*(self._end(shard, orderly=True) for shard in tuple(self.tenures)))
-        for lease in unborn:
-            await self._give_back(lease)
+        await asyncio.gather(*map(self._give_back, unborn))
         for shard in tuple(self._following):
             await self._unfollow(shard)
         try:

@@ -129,13 +129,24 @@ def test_a_shard_handed_over_to_a_node_that_has_begun_to_drain_is_free_at_once()
     run(main())
 
 
-def test_a_node_that_stops_while_it_brings_shards_back_gives_their_leases_back():
+def test_a_node_that_stops_while_it_brings_shards_back_gives_all_their_leases_back_at_once():
     async def main():
         async with Cluster() as cluster:
             node = await cluster.start("a")
             open_slowly(node)
             await cluster.until(lambda: set(node._taking) == set(SHARDS))
-            await cluster.stop("a")
+            release, under_way, all_asked = cluster.leases.release, [], asyncio.Event()
+
+            async def when_all_are_asked_for(lease):
+                under_way.append(lease)
+                if len(under_way) == len(SHARDS):
+                    all_asked.set()
+                await all_asked.wait()
+                await release(lease)
+
+            cluster.leases.release = when_all_are_asked_for
+            async with asyncio.timeout(1):
+                await cluster.stop("a")
             assert not await cluster.leases.holders(SHARDS)
 
     run(main())
