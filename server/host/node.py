@@ -318,7 +318,8 @@ class Node:
 
     async def _renew(self) -> None:
         held = [taking.lease for taking in self._taking.values()]
-        held += [tenure.lease for tenure in self.tenures.values()]
+        # What ends may take longer than its lease to be let go of by its store, and is to be another's by then.
+        held += [tenure.lease for tenure in self.tenures.values() if not tenure.ending]
         for lease, kept in zip(held, await self._leases.renew(held), strict=True):
             tenure = self.tenures.get(lease.shard)
             if not kept and tenure is not None and tenure.lease == lease and lease.shard not in self._busy:

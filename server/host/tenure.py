@@ -151,6 +151,11 @@ class Tenure:
         return ticks.exception() if ticks is not None and ticks.done() and not ticks.cancelled() else None
 
     @property
+    def ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._until_s is not None
+
+    @property
     def unkept(self) -> str | None:
         """What is not known to be kept, in words; None where everything is, or where another writes by now."""
         if self.host.durable_tick >= self.host.journalled_tick or isinstance(self._parts.journal.failure, Fenced):

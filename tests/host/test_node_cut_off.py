@@ -167,6 +167,30 @@ def test_who_leaves_its_shards_to_others_does_not_hold_them_for_a_checkpoint_tha
     run(main())
 
 
+def test_the_lease_of_what_ends_out_of_order_runs_out_however_long_that_takes():
+    async def main():
+        async with Pair(balance=False) as cluster:
+            node = await cluster.start("a")
+            node._around = replace(node._around, end_timeout_s=100.0)
+            await cluster.all_run()
+            await cluster.start("b")
+            written, stuck, ends = cluster.checkpoints.write, asyncio.Event(), dict(node.tenures)
+
+            async def write(*_):
+                await stuck.wait()
+
+            cluster.checkpoints.write = write
+            await cluster.until(lambda: all(tenure._checkpoints.busy for tenure in ends.values()))
+            cluster.checkpoints.write = written
+            for tenure in ends.values():
+                tenure.host.machine.step = lambda inputs: 1 / 0
+            await cluster.until(lambda: cluster.owners() == {1: "b", 2: "b"}, within_s=10.0)
+            assert node.tenures == ends
+            stuck.set()
+
+    run(main())
+
+
 def test_who_is_cut_off_while_it_brings_a_shard_back_leaves_it_to_others_too():
     class Silent(MemoryCheckpoints):
         """A database that was there a moment ago."""
