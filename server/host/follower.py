@@ -28,10 +28,15 @@ class Follower(Generic[M]):
 
     @classmethod
     async def begin(
-        cls, make: Callable[[], M], journal: JournalStore, checkpoints: CheckpointStore, clock: Clock
+        cls,
+        make: Callable[[], M],
+        journal: JournalStore,
+        checkpoints: CheckpointStore,
+        clock: Clock,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> Self:
-        """At the last durable record. Raises as `rebuild` does."""
-        machine, report = await rebuild(make, journal, checkpoints, clock)
+        """At the last durable record. `on_progress`, and what it raises: as of `rebuild`."""
+        machine, report = await rebuild(make, journal, checkpoints, clock, on_progress=on_progress)
         return cls(machine, report, journal)
 
     @property

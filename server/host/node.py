@@ -453,7 +453,15 @@ class Node:
 
     async def _keep_up(self, shard: int, following: _Following) -> None:
         parts = following.parts
-        following.follower = await Follower.begin(parts.make, parts.journal, parts.checkpoints, self._clock)
+
+        def on_progress() -> None:
+            # Its owner may die before it has caught up for the first time.
+            if shard in self._taking:
+                self._taking[shard].step()
+
+        following.follower = await Follower.begin(
+            parts.make, parts.journal, parts.checkpoints, self._clock, on_progress
+        )
         while not following.stopping.is_set():
             await following.follower.catch_up()
             if following.mover is not None and not self.draining:

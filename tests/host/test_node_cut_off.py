@@ -217,6 +217,27 @@ def test_who_is_cut_off_while_it_brings_a_shard_back_leaves_it_to_others_too():
     run(main())
 
 
+def read_slowly(node):
+    """From now on it takes this node long to read. How often it opened each shard."""
+    opened, begun = node._open, Counter()
+
+    async def slowly(shard):
+        begun[shard] += 1
+        parts = await opened(shard)
+        read = parts.journal.read
+
+        async def one_by_one(shard, after_tick):
+            async for record in read(shard, after_tick):
+                await asyncio.sleep(6)
+                yield record
+
+        parts.journal.read = one_by_one
+        return parts
+
+    node._open = slowly
+    return begun
+
+
 def test_who_brings_a_shard_back_slowly_is_left_to_it():
     async def main():
         async with Cluster() as cluster:
@@ -225,24 +246,32 @@ def test_who_brings_a_shard_back_slowly_is_left_to_it():
             await cluster.until(lambda: cluster.counts() == {"a": 2, "b": 2, "c": 2})
             await asyncio.sleep(9)
             node = cluster.nodes["a"]
-            opened, begun = node._open, Counter()
-
-            async def slowly(shard):
-                begun[shard] += 1
-                parts = await opened(shard)
-                read = parts.journal.read
-
-                async def one_by_one(shard, after_tick):
-                    async for record in read(shard, after_tick):
-                        await asyncio.sleep(6)
-                        yield record
-
-                parts.journal.read = one_by_one
-                return parts
-
-            node._open = slowly
+            begun = read_slowly(node)
             await cluster.kill("b")
             killed_s = cluster.clock.now_s()
+            await cluster.until(lambda: node._taking)
+            taken = set(node._taking)
+            await cluster.until(lambda: taken <= node.tenures.keys(), within_s=120.0)
+            assert cluster.clock.now_s() - killed_s > 2 * 20.0
+            assert all(begun[shard] == 1 for shard in taken)
+
+    run(main())
+
+
+def test_whose_owner_dies_before_its_standby_has_caught_up_for_the_first_time_is_left_to_it():
+    async def main():
+        async with Cluster(standby=True, balance=False) as cluster:
+            await cluster.start("a")
+            await cluster.all_run()
+            await asyncio.sleep(9)
+            node = await cluster.start("b")
+            begun = read_slowly(node)
+            await cluster.until(lambda: len(node._following) == len(cluster.shards))
+            # It takes some, and shows that the store is there.
+            await cluster.start("c")
+            await asyncio.sleep(1)
+            killed_s = cluster.clock.now_s()
+            await cluster.kill("a")
             await cluster.until(lambda: node._taking)
             taken = set(node._taking)
             await cluster.until(lambda: taken <= node.tenures.keys(), within_s=120.0)
