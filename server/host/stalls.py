@@ -2,10 +2,10 @@
 
 A node may be cut off from its store alone. It still renews its leases, and what it runs would stand still for as long
 as that lasts, though other nodes reach the store. So it leaves such shards to others; but only where another node shows
-that the store keeps what it is given, for while the store is away altogether a shard is best off where it is; and when
-it is back, it may be so for one node some seconds before it is for another. A node
-whose shards all sleep gives its store nothing, and wakes one of them where another node waits to be shown; one that
-runs none asks its store (`ask`).
+that the store keeps what it is given, for while the store is away altogether a shard is best off where it is; and some
+seconds after that, for when the store is back it may be so for one node before it is for another. A node whose shards
+all sleep gives its store nothing, and wakes one of them where another node waits to be shown; one that runs none asks
+its store (`ask`).
 """
 
 from __future__ import annotations
