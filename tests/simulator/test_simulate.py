@@ -145,13 +145,13 @@ def test_every_patch_fits(name):
 FOUND_AT = {
     "a part where somebody sits is not in use": 1840,
     "a part without ground takes commands": 107,
-    "a takeover that misses the last ticks": 1691,
-    "a fence that lets old owners in": 113,
+    "a takeover that misses the last ticks": 210,
+    "a fence that lets old owners in": 18,
     "a record that is not replayed": 256,
     "an ACK is told as a receipt": 64,
     "who is released is not told of": 14,
     "who is taken over is not told": 90,
-    "frames of an owner of before": 273,
+    "frames of an owner of before": 323,
 }
 
 
