@@ -392,8 +392,6 @@ class Gateway:
         session.acked = session.seq_in = found.seq
         session.connection = session.began = secrets.randbits(_CONNECTION_BITS)
         self._by_player[session.player] = session
-        # Where that it left was said in vain: to a region that begins anew it would be said again.
-        self.router.forget(session.id)
         return session
 
     def _resume_failed(self, socket: GameSocket, reason: str) -> None:
@@ -507,12 +505,15 @@ class Gateway:
     def _joins(self, player: str) -> bool:
         """Whether an account is about to have an entity, as far as is known here."""
         session = self._by_player.get(player)
-        return session is not None and session.state is not SessionState.CLOSED and session.handle < 0
+        if session is None or session.state is SessionState.CLOSED:
+            return False
+        # Who is on the way may be nowhere, where a region came back from an earlier moment, and join once more.
+        return session.handle < 0 or session.crossing > 0
 
-    def _outdated(self, region: int, epoch: int, tick: int) -> bool:
-        """Whether what a region said of who is there is older than what was heard of it since."""
+    def _outdated(self, session: int, region: int, epoch: int, tick: int) -> bool:
+        """Whether what a region said of who is there is older than what was heard of it since, or was said to it."""
         stream = self.router.streams.get(region)
-        return stream is not None and stream.outdates(epoch, tick)
+        return self.router.left(session) or (stream is not None and stream.outdates(epoch, tick))
 
     def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""

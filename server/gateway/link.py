@@ -99,6 +99,11 @@ class Link:
         """Whether what was sent last has not been answered for so long that nothing can be sent."""
         return self._out.full
 
+    @property
+    def unheard_s(self) -> float:
+        """Seconds for which the region has answered nothing, though something is under way."""
+        return self._out.unheard_s(self._clock.now_s())
+
     def flush(self, *, watched: bool = True) -> None:
         """Send what waits, and again what was not answered.
 
@@ -116,12 +121,20 @@ class Link:
         """Take the region's answer. True: it knows nothing of us, and nothing waits here any more."""
         if not self._out.hear(answer, self._clock.now_s()):
             return False
+        self._clear()
+        return True
+
+    def begin_anew(self) -> None:
+        """Say nothing of all this: neither what waits here nor what is under way, as far as it has not come."""
+        self._out.begin_anew()
+        self._clear()
+
+    def _clear(self) -> None:
         for rows in self._waiting.values():
             rows.clear()
         self._engines.clear()
         self._newest.clear()
         self._held = 0
-        return True
 
     def _batches(self) -> dict[int, np.ndarray[Any, Any]]:
         """What is to go now. Of the game's commands no more than the region has room for: it would refuse them all."""

@@ -1,5 +1,7 @@
 """The router: which region has each session's entity, and of which regions each session sees something.
 
+A long module: a session is told of everywhere, or it is somewhere else than is believed.
+
 It has a link to every region, and a stream of every region that somebody sees something of. What a session says while
 its entity is on its way between two regions is kept with what was not acknowledged yet, and said to the region that
 has the entity next. What that one knows already, it drops by its number.
@@ -20,6 +22,7 @@ import structlog
 
 from protocol.messages import RegionInfo
 from protocol.schema import Schema
+from server.gateway.auth import is_guest
 from server.gateway.interest import Mosaic, ViewSpec
 from server.gateway.link import Link
 from server.gateway.replica import Overtaken
@@ -45,6 +48,8 @@ _LOST_S: Final = 30.0
 # Seconds after which who asked for an entity comes again: for so long a region that took the JOIN remembers it, also of
 # one who was found there through another gateway, and has gone on. Later it would take it for another one.
 _JOINING_S: Final = 20.0
+# And an account, where its region answers nothing for so long: nor would others who look for the account hear of us.
+_UNHEARD_S: Final = 1.0
 # Seconds that the oldest input may be unheard of before all that is kept is said again; twice as many each time.
 _REPEAT_S: Final = 1.0
 _REPEATS_MAX: Final = 4
@@ -199,6 +204,10 @@ class Router:
             return
         self._left[session.id] = (self._clock.now_s(), session.region)
         link.add(LEAVE, session.id, 0)
+
+    def left(self, session_id: int) -> bool:
+        """Whether a session is to leave, wherever it may be yet."""
+        return session_id in self._left
 
     def forget(self, session_id: int) -> None:
         """A session that left here is another gateway's, or here again: it is told to leave nowhere any more."""
@@ -531,8 +540,7 @@ class Router:
         """Nothing that it waits for was lost for good."""
         if session.handle < 0:
             if session.state is SessionState.JOINING and now_s - session.since_s > _JOINING_S:
-                self.leave(session)
-                self._listener.refused(session, SESSION_OVER)
+                self._give_up(session)
             elif now_s - session.since_s > _CROSSING_S:
                 self.seek(session)
         elif session.crossing:
@@ -548,12 +556,29 @@ class Router:
             if session.repeats > _VAIN_REPEATS:
                 self.seek(session)
 
+    def _give_up(self, session: Session) -> None:
+        self.leave(session)
+        self._listener.refused(session, SESSION_OVER)
+
+    def _withdraw(self) -> None:
+        """Accounts' JOINs that a region does not hear: it would take them when their players are there by others."""
+        unheard = {region for region in self._ids if self.links[region].unheard_s > _UNHEARD_S}
+        given_up = [
+            s for s in self._sessions.values() if s.region in unheard and s.handle < 0 and not is_guest(s.player)
+        ]
+        for session in given_up:
+            self._give_up(session)
+        for region in {session.region for session in given_up}:
+            self.links[region].begin_anew()
+            self._begin_anew(region)
+
     # -- once a second -------------------------------------------------------------------
 
     def sweep(self) -> None:
         """Watch no more what is of no use to anybody, and ask after what has been out of sight for too long."""
         now_s = self._clock.now_s()
         self._left = {session: left for session, left in self._left.items() if now_s - left[0] < _LEFT_S}
+        self._withdraw()
         for session in tuple(self._sessions.values()):
             self._look_after(session, now_s)
         for stream in self.streams.values():

@@ -74,7 +74,8 @@ class Searches:
 
     `taken` is given the region that says so, the session, and the number of this gateway's word that the region heard
     last. `joining`: whether an account is on its way into the world through this gateway, so that no region can have it
-    yet. `outdated`: given a region, its owner's epoch and a tick, whether the region was heard to come further.
+    yet. `outdated`: given a session, the region that has it, its owner's epoch and a tick, whether the region was heard
+    to come further, or the session is about to leave.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Searches:
         clock: Clock,
         taken: Callable[[int, int, int], None],
         joining: Callable[[str], bool],
-        outdated: Callable[[int, int, int], bool],
+        outdated: Callable[[int, int, int, int], bool],
     ) -> None:
         self.number = number
         self._regions = frozenset(regions)
@@ -162,7 +163,7 @@ class Searches:
                 case ["found", int(region), bytes(record), int(epoch), int(tick)] if region in self._regions:
                     session, handle, seq, player, name = np.frombuffer(record, KNOWN)[0].tolist()
                     # It is asked again in the next round.
-                    if not self._outdated(region, epoch, tick):
+                    if not self._outdated(session, region, epoch, tick):
                         self._found(Found(region, session, handle, seq, player, name))
                 case ["none", int(region), int(session), bytes(player), int(turn)]:
                     self._none(region, (session, player), turn)

@@ -270,7 +270,9 @@ class Reception:
                 elif ours is not None:
                     ours.sweeps, ours.word = 0, word
                     ours.presence = record[2] if kind == PRESENCE and not here else None
-                    if kind == JOIN and (absence := self._away.pop(session, None)) is not None and absence.told:
+                    # Her absence is over, also where no sweep sees it: while time waits for the store none is made.
+                    absence = self._away.pop(session, None)
+                    if kind == JOIN and absence is not None and absence.told:
                         # She joined, then the gateway was not heard for long, and knows of neither: for all that it
                         # has heard this is its first word, and there will be no other.
                         self._order(PRESENCE, [session], HERE)

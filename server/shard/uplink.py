@@ -107,6 +107,8 @@ class Outgoing:
         self._under_way: deque[_Sent] = deque()
         self._wait_s = retry_s
         self._due_s = 0.0
+        # When the first of what is under way was sent.
+        self._began_s = 0.0
         self._said_s: float | None = None
         # The game's commands that the shard could take when it last answered; None before.
         self.room: int | None = None
@@ -121,10 +123,22 @@ class Outgoing:
         """Whether nothing can be sent before something is answered."""
         return len(self._under_way) >= self._window
 
+    def unheard_s(self, now_s: float) -> float:
+        """Seconds for which the shard has answered nothing, though something is under way."""
+        return now_s - max(self._began_s, self._heard_s) if self._under_way else 0.0
+
+    def begin_anew(self) -> None:
+        """A new stream: what is under way is not said again, and not taken where anything of this one came sooner."""
+        self.stream += 1
+        self._next = 1
+        self._under_way.clear()
+        self._said_s = None
+
     def send(self, batch: bytes, now_s: float) -> bytes:
         """The packet for the next batch. It must not be `full`."""
         assert not self.full, "the window is full"
         if not self._under_way:
+            self._began_s = now_s
             self._due_s = now_s + self._retry_s
             self._wait_s = self._retry_s
         sent = _Sent(self._next, batch)
@@ -164,10 +178,7 @@ class Outgoing:
             return False
         self.room = answer.room
         if other or answer.received == UNKNOWN:
-            self.stream += 1
-            self._next = 1
-            self._under_way.clear()
-            self._said_s = None
+            self.begin_anew()
             return True
         while self._under_way and self._under_way[0].number <= answer.received:
             self._under_way.popleft()

@@ -35,7 +35,7 @@ class World:
             self.clock,
             lambda *word: self.taken.append(word),
             lambda player: player == "eve",
-            lambda region, epoch, tick: (epoch, tick) < self.heard.get(region, (0, 0)),
+            lambda _, region, epoch, tick: (epoch, tick) < self.heard.get(region, (0, 0)),
         )
         self.regions = regions
         # Region -> (epoch, tick) that was heard of it last; and as of when all of them speak.

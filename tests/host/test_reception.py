@@ -457,6 +457,21 @@ def test_what_was_said_of_one_before_she_came_holds_when_she_comes(presence):
     assert desk.given[1:] == [(PRESENCE, 7, presence)]
 
 
+def test_an_absence_is_over_though_nobody_swept_before_the_next_one():
+    desk = Desk()
+    desk.join(1, 7)
+    # Her gateway falls silent, then her player comes through another one, which falls silent, too; while time waits for
+    # the store.
+    desk.ticks(10, alive=(2,))
+    assert desk.given == [(PRESENCE, 7, AWAY)]
+    desk.here(2, 7, 1)
+    desk.clock.work(5)
+    desk.ticks(ReceptionOptions().grace_s - 1, alive=())
+    assert (LEAVE, 7) not in desk.given
+    desk.ticks(5, alive=())
+    assert desk.given[-1] == (LEAVE, 7)
+
+
 def test_what_was_said_of_one_before_she_came_counts_no_more_once_more_is_said():
     desk = Desk()
     desk.here(1, 7, 1)
