@@ -20,14 +20,14 @@ from typing import Any, Final, Self
 
 import structlog
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.bus.circuit import Circuit, CircuitState
 from server.bus.listeners import Handler, Listeners
-from server.bus.redis_ear import FAULTS, Ear, closed
+from server.bus.redis_ear import FAULTS, Ear, closed, connecting_once
 
 _log = structlog.get_logger(__name__)
 
@@ -220,7 +220,7 @@ class RedisBus:
                         new = place not in ears
                         if new:
                             ears[place] = Ear(
-                                self._server(place), self._heard, options.silence_s, sharded=options.cluster
+                                self._server(place, once=True), self._heard, options.silence_s, sharded=options.cluster
                             )
                         await ears[place].subscribe(channel)
                         places[channel] = place
@@ -247,8 +247,8 @@ class RedisBus:
             raise RedisError(f"no node of the cluster has {channel}")
         return f"{node.host}:{node.port}"
 
-    def _server(self, place: str) -> Redis:
-        """A connection to this one server."""
+    def _server(self, place: str, *, once: bool = False) -> Redis:
+        """A connection to this one server. `once`: it is not made again where it fails."""
         # Any: the driver's own arguments, as it reads them from an address.
         told: dict[str, Any] = dict(parse_url(self._options.url))
         if place:
@@ -257,6 +257,8 @@ class RedisBus:
         timeout_s = self._options.timeout_s
         # The circuit decides when to try again, not the driver.
         told |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+        if once:
+            told["connection_class"] = connecting_once(told.get("connection_class", Connection))
         # The pool, and not the client, knows what an address can ask for beside a server: TLS, or a Unix socket.
         return Redis.from_pool(ConnectionPool(**told))
 

@@ -9,10 +9,32 @@ from typing import Final
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 # What a server that is away, or half gone, makes the driver raise. Beside errors of its own: AttributeError and
 # RuntimeError, where a connection ends while two use it, or one that has just ended. So nothing is left out.
 FAULTS: Final = (Exception,)
+
+
+def connecting_once(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Such connections, which connect once: whoever has them begins anew with another one.
+
+    The driver's own connect again wherever they fail, from each of the tasks that use one, and all but the last of what
+    they open then is dropped as it stands. Before Python 3.11.5 such a socket keeps uvloop's loop from being closed.
+    """
+
+    class Once(kind):  # type: ignore[misc, valid-type]  # mypy knows no base that comes as an argument
+        begun = False
+
+        async def connect(self) -> None:
+            if not self.is_connected:
+                if self.begun:
+                    raise RedisConnectionError("the connection has ended")
+                self.begun = True
+                await super().connect()
+
+    return Once
 
 
 class Ear:

@@ -184,8 +184,6 @@ async def test_a_topic_whose_slot_moves_to_another_node_is_heard_from_there(clus
     assert target.ask(b"PUBSUB SHARDCHANNELS\r\n") == b"*1"
 
 
-# The driver connects once more while it fails, and drops what it connected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_whatever_the_driver_makes_of_connections_that_are_cut_at_any_moment_the_bus_hears_again(server, connect):
     here, there = await connect(server), await connect(server, backoff_first_s=0.001, backoff_most_s=0.01)
     heard = Heard()
