@@ -540,7 +540,8 @@ class Router:
         """Nothing that it waits for was lost for good."""
         if session.handle < 0:
             if session.state is SessionState.JOINING and now_s - session.since_s > _JOINING_S:
-                self._give_up(session)
+                self.leave(session)
+                self._listener.refused(session, SESSION_OVER)
             elif now_s - session.since_s > _CROSSING_S:
                 self.seek(session)
         elif session.crossing:
@@ -556,21 +557,22 @@ class Router:
             if session.repeats > _VAIN_REPEATS:
                 self.seek(session)
 
-    def _give_up(self, session: Session) -> None:
-        self.leave(session)
-        self._listener.refused(session, SESSION_OVER)
-
     def _withdraw(self) -> None:
-        """Accounts' JOINs that a region does not hear: it would take them when their players are there by others."""
+        """Accounts' JOINs that a region does not hear: it would take them when their players are there by others.
+
+        One that it has heard all the same is nobody's, and is found when its player comes again.
+        """
         unheard = {region for region in self._ids if self.links[region].unheard_s > _UNHEARD_S}
         given_up = [
             s for s in self._sessions.values() if s.region in unheard and s.handle < 0 and not is_guest(s.player)
         ]
         for session in given_up:
-            self._give_up(session)
+            self._listener.refused(session, SESSION_OVER)
         for region in {session.region for session in given_up}:
             self.links[region].begin_anew()
             self._begin_anew(region)
+        for session in given_up:
+            self.let_go(session.region, session.id, session.connection)
 
     # -- once a second -------------------------------------------------------------------
 

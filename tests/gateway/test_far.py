@@ -13,7 +13,7 @@ from protocol.codec import encode_hello, encode_leave
 from protocol.errors import CloseCode, ErrorCode
 from protocol.messages import Error, Welcome
 from server.gateway.session import SessionState
-from server.shard.ports import SEEK_TOPIC, frames_topic, keyframes_topic, sessions_topic, uplink_topic
+from server.shard.ports import SEEK_TOPIC, frames_topic, keyframes_topic, links_topic, sessions_topic, uplink_topic
 from tests.gateway.borderland import SECRET, TICK_S, Land, LateBus, Player
 from tests.gateway.farland import FarLand, Patron, patron
 from tests.gateway.glade import ADD, JUMP, PAY, WALK, Body, glade
@@ -323,27 +323,62 @@ def test_who_may_be_nowhere_until_it_joins_once_more_is_let_in_by_no_other_gatew
     assert msgpack.packb(["wait", b"ada"]) not in words
 
 
-@pytest.mark.parametrize("token", [None, account("ada")])
-def test_who_waits_long_for_an_entity_comes_again_and_joins_nothing_when_its_gateway_is_heard(
-    token: str | None,
-):
+def test_who_waits_long_for_an_entity_comes_again_and_joins_nothing_when_its_gateway_is_heard():
     land = FarLand(game=STILL)
-    ada = Patron(land, "ada", gateway=0, token=token)
-    while ada.session.state is not SessionState.JOINING:
-        land.tick()
-    session = ada.session.id
-    land.clock.work(TICK_S)
-    land.gateway.flush()
-    land.network.advance(land.clock.now_s())
-    # Its JOIN is there, and no answer comes.
-    land.network.partition(["gateway 0"], [f"region {n}" for n in land.regions])
+    ada = Patron(land, "ada", gateway=0)
+    heard_join_of(land, ada)
     land.seconds(25)
     assert ada.wire.ended is not None
     assert ada.wire.ended[0] == CloseCode.INTERNAL
-    assert session not in land.gateway.sessions
     land.network.heal()
     land.seconds(5)
+    assert not any(len(region.machine.sessions) for region in land.regions.values())
+
+
+@pytest.mark.parametrize("comes_again", [False, True])
+def test_an_account_whose_gateway_gave_it_up_though_it_had_come_in_is_nobodys_until_it_is_found(*, comes_again: bool):
+    bus = LateBus()
+    land = Land(gateways=2, game=STILL, bus=bus)
+    ada = Player(land, "ada", token=account("ada"))
+    session, number = ada.session.id, land.gateway.searches.number
+    land.clock.work(0.3)
+    # Its JOIN is heard, and no word comes to the gateway any more.
+    bus.late.add(links_topic(number))
+    land.gateway.flush()
+    bus.late |= {sessions_topic(number), *map(frames_topic, land.regions)}
+    sweeping(land, 3)
+    assert ada.wire.ended is not None
+    assert ada.wire.ended[0] == CloseCode.INTERNAL
+    bus.lose()
+    sweeping(land, 1)
+    assert len(land.whereabouts(session)) == 1
+    if comes_again:
+        ada.connect("ada", gateway=1, token=account("ada"))
+        land.players.append(ada)
+        sweeping(land, 40)
+        assert [ada.entity] == land.whereabouts(session)
+        ada.hang_up()
+    sweeping(land, 40)
     assert land.whereabouts(session) == []
+
+
+def sweeping(land: Land, seconds: int) -> None:
+    """So long, with gateways that look at what takes long."""
+    for _ in range(seconds):
+        land.ticks(round(1 / TICK_S))
+        for gateway in land.gateways:
+            gateway.sweep()
+
+
+def heard_join_of(land: FarLand, player: Patron) -> int:
+    """Its region hears its JOIN, and its gateway is cut off from then on. Returns its session."""
+    while player.session.state is not SessionState.JOINING:
+        land.tick()
+    land.clock.work(TICK_S)
+    land.gateway.flush()
+    land.network.advance(land.clock.now_s())
+    land.network.partition(["gateway 0"], [*(f"region {n}" for n in land.regions), "gateway 1"])
+    return player.session.id
 
 
 @pytest.mark.parametrize("gateway", [0, 1])
