@@ -22,7 +22,7 @@ import { Connection, FULL, Message, RATE_EXCEEDED, realPorts } from "./connectio
 import { Emitter } from "./events.js";
 import { Playout, Track } from "./interpolation.js";
 import { Prediction } from "./prediction.js";
-import { Schema } from "./schema.js";
+import { Schema, SchemaError } from "./schema.js";
 import { RegionView, entityKey } from "./view.js";
 
 /** @typedef {import("./view.js").Entity} Entity */
@@ -85,7 +85,7 @@ export class Client extends Emitter {
     this.goesOn = false;
     this.seq = 0;
     this.acked = 0;
-    /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>, message: any[]}>} */
+    /** Commands without a receipt yet, by sequence number. @type {Map<number, {name: string, args: Record<string, any>}>} */
     this.reliable = new Map();
     this.counters = { bytesIn: 0, framesIn: 0, inputsOut: 0 };
     this.steering = { wanted: /** @type {any} */ (null), sent: "", sentMs: -Infinity, seq: 0 };
@@ -142,14 +142,13 @@ export class Client extends Emitter {
    */
   send(name, args = {}) {
     if (!this.schema) throw new Error("not welcomed yet: the schema is unknown");
-    const { command, values } = this.schema.checkCommand(name, args, this.own.region);
+    const { command, values, kept } = this.schema.checkCommand(name, args, this.own.region);
     if (command.reliable && this.reliable.size >= RELIABLE_MAX) return 0;
     const seq = this.seq + 1;
-    const message = [Message.INPUT, seq, command.id, values];
-    if (!this.connection.write(message)) return 0;
+    if (!this.connection.write([Message.INPUT, seq, command.id, values])) return 0;
     this.seq = seq;
     this.counters.inputsOut++;
-    if (command.reliable) this.reliable.set(seq, { name, args, message });
+    if (command.reliable) this.reliable.set(seq, { name, args: kept });
     if (this.predicted?.command === name) this.prediction?.hold(seq, args);
     return seq;
   }
@@ -256,7 +255,8 @@ export class Client extends Emitter {
     if (!wanted || this.state !== "live" || !this.predicted) return;
     // Half of what the server takes: the other half is for everything else.
     const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 40, 250);
-    const key = JSON.stringify(wanted);
+    // What travels, and not an entity with all that it is.
+    const key = JSON.stringify(/** @type {Schema} */ (this.schema).checkCommand(this.predicted.command, wanted, this.own.region).values);
     if (key === sent || nowMs - sentMs < everyMs) return;
     const seq = this.send(this.predicted.command, wanted);
     if (seq) Object.assign(this.steering, { sent: key, sentMs: nowMs, seq });
@@ -392,13 +392,24 @@ export class Client extends Emitter {
 
   /** What has no receipt is said again, under the same numbers; what was said in an older session is lost. */
   #sendAgain() {
-    for (const [seq, { name, args, message }] of [...this.reliable]) {
-      if (this.goesOn) {
-        this.connection.write(message);
+    for (const [seq, { name, args }] of [...this.reliable]) {
+      const again = this.goesOn && this.#checked(name, args);
+      if (again) {
+        this.connection.write([Message.INPUT, seq, again.command.id, again.values]);
       } else {
         this.reliable.delete(seq);
         this.emit("lost", name, args, seq);
       }
+    }
+  }
+
+  /** A command as the game has it now: it may be of another version since. Null where it has none like that. @param {string} name @param {Record<string, any>} args */
+  #checked(name, args) {
+    try {
+      return /** @type {Schema} */ (this.schema).checkCommand(name, args, this.own.region);
+    } catch (error) {
+      if (error instanceof SchemaError) return null;
+      throw error;
     }
   }
 

@@ -178,9 +178,9 @@ export class Schema {
   }
 
   /**
-   * Wire arguments of a command from named ones. Throws SchemaError.
+   * Wire arguments of a command from named ones; `kept`: these, entities as they are called now. Throws SchemaError.
    * @param {string} name @param {Record<string, any>} args @param {number} region whose handles bare ones are
-   * @returns {{command: Command, values: any[]}}
+   * @returns {{command: Command, values: any[], kept: Record<string, any>}}
    */
   checkCommand(name, args, region) {
     const command = this.commands.get(name);
@@ -188,7 +188,11 @@ export class Schema {
     for (const given of Object.keys(args)) {
       if (!command.args.some((a) => a.name === given)) throw new SchemaError(`${name} has no argument ${given}`);
     }
-    return { command, values: command.args.map((a) => checkArgument(name, a, args[a.name], region)) };
+    const values = command.args.map((a) => checkArgument(name, a, args[a.name], region));
+    const kept = command.args.map(({ name, type }, i) => {
+      return [name, type === "entity" ? { region: values[i][0], handle: values[i][1] } : args[name]];
+    });
+    return { command, values, kept: Object.fromEntries(kept) };
   }
 
   /**

@@ -513,7 +513,7 @@ class Gateway:
     def _outdated(self, session: int, region: int, epoch: int, tick: int) -> bool:
         """Whether what a region said of who is there is older than what was heard of it since, or was said to it."""
         stream = self.router.streams.get(region)
-        return self.router.left(session) or (stream is not None and stream.outdates(epoch, tick))
+        return self.router.left(session, region) or (stream is not None and stream.outdates(epoch, tick))
 
     def _taken(self, region: int, session_id: int, word: int) -> None:
         """Another gateway speaks for a session now. `word`: the last of ours that its region heard."""

@@ -205,9 +205,12 @@ class Router:
         self._left[session.id] = (self._clock.now_s(), session.region)
         link.add(LEAVE, session.id, 0)
 
-    def left(self, session_id: int) -> bool:
-        """Whether a session is to leave, wherever it may be yet."""
-        return session_id in self._left
+    def left(self, session_id: int, region: int) -> bool:
+        """Whether a session is to leave. The region that has it yet hears so; or it is another gateway's, and we do."""
+        leaves = session_id in self._left
+        if leaves:
+            self.links[region].add(LEAVE, session_id, 0)
+        return leaves
 
     def forget(self, session_id: int) -> None:
         """A session that left here is another gateway's, or here again: it is told to leave nowhere any more."""

@@ -800,6 +800,20 @@ def test_who_comes_back_to_a_gateway_that_had_said_in_vain_that_she_leaves_stays
     assert [ada.entity] == land.whereabouts(ada.session.id)
 
 
+def test_who_left_where_she_no_longer_was_is_found_where_she_is():
+    land = Land(gateways=2, game=STILL)
+    ada = land.join("ada", 5, gateway=1)
+    # Where the first gateway had her last, nobody knew of her any more as her grace time ended there.
+    land.gateway.router._left[ada.session.id] = (land.clock.now_s(), 6)
+    ada.hang_up()
+    ada.connect(resume=ada.resume)
+    for _ in range(40):
+        land.tick()
+        land.gateway.flush()
+    assert ada.welcomes == 2
+    assert [ada.entity] == land.whereabouts(ada.session.id)
+
+
 def test_a_gateway_that_lets_go_of_a_session_speaks_for_it_nowhere_else_either():
     bus = LateBus()
     land = Land(gateways=2, game=STILL, bus=bus)

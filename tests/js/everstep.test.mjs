@@ -86,6 +86,35 @@ test("what a new session does not know is reported lost", () => {
   assert.equal(t.client.send("Say", { text: "two" }), 1);
 });
 
+test("what is said again to a later version of the game is what it was by name, or lost", () => {
+  const t = build();
+  t.client.send("Say", { text: "one" });
+  t.client.send("Say", { text: "too long" });
+  t.socket.drop(1006);
+  t.time.advance(10000);
+  t.socket.accept();
+  const later = structuredClone(fixtures.schema);
+  const say = later.commands.find((c) => c.name === "Say");
+  say.id = 21;
+  say.args[0].size = 5;
+  t.socket.give([Message.WELCOME, welcome(later, { resumed: true })]);
+  assert.deepEqual(t.socket.of(Message.INPUT), [[2, 1, 21, ["one"]]]);
+  assert.deepEqual(t.heard.filter(([n]) => n === "lost"), [["lost", "Say", { text: "too long" }, 2]]);
+});
+
+test("an entity that is steered at may be any object, and is told when it is another one", () => {
+  const t = build();
+  t.client.predict({ command: "Poke" });
+  const target = { region: 3, handle: 5 };
+  target.self = target;
+  const frames = (n) => { for (let i = 0; i < n; i++) t.client.frame(t.time.advance(100)); };
+  t.client.steer({ who: target, hard: false });
+  frames(5);
+  t.client.steer({ who: { region: 3, handle: 7 }, hard: false });
+  frames(5);
+  assert.deepEqual(t.socket.of(Message.INPUT).map((m) => m[3][0]), [[3, 5], [3, 7]]);
+});
+
 test("reliable commands that wait are bounded", () => {
   const t = build();
   for (let i = 1; i <= 64; i++) assert.equal(t.client.send("Say", { text: "x" }), i);
