@@ -256,7 +256,8 @@ export class Client extends Emitter {
     // Half of what the server takes: the other half is for everything else.
     const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 40, 250);
     // What travels, and not an entity with all that it is.
-    const key = JSON.stringify(/** @type {Schema} */ (this.schema).checkCommand(this.predicted.command, wanted, this.own.region).values);
+    const { kept } = /** @type {Schema} */ (this.schema).checkCommand(this.predicted.command, wanted, this.own.region);
+    const key = JSON.stringify(kept);
     if (key === sent || nowMs - sentMs < everyMs) return;
     const seq = this.send(this.predicted.command, wanted);
     if (seq) Object.assign(this.steering, { sent: key, sentMs: nowMs, seq });
