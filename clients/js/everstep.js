@@ -255,10 +255,11 @@ export class Client extends Emitter {
     if (!wanted || this.state !== "live" || !this.predicted) return;
     // Half of what the server takes: the other half is for everything else.
     const everyMs = clamp(2000 / (this.info.limits?.inputs_per_s || 20), 40, 250);
+    if (nowMs - sentMs < everyMs) return;
     // What travels, and not an entity with all that it is.
     const { kept } = /** @type {Schema} */ (this.schema).checkCommand(this.predicted.command, wanted, this.own.region);
     const key = JSON.stringify(kept);
-    if (key === sent || nowMs - sentMs < everyMs) return;
+    if (key === sent) return;
     const seq = this.send(this.predicted.command, wanted);
     if (seq) Object.assign(this.steering, { sent: key, sentMs: nowMs, seq });
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 FAULTS: Final = (Exception,)
 
 
+@functools.cache
 def connecting_once(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """Such connections, which connect once: whoever has them begins anew with another one.
 

@@ -370,15 +370,14 @@ def sweeping(land: Land, seconds: int) -> None:
             gateway.sweep()
 
 
-def heard_join_of(land: FarLand, player: Patron) -> int:
-    """Its region hears its JOIN, and its gateway is cut off from then on. Returns its session."""
+def heard_join_of(land: FarLand, player: Player) -> None:
+    """Its region hears its JOIN, and its gateway is cut off from then on."""
     while player.session.state is not SessionState.JOINING:
         land.tick()
     land.clock.work(TICK_S)
     land.gateway.flush()
     land.network.advance(land.clock.now_s())
     land.network.partition(["gateway 0"], [*(f"region {n}" for n in land.regions), "gateway 1"])
-    return player.session.id
 
 
 @pytest.mark.parametrize("gateway", [0, 1])
@@ -695,12 +694,7 @@ def test_who_has_played_elsewhere_before_it_was_heard_that_she_has_an_entity_is_
     land = FarLand(game=STILL)
     ada = Player(land, "ada", token=account("ada"))
     land.players.append(ada)
-    while ada.session.state is not SessionState.JOINING:
-        land.tick()
-    land.clock.work(TICK_S)
-    land.gateway.flush()
-    land.network.advance(land.clock.now_s())
-    land.network.partition(["gateway 0"], [*(f"region {n}" for n in land.regions), "gateway 1"])
+    heard_join_of(land, ada)
     land.tick()
     elsewhere = Player(land, "ada", gateway=1, token=account("ada"))
     land.players.append(elsewhere)
