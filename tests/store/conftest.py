@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.mongo_proxy import MongoProxy
-from tests.support.mongo_database import Database, collect_sockets
+from tests.support.mongo_database import Database
 
 # The contract's assertions explain themselves as a test module's do.
 pytest.register_assert_rewrite("tests.store.contract")
@@ -67,4 +67,3 @@ async def proxy(mongo_server) -> AsyncIterator[MongoProxy]:
     """A way to that server that can be made a bad one."""
     async with MongoProxy(mongo_server.port) as made:
         yield made
-    collect_sockets()

@@ -1,23 +1,10 @@
 """A database on a MongoDB server, laid out by `init`, as a medium of the stores' contracts."""
 
-import gc
-import warnings
-
 from bench.mongo_server import MongoServer
 from server.store.mongo import MongoJournal
 from server.store.mongo_checkpoints import MongoCheckpoints
 from server.store.mongo_client import connect
 from server.store.mongo_layout import init, shard_key
-
-
-def collect_sockets():
-    """Collect what PyMongo leaves to the collector where it is closed while it connects: half-open sockets.
-
-    Each would be a ResourceWarning, and so a failure, of whatever test runs when the collector comes by.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class Database:
@@ -41,7 +28,6 @@ class Database:
             await client.close()
         await self.client.drop_database(self.name)
         await self.client.close()
-        collect_sockets()
 
     async def open(self):
         return self.through(self.uri)
