@@ -446,6 +446,8 @@ class Client:
                 self._answered(region)
         if message is not None and not isinstance(message, Delta | Keyframe | Pong | ViewDigest):
             self._show(message)
+        while self._talk.void:
+            self._show(self._talk.void.pop(0))
         if self._talk.outbox:
             self._to_write.set()
         self._ask_waiting()

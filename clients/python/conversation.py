@@ -41,13 +41,16 @@ class Conversation:
         self.acked = 0
         # Frames that no socket has taken yet. Bounded: inputs by `inputs_max`, the rest by who awaits an answer.
         self.outbox: deque[bytes] = deque()
+        # Answers to what is not sent again, as the game come back to has no such command; for whoever asks to take.
+        self.void: list[Error] = []
         self._name = name
         self._token = token
         self._resume = resume
         self._inputs_max = inputs_max
         # Inputs that have no ACK yet, and reliable ones that have no RECEIPT, by number; a resumed session sends them
         # again. An ACK alone is no promise: a server that dies takes back what was not durable.
-        self._pending: dict[int, bytes] = {}
+        # By name: a game of another version may number them otherwise.
+        self._pending: dict[int, tuple[str, dict[str, Value]]] = {}
         self._reliable: set[int] = set()
         self._commands: dict[str, CommandSchema] = {}
         self._reader: CommandReader
@@ -66,23 +69,19 @@ class Conversation:
 
         Raises UnknownMessage, InvalidArgument, BacklogFull; then nothing was sent.
         """
-        known = self._commands.get(name)
-        if known is None:
-            raise UnknownMessage(f"there is no command {name!r}")
-        names = [a.name for a in known.args]
-        if args.keys() != set(names):
-            raise InvalidArgument(f"{name} takes {names}, not {sorted(args)}")
-        values = [args[n] for n in names]
+        known = self._known(name)
+        kept = dict(args)
         for place in known.entities:
-            if type(handle := values[place]) is int:
-                values[place] = (self.view.entity[0], handle)
-        self._reader.read(Input(self.seq + 1, known.id, values))
+            entity = known.args[place].name
+            if type(handle := kept.get(entity)) is int:
+                kept[entity] = (self.view.entity[0], handle)
+        frame = self._encoded(self.seq + 1, name, kept)
         if len(self._pending) >= self._inputs_max:
             raise BacklogFull(f"{self._inputs_max} inputs wait for their ACK or RECEIPT")
         self.seq += 1
         if known.reliable:
             self._reliable.add(self.seq)
-        frame = self._pending[self.seq] = encode_input(self.seq, known.id, values)
+        self._pending[self.seq] = name, kept
         if self.joined:
             self.outbox.append(frame)
         return self.seq
@@ -151,15 +150,39 @@ class Conversation:
         if message.resumed and played:
             self.seq = max(self.seq, message.ack)
             self._acked(message.ack)
-            self.outbox.extend(self._pending.values())
+            self._send_again()
         else:
             # What was sent to an older session is void. Another client's inputs to this one may be under way still.
             self.seq = message.ack + UNHEARD_INPUTS_MAX if message.resumed else 0
             self._pending.clear()
             self._reliable.clear()
 
+    def _known(self, name: str) -> CommandSchema:
+        known = self._commands.get(name)
+        if known is None:
+            raise UnknownMessage(f"there is no command {name!r}")
+        return known
+
+    def _encoded(self, seq: int, name: str, args: Mapping[str, Value]) -> bytes:
+        """The frame of a command that the game takes; raises UnknownMessage, InvalidArgument."""
+        known = self._known(name)
+        names = [a.name for a in known.args]
+        if args.keys() != set(names):
+            raise InvalidArgument(f"{name} takes {names}, not {sorted(args)}")
+        values = [args[n] for n in names]
+        self._reader.read(Input(seq, known.id, values))
+        return encode_input(seq, known.id, values)
+
+    def _send_again(self) -> None:
+        for seq, (name, args) in list(self._pending.items()):
+            try:
+                self.outbox.append(self._encoded(seq, name, args))
+            except (UnknownMessage, InvalidArgument) as why:
+                self._forget(seq)
+                self.void.append(Error(why.code, str(why), seq))
+
     def _acked(self, seq: int) -> None:
-        self._pending = {n: frame for n, frame in self._pending.items() if n > seq or n in self._reliable}
+        self._pending = {n: command for n, command in self._pending.items() if n > seq or n in self._reliable}
 
     def _forget(self, seq: int) -> None:
         self._pending.pop(seq, None)

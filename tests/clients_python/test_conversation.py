@@ -9,8 +9,9 @@ import pytest
 from clients.python import BacklogFull
 from clients.python.conversation import UNHEARD_INPUTS_MAX, Conversation
 from protocol import codec
-from protocol.errors import InvalidArgument, MalformedMessage, UnknownMessage
+from protocol.errors import ErrorCode, InvalidArgument, MalformedMessage, UnknownMessage
 from protocol.messages import Hello, Input, ViewDigest, You
+from protocol.schema import Argument
 from tests.protocol.meadow import EXAMPLES, WELCOME
 
 
@@ -90,6 +91,22 @@ def test_a_resumed_session_sends_again_what_has_no_ack(talk: Conversation) -> No
     sent(talk)
     talk.begin()
     assert sent(talk) == [Hello(1, None, "next", "Ada")]
+
+
+def test_what_is_sent_again_is_what_it_was_by_name(talk: Conversation) -> None:
+    talk.command("Move", {"dx": 0, "dy": 1})
+    talk.command("Say", {"text": "a"})
+    talk.command("Say", {"text": "much"})
+    talk.begin()
+    sent(talk)
+    # The game was upgraded meanwhile: Move is gone, Say has its number and takes less.
+    said = replace(WELCOME.schema.commands[1], id=16, args=(Argument("text", "utf8", size=3),))
+    upgraded = replace(WELCOME.schema, commands=(said,))
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, schema=upgraded)), 1.0)
+    assert sent(talk) == [Input(2, 16, ["a"])]
+    # Whoever asked hears of the others, as if the server had refused them.
+    assert [(e.code, e.seq) for e in talk.void] == [(ErrorCode.UNKNOWN, 1), (ErrorCode.INVALID_ARGUMENT, 3)]
+    assert talk.command("Say", {"text": "b"}) == 4
 
 
 def test_a_reliable_command_waits_for_its_receipt(talk: Conversation) -> None:
