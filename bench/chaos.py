@@ -150,8 +150,8 @@ def shape_of(options: ChaosOptions) -> ClusterShape:
         "WORLD__HEIGHT": options.rows * REGION_UNITS,
         "WORLD__COLUMNS": options.columns,
         "WORLD__ROWS": options.rows,
-        # A gift finds its way however long ago its friend left.
-        "WORLD__BORDER_FORWARD_S": 3600.0,
+        # A gift finds its way however long ago its friend left: that is forgotten all the time.
+        "WORLD__BORDER_FORWARD_S": 1.0,
         "NODE__LEASE_TTL_S": LEASE_TTL_S,
         "NODE__TURN_S": LEASE_TTL_S / 4,
         # What is away longer than that is lost by right.

@@ -143,7 +143,7 @@ class WorldSettings(Section):
         ge=1,
         le=3600,
         description="Seconds for which a region remembers where those who left it went, to send on what comes for "
-        "them.",
+        "them. Then it tells the region they were born in, which remembers for as long as they live.",
     )
     split_depth: int = Field(
         default=0,

@@ -1,5 +1,12 @@
 """The borders of a region: who goes over them, who comes in, and where those who left went.
 
+The region of an entity's birth, which its number names, knows for as long as it lives where to send what is for it.
+Other regions that it left know for a while, and tell that region before they forget; the one in which it ends tells so.
+Each word counts the borders that the entity had gone over, so that one which is overtaken by a later one is void. A
+word goes on the lane of those who go over borders, and what is sent after it, to whom it concerns, behind it:
+
+    home knows   n borders, and a region: it is there, or went on from there, or home has a later word on its way
+
 An entity goes over when it is farther outside its region than the atlas' hysteresis; it ends here and begins there,
 and between is a letter of this region's mail, so it is always in exactly one place. A region that has no room for it
 sends the letter back: it is put at the border it had crossed, or waits here until there is room.
@@ -21,15 +28,28 @@ from server.regions.sessions import Sessions
 from server.regions.travellers import PASSENGER, Travellers
 from server.shard.errors import MailError
 from server.shard.machine import Records
-from server.shard.mail import HANDOFF, LETTER_BYTES_MAX, REFUSAL, Lane, Letter, Post, unwrap_refusal
-from server.sim.component import I64, U64, Rows
+from server.shard.mail import (
+    HANDOFF,
+    LETTER_BYTES_MAX,
+    REFUSAL,
+    WHEREABOUTS,
+    Lane,
+    Letter,
+    Post,
+    unwrap_refusal,
+)
+from server.sim.component import I64, U32, U64, Rows
 from server.sim.errors import SnapshotError
 from server.sim.game import Game
-from server.sim.world import World
+from server.sim.world import World, birth_region
 
-# Whereabouts: an entity that is not here, who plays it (0 for nobody), where it went, and at which of our ticks. One
-# that waits here for room went to this very region.
-_MOVED: Final = np.dtype([("id", "<u8"), ("session", "<u8"), ("region", "<u4"), ("tick", "<u8")])
+# Whereabouts: an entity that is not here, who plays it (0 for nobody), where it went, over how many borders it had gone
+# then, and at which of our ticks. One that waits here for room went to this very region.
+_MOVED: Final = np.dtype([("id", "<u8"), ("session", "<u8"), ("region", "<u4"), ("crossings", "<u4"), ("tick", "<u8")])
+# What the region of its birth is told of an entity; region 0: it is no more.
+_WORD: Final = np.dtype([("id", "<u8"), ("region", "<u4"), ("crossings", "<u4")])
+_NO_MORE: Final = 0
+_WORDS_MAX: Final = LETTER_BYTES_MAX // _WORD.itemsize
 _NOBODY: Final = np.zeros(0, DEPARTED)
 
 
@@ -108,10 +128,12 @@ class Borders:
             return _NOBODY
         departed = np.concatenate(gone)
         departed = departed[np.argsort(departed["row"], kind="stable")]
+        rows = departed["row"].astype(np.int64)
         seen = world.has(self._game.position)[world.archetype[departed["row"]]]
-        world.despawn(departed["row"].astype(np.int64))
+        crossings = world.crossings(rows) + np.uint32(1)
+        world.despawn(rows)
         sessions.remove(departed["session"][departed["session"] > 0])
-        self._note(departed["id"], departed["session"], departed["destination"], tick)
+        self._note(departed["id"], departed["session"], departed["destination"], crossings, tick)
         visible: Records = departed[seen]
         return visible
 
@@ -132,6 +154,7 @@ class Borders:
     def _pack(self, world: World, sessions: Sessions, rows: Rows, tick: int) -> tuple[Travellers, Records]:
         """These entities with all they have, and records of DEPARTED without their destination."""
         arrays = world.extract(rows)
+        arrays["@crossings"] += np.uint32(1)
         departed = np.zeros(rows.size, DEPARTED)
         departed["row"], departed["id"] = rows, arrays["@id"]
         playing = sessions.playing(rows)
@@ -179,7 +202,8 @@ class Borders:
         waiting, self._waiting = self._waiting, []
         for source, payload in waiting:
             try:
-                self._settle_or_wait(into, world, sessions, tick, source, payload)
+                travellers = Travellers.decode(payload, self._game)
+                self._settle_or_wait(into, world, sessions, tick, source, travellers)
             except (MailError, SnapshotError):
                 # They came back to another version of the game than this one, which may come back too.
                 self._waiting.append((source, payload))
@@ -193,7 +217,8 @@ class Borders:
             post.refuse(letter, str(error))
             return
         if len(rest):
-            self._note_of(rest, letter.source, tick)
+            # To be sent back is to cross again.
+            self._note_of(rest.onward(), letter.source, tick)
             part = letter._replace(payload=Travellers.payload_of(letter.payload, rest.arrays["@id"]))
             post.refuse(part, f"{len(rest)} of {len(travellers)} do not fit: region {self._region} is full")
 
@@ -202,15 +227,16 @@ class Borders:
     ) -> None:
         """Let in those whom another region sent back; `letter`: our own HANDOFF. They wait where there is no room."""
         try:
-            self._settle_or_wait(into, world, sessions, tick, letter.destination, letter.payload)
+            travellers = Travellers.decode(letter.payload, self._game).onward()
+            self._settle_or_wait(into, world, sessions, tick, letter.destination, travellers)
         except (MailError, SnapshotError) as error:
             # Nobody can read them, not even who wrote them: an operator has them.
             post.bury(letter, f"{reason}; and then: {error}")
 
     def _settle_or_wait(
-        self, into: Arrivals, world: World, sessions: Sessions, tick: int, source: int, payload: bytes
+        self, into: Arrivals, world: World, sessions: Sessions, tick: int, source: int, travellers: Travellers
     ) -> None:
-        travellers = self._turned_back(Travellers.decode(payload, self._game))
+        travellers = self._turned_back(travellers)
         rest = self._settle(into, world, sessions, tick, source, travellers)
         if len(rest):
             self._note_of(rest, self._region, tick)
@@ -263,10 +289,10 @@ class Borders:
 
     def whereabouts(self, ids: U64) -> NDArray[np.int64]:
         """(n,) int64 regions that these entities went to from here; -1 where that is not known (any more)."""
+        at = self._find(ids)
         if not self._moved.size:
-            return np.full(ids.size, -1, np.int64)
-        at = np.minimum(np.searchsorted(self._moved["id"], ids), self._moved.size - 1)
-        return np.where(self._moved["id"][at] == ids, self._moved["region"][at].astype(np.int64), -1)
+            return at
+        return np.where(at >= 0, self._moved["region"][at].astype(np.int64), -1)
 
     def followed(self, sessions: U64) -> NDArray[np.int64]:
         """(n,) int64 regions that these sessions' entities went to from here; -1 where that is not known."""
@@ -275,12 +301,37 @@ class Borders:
             regions[sessions == moved["session"]] = moved["region"]
         return regions
 
+    def tell_of_ended(self, world: World, post: Post) -> None:
+        """Tell the homes of those who ended in this tick. To be called before departures: they end here, too."""
+        ended = world.foreign_ended()
+        if ended.size:
+            words = np.zeros(ended.size, _WORD)
+            words["id"], words["region"] = ended, _NO_MORE
+            self._tell(words, post)
+
+    def hear(self, letter: Letter) -> None:
+        """Take words of those who were born here. Raises MailError."""
+        if len(letter.payload) % _WORD.itemsize:
+            raise MailError(f"whereabouts of {len(letter.payload)} bytes")
+        words = np.frombuffer(letter.payload, _WORD)
+        at = self._find(words["id"])
+        # Of one who is here, or is no more, nothing is known, and nothing to be learnt.
+        words, at = words[at >= 0], at[at >= 0]
+        later = words["crossings"] > self._moved["crossings"][at]
+        for name in ("region", "crossings"):
+            self._moved[name][at[later]] = words[name][later]
+        self._moved = np.delete(self._moved, at[words["region"] == _NO_MORE])
+
     def expire(self, post: Post, tick: int) -> None:
-        """Forget where those went who left too long ago; who has not come there yet has left just now."""
+        """Forget where others' natives went who left too long ago; who has not come there yet has left just now.
+
+        Their homes are told. Not forgotten is who waits here for room.
+        """
         moved = self._moved
         if not moved.size:
             return
         old = moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
+        old &= (birth_region(moved["id"]) != self._region) & (moved["region"] != self._region)
         if not old.any():
             return
         for region in np.unique(moved["region"][old]).tolist():
@@ -288,27 +339,53 @@ class Borders:
                 under_way = old & (moved["region"] == region) & (moved["tick"] >= since)
                 moved["tick"][under_way] = tick
                 old &= ~under_way
+        words = np.zeros(np.count_nonzero(old), _WORD)
+        for name in _WORD.names or ():
+            words[name] = moved[name][old]
+        kept = self._tell(words, post)
+        old[old] = ~kept
         self._moved = moved[~old]
+
+    def _tell(self, words: Records, post: Post) -> NDArray[np.bool_]:
+        """Send words to the homes of those they are of: (n,) those which could not go, as the way is blocked."""
+        homes = birth_region(words["id"])
+        blocked = np.zeros(words.size, np.bool_)
+        for home in np.unique(homes).tolist():
+            # A number of no region of this world's is a game's own doing.
+            if home == self._region or home not in self._division.atlas:
+                continue
+            of_home = np.flatnonzero(homes == home)
+            for at in range(0, of_home.size, _WORDS_MAX):
+                part = of_home[at : at + _WORDS_MAX]
+                blocked[part] = not post.send(home, Lane.URGENT, WHEREABOUTS, words[part].tobytes())
+        return blocked
 
     def _note_of(self, travellers: Travellers, region: int, tick: int) -> None:
         ids = travellers.arrays["@id"]
         played = np.zeros(ids.size, np.uint64)
         for passenger in travellers.passengers:
             played[ids == passenger["id"]] = passenger["session"]
-        self._note(ids, played, np.full(ids.size, region, np.uint32), tick)
+        self._note(ids, played, np.full(ids.size, region, np.uint32), travellers.arrays["@crossings"], tick)
 
-    def _note(self, ids: U64, sessions: U64, regions: NDArray[np.uint32], tick: int) -> None:
+    def _note(self, ids: U64, sessions: U64, regions: U32, crossings: U32, tick: int) -> None:
         self._forget(ids)
         new = np.zeros(ids.size, _MOVED)
-        new["id"], new["session"], new["region"], new["tick"] = ids, sessions, regions, tick
-        moved = np.concatenate([self._moved, new])
-        self._moved = moved[np.argsort(moved["id"], kind="stable")]
+        new["id"], new["session"], new["region"], new["crossings"] = ids, sessions, regions, crossings
+        new["tick"] = tick
+        new = new[np.argsort(ids, kind="stable")]
+        self._moved = np.insert(self._moved, np.searchsorted(self._moved["id"], new["id"]), new)
 
     def _forget(self, ids: U64) -> None:
-        if self._moved.size:
-            known = np.isin(self._moved["id"], ids)
-            if known.any():
-                self._moved = self._moved[~known]
+        at = self._find(ids)
+        if (at >= 0).any():
+            self._moved = np.delete(self._moved, at[at >= 0])
+
+    def _find(self, ids: U64) -> NDArray[np.int64]:
+        """(n,) int64 places among those who went from here, -1 for others."""
+        if not self._moved.size:
+            return np.full(ids.size, -1, np.int64)
+        at = np.minimum(np.searchsorted(self._moved["id"], ids), self._moved.size - 1)
+        return np.where(self._moved["id"][at] == ids, at, -1)
 
     # -- state -------------------------------------------------------------------
 
@@ -339,6 +416,10 @@ class Borders:
 
         Raises SnapshotError; nothing is then changed.
         """
+        if "@borders.id" in arrays and "@borders.crossings" not in arrays:
+            # Captures of before crossings were counted have none.
+            uncounted = np.zeros(arrays["@borders.id"].shape, np.uint32)
+            arrays = {**arrays, "@borders.crossings": uncounted}
         names = [*(f"@borders.{name}" for name in _MOVED.names or ()), "@borders.waiting", "@borders.payloads"]
         moved, waiting = np.zeros(0, _MOVED), np.zeros((0, 2), np.uint64)
         data = b""

@@ -11,7 +11,7 @@ its ground to the region, which sends the parts their share.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final
 
@@ -28,10 +28,11 @@ from server.sim.errors import DeclarationError
 from server.sim.game import Game
 from server.sim.messages import Mail, Sent
 from server.sim.migrate import same_mail
-from server.sim.world import World
+from server.sim.world import World, birth_region
 
-# An entity's number names the region of its birth; see World.id_of.
-_BIRTH: Final = np.uint64(48)
+# How often a letter is sent on. Nobody crosses more borders than that while one letter flies; regions that were set
+# back to different times may send it in a circle.
+_SENT_ON_MAX: Final = 64
 
 
 class _For(IntEnum):
@@ -52,6 +53,8 @@ class _Messages:
     kind: type[Mail]
     # The region whose system sent them; a letter that is sent on has another source.
     source: int
+    # By how many regions it was sent on.
+    sent_on: int
     whom: _For
     # () for REGION, (ids,) for ENTITIES, (x, y, radius) for PLACES: (n,) each.
     address: tuple[NDArray[Any], ...]
@@ -61,7 +64,8 @@ class _Messages:
 
     def those(self, places: Rows) -> _Messages:
         address = tuple(a[places] for a in self.address)
-        return _Messages(self.kind, self.source, self.whom, address, tuple(v[places] for v in self.values), places.size)
+        values = tuple(v[places] for v in self.values)
+        return replace(self, address=address, values=values, n=places.size)
 
 
 _ADDRESSES: Final[Mapping[_For, tuple[str, ...]]] = {
@@ -101,7 +105,7 @@ class Letters:
             whom, address = _For.ENTITIES, (call.to,)
         elif call.at is not None:
             whom, address = _For.PLACES, call.at
-        return _Messages(call.kind, self._region, whom, address, call.values, call.n)
+        return _Messages(call.kind, self._region, 0, whom, address, call.values, call.n)
 
     def _routes(self, call: Sent, world: World, borders: Borders) -> Iterator[tuple[int, Lane, Rows]]:
         """(region, lane, which of the messages), regions ascending."""
@@ -115,7 +119,7 @@ class Letters:
         left = np.zeros(call.n, np.bool_)
         if call.to is not None:
             went = borders.whereabouts(call.to)
-            asked = call.to >> _BIRTH if call.region is None else call.region
+            asked = birth_region(call.to) if call.region is None else call.region
             here = world.rows_by_id(call.to) >= 0
             regions = np.where(here, self._region, np.where(went < 0, asked.astype(np.int64), went))
             left = (went >= 0) & ~here
@@ -154,6 +158,7 @@ class Letters:
                 messages.n,
                 [a.tobytes() for a in messages.address],
                 [v.tobytes() for v in messages.values],
+                messages.sent_on,
             ]
         )
         return encoded
@@ -179,12 +184,15 @@ class Letters:
         if kind is None:
             raise MailError(f"{self._game.name} {self._game.version} knows no mail of kind {letter.kind}")
         try:
-            version, source, whom, n, address, values = msgpack.unpackb(letter.payload)
+            version, source, whom, n, address, values, *counted = msgpack.unpackb(letter.payload)
+            # Letters of before this was counted end here.
+            (sent_on,) = counted or (0,)
             if not same_mail(self._game.migrations, version, self._game.version):
                 raise MailError(f"{kind.__name__} of {self._game.name} {version}, and this is {self._game.version}")
             messages = _Messages(
                 kind,
                 source,
+                sent_on,
                 _For(whom),
                 tuple(np.frombuffer(raw, d) for raw, d in zip(address, _ADDRESSES[_For(whom)], strict=True)),
                 tuple(np.frombuffer(raw, d) for raw, d in zip(values, kind.dtypes(), strict=True)),
@@ -194,6 +202,8 @@ class Letters:
             raise MailError(f"not mail: {error!r}") from error
         if type(source) is not int or not 0 <= source < 2**32:
             raise MailError(f"not mail: from {source!r}")
+        if type(sent_on) is not int or not 0 <= sent_on <= _SENT_ON_MAX:
+            raise MailError(f"not mail: sent on {sent_on!r} times")
         if type(n) is not int or not 0 <= n <= LETTER_BYTES_MAX:
             raise MailError(f"not mail: {n!r} messages")
         if any(a.size != n for a in (*messages.address, *messages.values)):
@@ -219,15 +229,20 @@ class Letters:
         return messages.kind(rows, source, (x, y, radius), messages.values)
 
     def _send_on(self, letter: Letter, messages: _Messages, borders: Borders, post: Post) -> None:
+        """Send these after those whom they are for. Where one was born is known where one is, see `Borders`."""
         regions = borders.whereabouts(messages.address[0])
-        whole = self._division.whole
-        if letter.source != whole != self._region:
-            # Whoever was born in this part and is not known here any more may be where it was united with.
-            regions = np.where(regions < 0, whole, regions)
-        self.to_nobody += int(np.count_nonzero(regions < 0))
-        for region in np.unique(regions[regions >= 0]).tolist():
+        born = birth_region(messages.address[0])
+        regions = np.where((regions < 0) & (born != self._region), born, regions)
+        for region in np.unique(regions).tolist():
             part = messages.those(np.flatnonzero(regions == region))
-            if not self._post(post, region, Lane.URGENT, part):
+            if region not in self._division.atlas:
+                self.to_nobody += part.n
+                continue
+            # Here it waits with one who waits for room.
+            part = replace(part, sent_on=part.sent_on + (region != self._region))
+            if part.sent_on > _SENT_ON_MAX:
+                post.bury(letter._replace(payload=self._encode(part)), f"sent on {_SENT_ON_MAX} times")
+            elif not self._post(post, region, Lane.URGENT, part):
                 post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
 
     def _share(self, letter: Letter, messages: _Messages, post: Post) -> None:

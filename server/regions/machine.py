@@ -48,7 +48,7 @@ from server.shard.machine import (
     empty_records,
     encode_batches,
 )
-from server.shard.mail import FOLLOW, GROUND, HANDOFF, REFUSAL, Lane, Letter, Post, unwrap_refusal
+from server.shard.mail import FOLLOW, GROUND, HANDOFF, REFUSAL, WHEREABOUTS, Lane, Letter, Post, unwrap_refusal
 from server.sim.component import Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
@@ -361,6 +361,7 @@ class RegionMachine:
             self._send_after(leaves)
             self.division.turn(self.post, self._tick)
             self._stand()
+            self.borders.tell_of_ended(self.world, self.post)
             departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
             self.borders.expire(self.post, self._tick)
             # Of those who are still there: what has no place is in nobody's frame.
@@ -405,6 +406,8 @@ class RegionMachine:
                 followers = self._with_followers(followers, letter)
             elif letter.kind == GROUND:
                 self._take_ground(letter)
+            elif letter.kind == WHEREABOUTS:
+                self._hear_whereabouts(letter)
             else:
                 of_the_game.append(letter)
         if came.rows:
@@ -425,6 +428,12 @@ class RegionMachine:
             self.post.refuse(letter, str(error))
             return
         self._stand()
+
+    def _hear_whereabouts(self, letter: Letter) -> None:
+        try:
+            self.borders.hear(letter)
+        except MailError as error:
+            self.post.refuse(letter, str(error))
 
     def _take_refusal(self, came: Arrivals, letter: Letter) -> None:
         """Who was turned away is back; other mail that was refused is dead."""

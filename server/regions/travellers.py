@@ -68,6 +68,9 @@ class Travellers:
         try:
             version, names, travellers = cls._read(data)
             arrays = travellers.arrays
+            if "@crossings" not in arrays:
+                # Letters of before they were counted.
+                arrays = {**arrays, "@crossings": np.zeros(len(arrays["@id"]), np.uint32)}
             if version != game.version:
                 changes = path(game.migrations, version, game.version)
                 arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
@@ -106,6 +109,10 @@ class Travellers:
         version, names, travellers = cls._read(data)
         those = np.flatnonzero(np.isin(travellers.arrays["@id"], ids))
         return travellers._those(those)._encode(version, names)  # noqa: SLF001  # travellers too
+
+    def onward(self) -> Travellers:
+        """The same after one more crossing."""
+        return replace(self, arrays={**self.arrays, "@crossings": self.arrays["@crossings"] + np.uint32(1)})
 
     def split(self, room: int) -> tuple[Travellers, Travellers]:
         """The `room` that go first, those whom somebody plays, and the others."""

@@ -41,6 +41,8 @@ REFUSAL: Final = 2
 FOLLOW: Final = 3
 # Which ground a part of a divided region has; see server/regions/division.py.
 GROUND: Final = 4
+# Where entities went, told to the region of their birth; see server/regions/borders.py.
+WHEREABOUTS: Final = 5
 # A game's kinds of mail are numbered from here.
 FIRST_MAIL: Final = 16
 

@@ -177,10 +177,11 @@ class Tick:
     ) -> None:
         """Tell systems of this and other regions, which hear it with `mail` a tick later or more, each once.
 
-        To entities, by number (n,); wherever they are: mail follows one that went over a border, and is nobody's where
-        it is dead. `region` then says where it was last heard of (`Mail.source`); without it the region of its birth
-        is asked. Or to every region that the circles `at`, (x, y, radius) (n,) each in world units, touch; without
-        this one where `here` is False. Or to regions by number.
+        To entities, by number (n,); wherever they are: mail follows one that went over borders, however long ago, and
+        is nobody's where it is dead. `region` then says where it was last heard of (`Mail.source`), which may be the
+        shorter way; without it the region of its birth is asked, which knows. Or to every region that the circles
+        `at`, (x, y, radius) (n,) each in world units, touch; without this one where `here` is False. Or to regions by
+        number.
 
         Every argument is an (n,) array or a scalar for all n. What is for a region that has been out of reach for so
         long that no more is kept for it is dropped, and counted. Raises DeclarationError for a missing or unknown

@@ -175,8 +175,9 @@ class Saved:
         self._own["@free"] = np.concatenate([self._own["@free"], rows])
         if "@ids.row" in self._own:
             stays = self._archetype[self._own["@ids.row"]] != NO_ARCHETYPE
-            for name in ("@ids.row", "@ids.id"):
-                self._own[name] = self._own[name][stays]
+            for name in ("@ids.row", "@ids.id", "@ids.crossings"):
+                if name in self._own:
+                    self._own[name] = self._own[name][stays]
 
     # -- inside ------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from server.sim.component import NO_ARCHETYPE, U8, U32, U64, Archetype, Bool, Component, Rows
+from server.sim.component import I64, NO_ARCHETYPE, U8, U32, U64, Archetype, Bool, Component, Rows
 from server.sim.errors import CapacityError, DeclarationError, SnapshotError
 
 C = TypeVar("C", bound=Component)
@@ -94,9 +94,11 @@ class World:
         self.high_water = 0
         # Freed rows, oldest first.
         self._free: Rows = np.zeros(0, np.int64)
-        # Entities born elsewhere: their rows, ascending, their numbers, and places in these in order of the numbers.
+        # Entities that came from elsewhere: their rows, ascending, their numbers, over how many borders they went, and
+        # places in these in order of the numbers.
         self._foreign_rows: Rows = np.zeros(0, np.int64)
         self._foreign_ids: U64 = np.zeros(0, np.uint64)
+        self._foreign_crossings: U32 = np.zeros(0, np.uint32)
         self._foreign_by_id: Rows = np.zeros(0, np.int64)
         self._dying: list[Rows] = []
         # Rows that began since the tick did.
@@ -190,7 +192,7 @@ class World:
         self._free = np.concatenate([self._free, rows])
         if self._foreign_rows.size:
             stays = _find(rows, self._foreign_rows) < 0
-            self._set_foreign(self._foreign_rows[stays], self._foreign_ids[stays])
+            self._set_foreign(self._foreign_rows[stays], self._foreign_ids[stays], self._foreign_crossings[stays])
 
     def rows(self, *components: type[Component]) -> Rows:
         """Living entities that have all these components: ascending, (n,) int64, read-only."""
@@ -266,6 +268,13 @@ class World:
             ids = np.where(at >= 0, self._foreign_ids[at], ids)
         return np.where(rows >= 0, ids, np.uint64(0))
 
+    def crossings(self, rows: Rows) -> U32:
+        """(n,) uint32 borders that these entities went over in their lives."""
+        if not self._foreign_rows.size:
+            return np.zeros(rows.size, np.uint32)
+        at = _find(self._foreign_rows, rows)
+        return np.where(at >= 0, self._foreign_crossings[at], np.uint32(0))
+
     def rows_by_id(self, ids: U64) -> Rows:
         """(n,) int64 rows of these numbers, -1 where that entity is not here."""
         rows = (ids & np.uint64(_ID_ROWS - 1)).astype(np.int64)
@@ -286,16 +295,22 @@ class World:
         living = self.archetype[self._foreign_rows] != NO_ARCHETYPE
         return self._foreign_rows[living], self._foreign_ids[living]
 
+    def foreign_ended(self) -> U64:
+        """(n,) uint64 numbers of those who came from another region and ended since the last end of a tick."""
+        ended: U64 = self._foreign_ids[self.archetype[self._foreign_rows] == NO_ARCHETYPE]
+        return ended
+
     def extract(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """All there is to these living entities, (n,) distinct rows, copied; they stay.
 
-        Names: `@archetype`, `@id`, `@owner` and every `Component.field`, (n, ...) each in order of `rows`; zero for an
-        entity that does not have the component, and empty where none has it.
+        Names: `@archetype`, `@id`, `@crossings`, `@owner` and every `Component.field`, (n, ...) each in order of
+        `rows`; zero for an entity that does not have the component, and empty where none has it.
         """
         archetype = self.archetype[rows]
         arrays: dict[str, NDArray[Any]] = {
             "@archetype": archetype,
             "@id": self.id_of(rows),
+            "@crossings": self.crossings(rows),
             "@owner": self.owner[rows],
         }
         for component, columns in self._columns.items():
@@ -316,6 +331,7 @@ class World:
         n = archetype.size
         _check(arrays, "@archetype", np.dtype(np.uint8), (n,))
         _check(arrays, "@id", np.dtype(np.uint64), (n,))
+        _check(arrays, "@crossings", np.dtype(np.uint32), (n,))
         _check(arrays, "@owner", np.dtype(np.uint64), (n,))
         if (archetype >= len(self.archetypes)).any():
             raise SnapshotError("@archetype: one that this game does not have")
@@ -339,7 +355,11 @@ class World:
         others = ~np.isin(self._foreign_ids, arrays["@id"])
         foreign = np.concatenate([self._foreign_rows[others], rows])
         order = np.argsort(foreign, kind="stable")
-        self._set_foreign(foreign[order], np.concatenate([self._foreign_ids[others], arrays["@id"]])[order])
+        self._set_foreign(
+            foreign[order],
+            np.concatenate([self._foreign_ids[others], arrays["@id"]])[order],
+            np.concatenate([self._foreign_crossings[others], arrays["@crossings"]])[order],
+        )
         self._changed()
         return rows
 
@@ -385,8 +405,9 @@ class World:
         """Become the world that `capture` was called on. Raises SnapshotError; the world is then unchanged."""
         high_water = self._check_own(arrays)
         carriers: dict[type[Component], Rows | None] = {}
-        known = {"@world", "@archetypes", "@archetype", "@generation", "@owner", "@free", "@ids.row", "@ids.id"}
-        foreign_rows, foreign_ids = self._check_foreign(arrays, high_water)
+        known = {"@world", "@archetypes", "@archetype", "@generation", "@owner", "@free"}
+        known |= {"@ids.row", "@ids.id", "@ids.crossings"}
+        foreign_rows, foreign_ids, crossings = self._check_foreign(arrays, high_water)
         for component in self._columns:
             name = f"{component.__name__}@rows"
             rows = arrays.get(name)
@@ -417,7 +438,7 @@ class World:
                     target[:] = np.zeros((), target.dtype)
                     target[rows] = values
         self._free = arrays["@free"].astype(np.int64)
-        self._set_foreign(foreign_rows.copy(), foreign_ids.copy())
+        self._set_foreign(foreign_rows.copy(), foreign_ids.copy(), crossings.copy())
         self.high_water = high_water
         self._dying.clear()
         self._new.clear()
@@ -435,6 +456,7 @@ class World:
         if self._foreign_rows.size:
             yield "@ids.row", self._foreign_rows, None
             yield "@ids.id", self._foreign_ids, None
+            yield "@ids.crossings", self._foreign_crossings, None
         for component, columns in self._columns.items():
             rows = self._carriers(component)
             for field, array in columns.arrays():
@@ -467,17 +489,21 @@ class World:
             raise SnapshotError("@free: not the rows that are free")
         return high_water
 
-    def _check_foreign(self, arrays: Arrays, high_water: int) -> tuple[Rows, U64]:
-        """Rows and numbers of a capture's entities born elsewhere. Raises SnapshotError."""
+    def _check_foreign(self, arrays: Arrays, high_water: int) -> tuple[Rows, U64, U32]:
+        """Rows, numbers and crossings of a capture's entities that came from elsewhere. Raises SnapshotError."""
         rows, ids = arrays.get("@ids.row", np.zeros(0, np.int64)), arrays.get("@ids.id", np.zeros(0, np.uint64))
-        if rows.dtype != np.int64 or ids.dtype != np.uint64 or rows.ndim != 1 or ids.shape != rows.shape:
+        # Captures of before crossings were counted have none.
+        crossings = arrays.get("@ids.crossings", np.zeros(rows.size, np.uint32))
+        if rows.dtype != np.int64 or ids.dtype != np.uint64 or crossings.dtype != np.uint32:
+            raise SnapshotError("@ids: not rows and their numbers")
+        if rows.ndim != 1 or ids.shape != rows.shape or crossings.shape != rows.shape:
             raise SnapshotError("@ids: not rows and their numbers")
         if not _ascending(rows, high_water) or (arrays["@archetype"][rows] == NO_ARCHETYPE).any():
             raise SnapshotError("@ids.row: not rows of living entities")
-        return rows, ids
+        return rows, ids, crossings
 
-    def _set_foreign(self, rows: Rows, ids: U64) -> None:
-        self._foreign_rows, self._foreign_ids = rows, ids
+    def _set_foreign(self, rows: Rows, ids: U64, crossings: U32) -> None:
+        self._foreign_rows, self._foreign_ids, self._foreign_crossings = rows, ids, crossings
         self._foreign_by_id = np.argsort(ids, kind="stable")
 
     def _select(self, wanted: Bool) -> Rows:
@@ -504,6 +530,11 @@ class World:
         for key in [key for key, (wanted, _) in self._cache.items() if wanted[archetypes].any()]:
             del self._cache[key]
             self._masks.pop(key, None)
+
+
+def birth_region(ids: U64) -> I64:
+    """(n,) int64 regions in which entities of these numbers were born; see `World.id_of`."""
+    return (ids >> _ID_REGION).astype(np.int64)
 
 
 def _room(spare: NDArray[Any] | None, n: int, like: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 A long module: the state machine at its end plays all that the tests before it do one by one.
 """
 
+import struct
 from dataclasses import replace
 
 import msgpack
@@ -14,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
-from server.shard.errors import CaptureRefused
-from server.shard.mail import FIRST_MAIL, HANDOFF, Lane
+from server.shard.errors import CaptureRefused, MailError
+from server.shard.mail import FIRST_MAIL, HANDOFF, WHEREABOUTS, Lane, Letter
 from server.sim import Migration
 from tests.support.captures import damaged, frozen
 from tests.support.country import Country
@@ -118,6 +119,7 @@ def test_all_columns_are_the_same_before_and_after_private_ones_too():
     before = west.world.extract(np.array([row]))
     country.round()
     travellers = next(country.under_way())
+    before["@crossings"] += np.uint32(1)
     assert frozen(travellers.arrays) == frozen(before)
     country.round()
     there, row = country.find(number)
@@ -482,25 +484,137 @@ def test_who_joined_and_went_over_does_not_join_twice():
     assert country.players() == {7: 1}
 
 
-def test_where_somebody_went_is_forgotten_in_time():
-    country = Country()
-    number = np.array([walker(country, WEST, 5.0, -30.0)], np.uint64)
-    borders = country.machines[WEST].borders
-    for n in range(60):
+def whereabouts(country, region_number, number):
+    return country.machines[region_number].borders.whereabouts(np.array([number], np.uint64)).tolist()[0]
+
+
+def moved(country, number, x, y):
+    """Have an entity go where it is put, and all hear of it."""
+    there, row = country.find(number)
+    position = country.machines[there].world[Position]
+    position.x[row], position.y[row] = x, y
+    country.checkpoint(there)
+    for _ in range(3):
         country.round()
-        assert borders.whereabouts(number).tolist() == [EAST if n <= ATLAS.forward_ticks else -1]
+
+
+def test_where_another_regions_native_went_is_forgotten_in_time_and_told_to_its_home():
+    country = Country()
+    payee = walker(country, WEST, 5.0, -30.0)
+    moved(country, payee, 5.0, -30.0)
+    moved(country, payee, 5.0, 5.0)
+    assert country.find(payee)[0] == SOUTH_EAST
+    assert (whereabouts(country, EAST, payee), whereabouts(country, WEST, payee)) == (SOUTH_EAST, EAST)
+    for _ in range(ATLAS.forward_ticks + 2):
+        country.round()
     country.settle()
-    assert not borders.capture()
+    assert whereabouts(country, EAST, payee) == -1
+    assert not country.machines[EAST].borders.capture()
+    assert whereabouts(country, WEST, payee) == SOUTH_EAST
+
+
+@pytest.mark.parametrize("payer", [WEST, EAST, SOUTH_WEST, SOUTH_EAST])
+def test_mail_finds_who_lives_however_long_ago_she_went(payer):
+    country = Country()
+    payee = walker(country, WEST, 5.0, -30.0)
+    moved(country, payee, 5.0, -30.0)
+    moved(country, payee, 5.0, 5.0)
+    for _ in range(3 * ATLAS.forward_ticks):
+        country.round()
+    x0, y0, x1, y1 = ATLAS[payer].bounds
+    walker(country, payer, (x0 + x1) / 2, (y0 + y1) / 2, session=8)
+    country.tick(payer, pay(8, 1, 30, payee))
+    country.settle()
+    there, row = country.find(payee)
+    assert (there, country.machines[there].world[Purse].coins[row]) == (SOUTH_EAST, COINS + 30)
+    assert [m.gauges()["to_nobody"] for m in country.machines.values()] == [0, 0, 0, 0]
+
+
+def test_mail_for_one_who_ended_abroad_is_nobodys_and_her_home_forgets_her():
+    country = Country()
+    payee = walker(country, WEST, 5.0, -30.0)
+    walker(country, SOUTH_WEST, -30.0, 30.0, session=8)
+    moved(country, payee, 5.0, -30.0)
+    there, row = country.find(payee)
+    assert (there, whereabouts(country, WEST, payee)) == (EAST, EAST)
+    country.machines[EAST].world.despawn(np.array([row]))
+    country.tick(EAST)
+    country.tick(SOUTH_WEST, pay(8, 1, 30, payee))
+    country.settle()
+    assert not country.machines[WEST].borders.capture()
+    assert country.machines[WEST].gauges()["to_nobody"] == 1
+
+
+def test_a_word_that_is_overtaken_by_a_later_one_is_void():
+    country = Country()
+    native = walker(country, WEST, 5.0, -30.0)
+    moved(country, native, 5.0, -30.0)
+    west = country.machines[WEST]
+    letter = Letter(EAST, WEST, int(Lane.URGENT), 1, WHEREABOUTS, 1, b"")
+
+    def hear(region_number, crossings, number=native):
+        west.borders.hear(letter._replace(payload=struct.pack("<QII", number, region_number, crossings)))
+
+    hear(SOUTH_WEST, 3)
+    hear(SOUTH_EAST, 2)
+    assert whereabouts(country, WEST, native) == SOUTH_WEST
+    # Of one who is here, or never was, nothing is learnt.
+    hear(EAST, 9, native + 1)
+    assert whereabouts(country, WEST, native + 1) == -1
+    hear(0, 4)
+    assert not west.borders.capture()
+    with pytest.raises(MailError, match="whereabouts of 15 bytes"):
+        west.borders.hear(letter._replace(payload=bytes(15)))
+
+
+def test_to_be_sent_back_is_to_cross_again():
+    """So that what the full region says of her is later than that she went there."""
+    country = Country()
+    traveller = walker(country, SOUTH_WEST, -30.0, 30.0)
+    moved(country, traveller, -30.0, -30.0)
+    assert country.find(traveller)[0] == WEST
+    fill(country.machines[EAST], 0)
+    moved(country, traveller, 5.0, -30.0)
+    there, row = country.find(traveller)
+    assert (there, country.machines[WEST].world.crossings(np.array([row])).tolist()) == (WEST, [3])
+    for _ in range(2 * ATLAS.forward_ticks):
+        country.round()
+    country.settle()
+    assert whereabouts(country, SOUTH_WEST, traveller) == WEST
+
+
+def test_what_is_sent_in_a_circle_is_buried_in_the_end():
+    """As where one region of two was set back."""
+    country = Country()
+    payee = walker(country, WEST, 5.0, -30.0)
+    walker(country, SOUTH_WEST, -30.0, 30.0, session=8)
+    moved(country, payee, 5.0, -30.0)
+    there, row = country.find(payee)
+    # Gone without a word to her home.
+    world = country.machines[there].world
+    world.despawn(np.array([row]))
+    world.end_tick()
+    country.checkpoint(there)
+    country.tick(SOUTH_WEST, pay(8, 1, 30, payee))
+    country.settle(rounds=150)
+    dead = [d for m in country.machines.values() for d in m.post.dead]
+    assert [d.reason for d in dead] == ["sent on 64 times"]
 
 
 def test_what_comes_for_somebody_who_is_long_on_the_way_is_sent_on_all_the_same():
     country = Country()
     walker(country, WEST, -30.0, -30.0, session=8)
-    payee = walker(country, WEST, 5.0, -30.0)
+    payee = walker(country, SOUTH_WEST, -5.0, 5.0)
+    moved(country, payee, -5.0, -30.0)
+    assert country.find(payee)[0] == WEST
+    position = country.machines[WEST].world[Position]
+    position.x[country.find(payee)[1]] = 5.0
+    country.checkpoint(WEST)
     country.tick(WEST)
     for _ in range(3 * ATLAS.forward_ticks):
         # Nobody reaches the other region.
         country.tick(WEST)
+    assert whereabouts(country, WEST, payee) == EAST
     country.tick(WEST, pay(8, 1, 30, payee))
     country.settle()
     east = country.machines[EAST].world
@@ -538,7 +652,7 @@ def test_borders_are_state():
     assert frozen(other.capture().arrays) == frozen(machine.capture().arrays)
     machine.borders._waiting.clear()
     without = machine.digest()
-    machine.borders.expire(machine.post, 10_000)
+    machine.borders._moved["crossings"] += np.uint32(1)
     assert len({other.digest(), without, machine.digest()}) == 3
 
 
@@ -547,13 +661,21 @@ def test_refused_borders_change_nothing():
     machine = region(WEST)
     before = frozen(machine.capture().arrays)
     own = {name: a for name, a in whole.arrays.items() if name.startswith("@borders.")}
-    cases = [(n, a) for n, a in damaged(own) if n != "one too many"]
+    cases = [(n, a) for n, a in damaged(own) if n not in ("one too many", "@borders.crossings missing")]
     cases.append(("out of order", {**own, "@borders.id": own["@borders.id"][::-1].copy()}))
     for name, arrays in cases:
         others = {n: a for n, a in whole.arrays.items() if n not in own}
         with pytest.raises(CaptureRefused):
             machine.adopt(replace(whole, arrays={**others, **arrays}))
         assert frozen(machine.capture().arrays) == before, name
+
+
+def test_borders_of_before_crossings_were_counted_are_of_none():
+    machine, other = crowded(), region(WEST)
+    capture = machine.capture()
+    del capture.arrays["@borders.crossings"]
+    other.adopt(capture)
+    assert other.capture().arrays["@borders.crossings"].tolist() == [0, 0]
 
 
 def test_another_atlas_is_another_world():
@@ -592,7 +714,8 @@ class Wanderers(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32), full=st.sets(st.sampled_from([WEST, EAST, SOUTH_WEST, SOUTH_EAST])))
     def make(self, seed, full):
-        atlas = Atlas.grid(WORLD, columns=2, rows=2, forward_ticks=10_000)
+        # Whoever was not born there is forgotten at once, and whoever was never.
+        atlas = Atlas.grid(WORLD, columns=2, rows=2, forward_ticks=2)
         self.country = Country(atlas, lambda n: region(n, atlas=atlas), seed=seed)
         self.everyone, self.sessions = {}, {}
         self.full = full
@@ -621,7 +744,7 @@ class Wanderers(RuleBasedStateMachine):
         held = sum(int(m.world[Purse].coins[m.world.rows(Purse)].sum()) for m in self.country.machines.values())
         held += sum(int(t.arrays["Purse.coins"].sum()) for t in self.country.under_way())
         letters = self.country.mail(FIRST_MAIL)
-        return held + sum(int(np.frombuffer(msgpack.unpackb(x.payload)[-1][0], np.uint8).sum()) for x in letters)
+        return held + sum(int(np.frombuffer(msgpack.unpackb(x.payload)[5][0], np.uint8).sum()) for x in letters)
 
     @rule(
         number=st.sampled_from([WEST, EAST, SOUTH_WEST, SOUTH_EAST]),

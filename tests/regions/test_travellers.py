@@ -40,6 +40,14 @@ def test_travellers_read_back_as_they_were():
     assert read.encode(GAME) == sent.encode(GAME)
 
 
+def test_travellers_of_before_crossings_were_counted_have_none():
+    sent = travellers()
+    arrays = {name: array for name, array in sent.arrays.items() if name != "@crossings"}
+    read = Travellers.decode(replace(sent, arrays=arrays).encode(GAME), GAME)
+    assert read.arrays["@crossings"].tolist() == [0] * 5
+    assert read.arrays["@crossings"].dtype == np.uint32
+
+
 @pytest.mark.parametrize("room", range(7))
 def test_those_who_are_played_go_first_and_nobody_is_lost(room):
     whole = travellers()

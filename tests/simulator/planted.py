@@ -265,6 +265,18 @@ PLANTED = {
         "        if session.asked > 1:\n",
         "Who plays on beyond a border stands there as away.",
     ),
+    "a home that is told nothing": Patch(
+        "server.regions.borders",
+        "        kept = self._tell(words, post)\n",
+        "        kept = np.zeros(words.size, np.bool_)\n",
+        "Mail for one who went far, long ago, is sent in a circle.",
+    ),
+    "a home that believes the last word": Patch(
+        "server.regions.borders",
+        '        later = words["crossings"] > self._moved["crossings"][at]\n',
+        "        later = np.ones(at.size, np.bool_)\n",
+        "Words overtake each other, and mail goes where nobody is any more.",
+    ),
 }
 
 
