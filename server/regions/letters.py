@@ -139,15 +139,12 @@ class Letters:
                 if places.size:
                     yield region, behind, places
 
-    def _post(self, post: Post, destination: int, lane: Lane, messages: _Messages) -> bool:
-        """Whether all of it went; what did not, `post` has counted."""
+    def _post(self, post: Post, destination: int, lane: Lane, messages: _Messages) -> None:
         message_bytes = sum(a.itemsize for a in (*messages.address, *messages.values))  # exact: integers
         most = max(1, LETTER_BYTES_MAX // 2 // max(1, message_bytes))
-        went = True
         for at in range(0, messages.n, most):
             part = messages if messages.n <= most else messages.those(np.arange(at, min(at + most, messages.n)))
-            went &= post.send(destination, lane, self._numbers[messages.kind], self._encode(part))
-        return went
+            post.send_or_bury(destination, lane, self._numbers[messages.kind], self._encode(part))
 
     def _encode(self, messages: _Messages) -> bytes:
         encoded: bytes = msgpack.packb(
@@ -242,17 +239,15 @@ class Letters:
             part = replace(part, sent_on=part.sent_on + (region != self._region))
             if part.sent_on > _SENT_ON_MAX:
                 post.bury(letter._replace(payload=self._encode(part)), f"sent on {_SENT_ON_MAX} times")
-            elif not self._post(post, region, Lane.URGENT, part):
-                post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
+            else:
+                self._post(post, region, Lane.URGENT, part)
 
     def _share(self, letter: Letter, messages: _Messages, post: Post) -> None:
         """Send the parts of this region, where it is divided, the circles that touch them."""
         which, touched = self._division.atlas.touching(*messages.address)
         for region in np.unique(touched).tolist():
             if region != self._region and region in self._division.family:
-                part = messages.those(which[touched == region])
-                if not self._post(post, region, Lane(letter.lane), part):
-                    post.refuse(letter._replace(payload=self._encode(part)), f"the way to region {region} is blocked")
+                self._post(post, region, Lane(letter.lane), messages.those(which[touched == region]))
 
     def send_off(self, letters: Sequence[Letter], world: World, borders: Borders, post: Post) -> None:
         """What came for a part without ground goes after those who left it. Called after departures."""
@@ -263,8 +258,7 @@ class Letters:
                 post.refuse(letter, str(error))
                 continue
             if messages.whom is _For.REGION:
-                if not self._post(post, self._division.whole, Lane(letter.lane), messages):
-                    post.refuse(letter, f"the way to region {self._division.whole} is blocked")
+                self._post(post, self._division.whole, Lane(letter.lane), messages)
             elif messages.whom is _For.PLACES:
                 # The region that the part belongs to had its share; here is no place.
                 self.to_nobody += messages.n
@@ -274,9 +268,7 @@ class Letters:
                     self._send_on(letter, messages.those(np.flatnonzero(~here)), borders, post)
                 if here.any():
                     # They go with the next tick, and this after them.
-                    waiting = messages.those(np.flatnonzero(here))
-                    if not self._post(post, self._region, Lane.URGENT, waiting):
-                        post.refuse(letter._replace(payload=self._encode(waiting)), "the way out is blocked")
+                    self._post(post, self._region, Lane.URGENT, messages.those(np.flatnonzero(here)))
 
 
 def _joined(kind: type[Mail], parts: Sequence[Mail]) -> Mail:

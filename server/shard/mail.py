@@ -159,6 +159,13 @@ class Post:
         self._post(stream, kind, payload)
         return True
 
+    def send_or_bury(self, destination: int, lane: Lane, kind: int, payload: bytes) -> None:
+        """Send a letter; where its stream is full it is dead, for an operator to replay."""
+        if not self.send(destination, lane, kind, payload):
+            seq = self._sent[destination, int(lane)] + 1
+            letter = Letter(self.shard, destination, int(lane), seq, kind, self._tick, payload)
+            self.bury(letter, f"the way to region {destination} is blocked")
+
     def refuse(self, letter: Letter, reason: str) -> None:
         """Send it back to where it came from; see `unwrap_refusal`. A refusal becomes a dead letter here instead.
 

@@ -184,7 +184,7 @@ class Tick:
         number.
 
         Every argument is an (n,) array or a scalar for all n. What is for a region that has been out of reach for so
-        long that no more is kept for it is dropped, and counted. Raises DeclarationError for a missing or unknown
+        long that no more is kept for it becomes a dead letter. Raises DeclarationError for a missing or unknown
         argument, and for mail that does not say whom it is for.
         """
         _check_values(kind, values)

@@ -200,6 +200,27 @@ def test_mail_of_another_version_becomes_a_dead_letter_of_its_sender():
     assert not country.machines[WEST].post.dead
 
 
+def test_mail_that_the_way_has_no_room_for_becomes_a_dead_letter_of_its_sender(monkeypatch):
+    def say(_, tick):
+        for _ in range(3):
+            tick.send(Bell, region=EAST)
+
+    country, heard = country_that_sends(say)
+    monkeypatch.setattr("server.shard.mail.STREAM_LETTERS_MAX", 2)
+    country.round()
+    west = country.machines[WEST]
+    (dead,) = west.post.dead
+    assert (dead.reason, dead.letter.source, west.post.unsent) == ("the way to region 4 is blocked", WEST, 1)
+    # And is kept as others are.
+    country.checkpoint(WEST)
+    country.crash(WEST)
+    country.settle()
+    country.tick(WEST, ("replay_letter", 1, 1, dead.number))
+    country.settle()
+    assert sum(len(mail) for _, mail in heard[EAST]) == 3
+    assert not country.machines[WEST].post.dead
+
+
 def as_it_is(_saved):
     """Of another version, and the same."""
 
