@@ -68,7 +68,7 @@ PLANTED = {
     ),
     "who leaves stays": Patch(
         "server.regions.borders",
-        '        world.despawn(departed["row"].astype(np.int64))\n        sessions.remove',
+        "        world.despawn(rows)\n        sessions.remove",
         "        sessions.remove",
         "An entity is in both regions.",
     ),
