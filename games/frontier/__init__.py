@@ -20,12 +20,15 @@ from server.sim.migrate import Migration, Saved
 
 
 def as_it_is(saved: Saved) -> None:
-    """Versions 2 and 3 think at other ticks, and 3 less often where no player is: other behaviour, the same state."""
+    """Other behaviour, the same state.
+
+    Versions 2 and 3 think at other ticks, and 3 less often where no player is. In 4 predators hunt on over borders.
+    """
 
 
 GAME = Game(
     name="frontier",
-    version=3,
+    version=4,
     position=Position,
     archetypes=ARCHETYPES,
     commands=COMMANDS,
@@ -34,7 +37,8 @@ GAME = Game(
     far=FAR,
     migrations=(
         Migration(old=1, new=2, forward=as_it_is, back=as_it_is),
-        Migration(old=2, new=3, forward=as_it_is, back=as_it_is),
+        Migration(old=2, new=3, forward=as_it_is, back=as_it_is, same_mail=True),
+        Migration(old=3, new=4, forward=as_it_is, back=as_it_is, same_mail=True),
     ),
     join=join,
     away=away,

@@ -25,7 +25,10 @@ from server.sim import F32, I64, U8, U32, U64, Rows, Tick, World
 
 
 def arrive(world: World, tick: Tick, rows: Rows, ticks: I64) -> None:
-    """Tick numbers become this region's; who was prey, or gave a wound, is of another region and forgotten."""
+    """Tick numbers become this region's; who was prey, or gave a wound, is of another region and forgotten.
+
+    Hunters look at once for whom they came after.
+    """
     health, bag, mind = world[Health], world[Bag], world[Mind]
     for column in (
         health.hurt_tick,
@@ -40,7 +43,7 @@ def arrive(world: World, tick: Tick, rows: Rows, ticks: I64) -> None:
     health.hurt_by[rows] = 0
     mind.prey[rows] = 0
     hunters = rows[(mind.mood[rows] == Mood.STALK) | (mind.mood[rows] == Mood.CHASE)]
-    mind.mood[hunters] = Mood.ROAM
+    mind.mood[hunters], mind.until_tick[hunters] = Mood.ROAM, 0
 
 
 def in_our_time(then: U32, ticks: I64) -> U32:

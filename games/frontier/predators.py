@@ -4,7 +4,8 @@
       ▲                           │ loses it             │ out of breath
       └───────────────────────────┴──────────────────────┴──▶ REST ──▶ ROAM
 
-A fire sends any of them away. `next_mood` is that picture as code; the rest are leaves.
+A fire sends any of them away. Prey that got away over a border is hunted on the way it went: whoever comes to the
+other side sees for itself who is there. `next_mood` is that picture as code; the rest are leaves.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from games.frontier.components import (
     AVATAR,
     CAMPFIRE,
     HERDS,
+    MEAT,
     PREDATORS,
     WOLF,
+    Heading,
     Health,
     Mind,
     Mood,
@@ -42,7 +45,7 @@ from games.frontier.creatures import (
     wind,
 )
 from server.sim import F32, I64, U64, Bool, Rows, Tick, World
-from server.sim.dmath import normalise, segment_sum
+from server.sim.dmath import cos, normalise, segment_sum, sin
 
 # Columns: wolf, bear. Units and units per second.
 ROAM_SPEED: Final = np.array([3.2, 1.8], np.float32)
@@ -92,6 +95,9 @@ def think_predators(world: World, tick: Tick) -> None:
     hunting = (mood == Mood.STALK) | (mood == Mood.CHASE)
     quarry = np.where(quarry >= 0, quarry, found)
     goal_x, goal_y = towards(world, rows, np.where(hunting, quarry, -1))
+    onward_x, onward_y = cos(world[Heading].angle[rows]), sin(world[Heading].angle[rows])
+    after = hunting & (quarry < 0)
+    goal_x, goal_y = np.where(after, onward_x, goal_x), np.where(after, onward_y, goal_y)
     drift_x, drift_y, strength = wind(world, tick, rows)
     edge_x, edge_y = inward(world, *places(world, rows))
     speed = np.choose(np.minimum(mood, Mood.CHASE), [ROAM_SPEED[kind], STALK_SPEED[kind], CHASE_SPEED[kind]])
@@ -151,7 +157,7 @@ class Senses:
     burnt: Bool
     # Units to the prey they hunt, 0 where unknown.
     distance: F32
-    # The prey they hunted is dead or gone.
+    # The prey they hunted is dead.
     fell: Bool
     # Row of new prey, -1 for none.
     found: I64
@@ -193,13 +199,15 @@ def next_mood(world: World, tick: Tick, rows: Rows, senses: Senses) -> I64:
 def known_prey(world: World, rows: Rows) -> tuple[I64, F32, Bool]:
     """What each hunts already: its row or -1, how far it is (0 where unknown), and whether it has fallen.
 
-    A fallen animal is gone from the world, so its distance is 0: the hunter was upon it, or near one who was.
+    A fallen animal is gone from the world and has left meat, near enough to whoever was upon it.
     """
     refs = world[Mind].prey[rows]
     prey = world.resolve(refs)
     here = prey >= 0
     safe = np.where(here, prey, 0)
-    fell = (refs != 0) & (~here | (world[Health].hp[safe] == 0))
+    gone = np.flatnonzero((refs != 0) & ~here)
+    fell = here & (world[Health].hp[safe] == 0)
+    fell[gone] = nearest_of(world, rows[gone], world.rows_of(MEAT), PACK_UNITS) >= 0
     (x, y), (px, py) = places(world, rows), places(world, safe)
     distance = np.sqrt((px - x) * (px - x) + (py - y) * (py - y))
     return prey, np.where(here, distance, np.float32(0)), fell

@@ -21,7 +21,7 @@ from games.frontier.components import (
     Position,
     Score,
 )
-from games.frontier.creatures import breed
+from games.frontier.creatures import THINK_EVERY_TICKS, breed
 from protocol.codec import decode_server
 from server.regions.atlas import Atlas
 from server.regions.frame import RegionSpec
@@ -173,7 +173,7 @@ def test_what_was_about_the_other_region_is_forgotten_or_told_in_our_time():
     arrive(world, None, rows, np.array([-900, 50]))
     assert mind.mood[rows].tolist() == [Mood.ROAM, Mood.EAT]
     assert mind.prey[rows].tolist() == health.hurt_by[rows].tolist() == [0, 0]
-    assert mind.until_tick[rows].tolist() == [100, 1050]
+    assert mind.until_tick[rows].tolist() == [0, 1050], "who hunts is hungry"
     assert mind.bite_ready_tick[rows].tolist() == [0, 1055]
     assert health.hurt_tick[rows].tolist() == [90, 0]
 
@@ -181,6 +181,36 @@ def test_what_was_about_the_other_region_is_forgotten_or_told_in_our_time():
 def test_a_tick_long_before_our_time_is_past_and_not_never():
     then = np.array([0, 5, 4_000_000_000], np.uint32)
     assert in_our_time(then, np.array([-10, -10, -10])).tolist() == [0, 1, 3_999_999_990]
+
+
+def test_a_wolf_hunts_a_player_over_the_border():
+    country = frontier()
+    ada = player(country, WEST, 7, 129.0, 100.0)
+    wolf = put(country, WEST, WOLF, 118.0, 100.0)
+    west = country.machines[WEST].world
+    (_, prey), (_, hunter) = country.find(ada), country.find(wolf)
+    west[Mind].mood[hunter], west[Mind].until_tick[hunter] = Mood.CHASE, 10_000
+    west[Mind].prey[hunter] = west.ref(np.array([prey]))[0]
+    rounds(country, 2 * THINK_EVERY_TICKS)
+    west[Position].x[prey] = 132.0
+    rounds(country)
+    assert (country.find(ada)[0], country.find(wolf)[0]) == (EAST, WEST)
+    assert of(country, ada, Health, "hp") == 100
+    # It comes after her, sees her there, and bites.
+    rounds(country, 120)
+    assert (country.find(ada)[0], country.find(wolf)[0]) == (EAST, EAST)
+    assert of(country, ada, Health, "hp") < 100
+
+
+def test_a_wolf_whose_prey_got_away_rests_in_the_end():
+    country = frontier()
+    wolf = put(country, WEST, WOLF, 60.0, 100.0)
+    mind, (_, row) = country.machines[WEST].world[Mind], country.find(wolf)
+    mind.mood[row], mind.until_tick[row], mind.prey[row] = Mood.CHASE, 40, 99
+    rounds(country, 30)
+    assert of(country, wolf, Mind, "mood") == Mood.CHASE
+    rounds(country, 20)
+    assert (of(country, wolf, Mind, "mood"), of(country, wolf, Mind, "prey")) == (Mood.REST, 0)
 
 
 # -- fighting ----------------------------------------------------------------------------
