@@ -10,7 +10,7 @@ from games.frontier.combat import fall, shoot, strike
 from games.frontier.commands import COMMANDS, EVENTS
 from games.frontier.components import ARCHETYPES, HISTORY, Position
 from games.frontier.creatures import FAR, breed, walk_creatures
-from games.frontier.harvest import build, harvest, heal, regrow
+from games.frontier.harvest import build, harvest, heal, reach_over, regrow
 from games.frontier.herds import think_herds
 from games.frontier.mail import MAIL
 from games.frontier.predators import bite, think_predators
@@ -22,7 +22,8 @@ from server.sim.migrate import Migration, Saved
 def as_it_is(saved: Saved) -> None:
     """Other behaviour, the same state.
 
-    Versions 2 and 3 think at other ticks, and 3 less often where no player is. In 4 predators hunt on over borders.
+    Versions 2 and 3 think at other ticks, and 3 less often where no player is. In 4 predators hunt on over
+    borders, and hands reach over them.
     """
 
 
@@ -59,6 +60,7 @@ GAME = Game(
         fall_from_afar,
         bite,
         harvest,
+        reach_over,
         build,
         heal,
         regrow,

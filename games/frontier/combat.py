@@ -48,7 +48,7 @@ from server.sim import F32, I64, U8, Archetype, Bool, Rows, Tick, World
 from server.sim.dmath import normalise
 
 
-def _by_archetype(values: dict[Archetype, int]) -> U8:
+def by_archetype(values: dict[Archetype, int]) -> U8:
     """(256,) uint8: a table over archetype numbers."""
     table = np.zeros(256, np.uint8)
     for archetype, value in values.items():
@@ -57,13 +57,13 @@ def _by_archetype(values: dict[Archetype, int]) -> U8:
 
 
 # Health each body loses to an avatar's blow, to its arrow, and to a wolf's or a bear's bite.
-STRIKE_DAMAGE: Final = _by_archetype({DEER: 34, SHEEP: 50, WOLF: 26, BEAR: 9, AVATAR: 15})
-SHOT_DAMAGE: Final = _by_archetype({DEER: 40, SHEEP: 50, WOLF: 30, BEAR: 8, AVATAR: 12})
-WOLF_BITE_DAMAGE: Final = _by_archetype({DEER: 34, SHEEP: 50, AVATAR: 6})
-BEAR_BITE_DAMAGE: Final = _by_archetype({DEER: 100, SHEEP: 100, AVATAR: 24})
+STRIKE_DAMAGE: Final = by_archetype({DEER: 34, SHEEP: 50, WOLF: 26, BEAR: 9, AVATAR: 15})
+SHOT_DAMAGE: Final = by_archetype({DEER: 40, SHEEP: 50, WOLF: 30, BEAR: 8, AVATAR: 12})
+WOLF_BITE_DAMAGE: Final = by_archetype({DEER: 34, SHEEP: 50, AVATAR: 6})
+BEAR_BITE_DAMAGE: Final = by_archetype({DEER: 100, SHEEP: 100, AVATAR: 24})
 # What the hunter's score gains, and how much meat lies there afterwards.
-POINTS: Final = _by_archetype({DEER: 5, SHEEP: 3, WOLF: 15, BEAR: 60, AVATAR: 10})
-MEAT_LEFT: Final = _by_archetype({DEER: 4, SHEEP: 3, WOLF: 2, BEAR: 6})
+POINTS: Final = by_archetype({DEER: 5, SHEEP: 3, WOLF: 15, BEAR: 60, AVATAR: 10})
+MEAT_LEFT: Final = by_archetype({DEER: 4, SHEEP: 3, WOLF: 2, BEAR: 6})
 # A wounded predator turns on the archer for so long; a wounded herd animal bolts for so many thoughts.
 ANGER_S: Final = 8.0
 BOLT_THOUGHTS: Final = 11

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from games.frontier.avatar import tell_bag
-from games.frontier.combat import add_points
+from games.frontier.combat import add_points, by_archetype
 from games.frontier.commands import Build, Goods, Harvest
 from games.frontier.components import (
     AVATAR,
@@ -43,16 +43,12 @@ from games.frontier.constants import (
     ticks,
 )
 from games.frontier.creatures import grid_of, nearest_of, places
+from games.frontier.mail import Given, Reach, has_neighbours
 from games.frontier.world import put, spawn_if_room
-from server.sim import U16, Archetype, Bool, Rows, Tick, World
+from server.sim import F32, U8, U16, Bool, Rows, Tick, World
 
 # What each node gives.
-GIVES: Final[tuple[tuple[Archetype, Goods], ...]] = (
-    (TREE, Goods.WOOD),
-    (ROCK, Goods.STONE),
-    (BUSH, Goods.BERRIES),
-    (MEAT, Goods.MEAT),
-)
+GIVES: Final = by_archetype({TREE: Goods.WOOD, ROCK: Goods.STONE, BUSH: Goods.BERRIES, MEAT: Goods.MEAT})
 # Points for taking one of anything.
 HARVEST_POINTS: Final = 1
 # One piece of meat is worth this many berries.
@@ -64,27 +60,32 @@ FUEL_PER_WOOD: Final = 20
 
 
 def harvest(world: World, tick: Tick) -> None:
-    """Each hand that is free takes one from the nearest node within reach."""
+    """Each hand that is free takes one from the nearest node within reach, or reaches over the border for one."""
     rows = np.unique(tick.commands(Harvest).row)
     rows = rows[(world[Health].hp[rows] > 0) & (world[Bag].hand_ready_tick[rows] <= tick.number)]
     if not rows.size:
         return
-    amount = world[Stock].amount[: world.high_water]
-    nodes = np.flatnonzero(world.mask_of(TREE, ROCK, BUSH, MEAT) & (amount > 0))
-    rows, nodes = nearest_node(world, rows, nodes)
-    served = first_come(nodes, world[Stock].amount[nodes].astype(np.int64))
-    rows, nodes = rows[served], nodes[served]
-    if not rows.size:
+    served, goods = take_nearest(world, *places(world, rows))
+    receive(world, tick, rows[served], goods)
+    others = np.delete(rows, served)
+    beyond = others[at_border(world, others)]
+    x, y = places(world, beyond)
+    tick.send(Reach, at=(x, y, HARVEST_REACH_UNITS), here=False, hand=world.id_of(beyond))
+    busy = np.concatenate([rows[served], beyond])
+    world[Bag].hand_ready_tick[busy] = tick.number + ticks(HARVEST_EVERY_S, tick)
+
+
+def reach_over(world: World, tick: Tick) -> None:
+    """Hands from over the border take what is within reach here, and get it there."""
+    if not tick.letters:
         return
-    world[Bag].hand_ready_tick[rows] = tick.number + ticks(HARVEST_EVERY_S, tick)
-    np.subtract.at(world[Stock].amount, nodes, np.uint8(1))
-    add_points(world, rows, np.full(rows.size, HARVEST_POINTS, np.uint8))
-    for archetype, goods in GIVES:
-        takers = rows[world.is_a(nodes, archetype)]
-        if takers.size:
-            put_in_bag(world, takers, goods)
-            tell_bag(world, tick, takers, goods, 1)
-    world.despawn(nodes[world.is_a(nodes, MEAT) & (world[Stock].amount[nodes] == 0)])
+    hands = tick.mail(Reach)
+    served, goods = take_nearest(world, hands.x, hands.y)
+    tick.send(Given, to=hands.hand[served], region=hands.source[served], goods=goods)
+    given = tick.mail(Given)
+    # The dead drop what they are given.
+    alive = world.is_a(given.row, AVATAR) & (world[Health].hp[given.row] > 0)
+    receive(world, tick, given.row[alive], given.goods[alive])
 
 
 def regrow(world: World, tick: Tick) -> None:
@@ -144,14 +145,39 @@ def due(rows: Rows, tick: Tick, every_s: float) -> Rows:
     return turn
 
 
-def nearest_node(world: World, rows: Rows, nodes: Rows) -> tuple[Rows, Rows]:
-    """Those rows with a node within reach, and that node."""
-    if not rows.size or not nodes.size:
-        return rows[:0], nodes[:0]
-    x, y = places(world, rows)
+def take_nearest(world: World, x: F32, y: F32) -> tuple[Rows, U8]:
+    """From each of n places one is taken of the nearest node within reach: which of them got one, and what (Goods)."""
+    amount = world[Stock].amount[: world.high_water]
+    nodes = np.flatnonzero(world.mask_of(TREE, ROCK, BUSH, MEAT) & (amount > 0))
+    if not x.size or not nodes.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint8)
     index, _ = grid_of(world, nodes, 16.0).nearest(x, y, 1, HARVEST_REACH_UNITS)
-    found = index[:, 0] >= 0
-    return rows[found], nodes[index[found, 0]]
+    found = np.flatnonzero(index[:, 0] >= 0)
+    nodes = nodes[index[found, 0]]
+    served = first_come(nodes, world[Stock].amount[nodes].astype(np.int64))
+    found, nodes = found[served], nodes[served]
+    np.subtract.at(world[Stock].amount, nodes, np.uint8(1))
+    goods = GIVES[world.archetype[nodes]]
+    world.despawn(nodes[world.is_a(nodes, MEAT) & (world[Stock].amount[nodes] == 0)])
+    return found, goods
+
+
+def at_border(world: World, rows: Rows) -> Bool:
+    """(n,) bool: a hand reaches into another region from there."""
+    if not has_neighbours(world):
+        return np.zeros(rows.size, np.bool_)
+    (x, y), (x0, y0, x1, y1), reach = places(world, rows), world.bounds, np.float32(HARVEST_REACH_UNITS)
+    beyond: Bool = (x - reach < x0) | (x + reach > x1) | (y - reach < y0) | (y + reach > y1)
+    return beyond
+
+
+def receive(world: World, tick: Tick, rows: Rows, goods: U8) -> None:
+    """Into the bags of rows, (n,), one each of these goods."""
+    add_points(world, rows, np.full(rows.size, HARVEST_POINTS, np.uint8))
+    for kind in np.unique(goods).tolist():
+        takers = rows[goods == kind]
+        put_in_bag(world, takers, Goods(kind))
+        tell_bag(world, tick, takers, Goods(kind), 1)
 
 
 def first_come(wanted: Rows, left: Rows) -> Bool:

@@ -1,4 +1,4 @@
-"""What the frontier's regions tell each other: blows and arrows that reach over a border, and who has earned what."""
+"""What the frontier's regions tell each other: blows, arrows and hands that reach over a border, and what they got."""
 
 from __future__ import annotations
 
@@ -31,7 +31,21 @@ class Reward(Mail):
     points: U8 = arg("u8")
 
 
-MAIL = (Blow, Arrow, Reward)
+class Reach(Mail):
+    """A hand that found nothing on its own side; the circle is what is within its reach."""
+
+    hand: U64 = arg("entity")
+
+
+class Given(Mail):
+    """To one whose hand took something over a border."""
+
+    # A Goods.
+    goods: U8 = arg("u8")
+
+
+# New ones come last: mail of older versions may be under way.
+MAIL = (Blow, Arrow, Reward, Reach, Given)
 
 
 def has_neighbours(world: World) -> bool:

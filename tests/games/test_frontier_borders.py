@@ -7,10 +7,12 @@ import pytest
 
 from games.frontier import GAME
 from games.frontier.borders import arrive, in_our_time
+from games.frontier.commands import Goods
 from games.frontier.components import (
     BEAR,
     DEER,
     MEAT,
+    ROCK,
     TREE,
     WOLF,
     Bag,
@@ -20,6 +22,7 @@ from games.frontier.components import (
     Motion,
     Position,
     Score,
+    Stock,
 )
 from games.frontier.creatures import THINK_EVERY_TICKS, breed
 from protocol.codec import decode_server
@@ -211,6 +214,46 @@ def test_a_wolf_whose_prey_got_away_rests_in_the_end():
     assert of(country, wolf, Mind, "mood") == Mood.CHASE
     rounds(country, 20)
     assert (of(country, wolf, Mind, "mood"), of(country, wolf, Mind, "prey")) == (Mood.REST, 0)
+
+
+# -- gathering -----------------------------------------------------------------------------
+
+
+def test_a_hand_reaches_over_the_border_and_gets_what_is_there():
+    country = frontier()
+    ada = player(country, WEST, 7, 126.0, 100.0)
+    tree = put(country, EAST, TREE, 129.0, 100.0)
+    far = put(country, EAST, TREE, 134.0, 100.0)
+    stock = country.machines[EAST].world[Stock]
+    stock.amount[[country.find(n)[1] for n in (tree, far)]] = [1, 9]
+    country.tick(WEST, ("Harvest", 7, 1))
+    # No hand is as quick as that, and none takes from an empty tree.
+    country.tick(WEST, ("Harvest", 7, 2))
+    country.settle()
+    assert of(country, ada, Bag, "wood") == 1
+    assert (of(country, tree, Stock, "amount"), of(country, far, Stock, "amount")) == (0, 9)
+    assert of(country, ada, Score, "points") == 1
+    told = [args for name, args in events(country.frames[WEST]) if name == "Gathered"]
+    # The first says what she has as she joins.
+    assert [args[:3] for args in told] == [(Goods.NOTHING, 0, 0), (Goods.WOOD, 1, 1)]
+    rounds(country, 40)
+    country.tick(WEST, ("Harvest", 7, 3))
+    country.settle()
+    assert of(country, ada, Bag, "wood") == 1
+
+
+def test_who_finds_something_on_her_own_side_takes_that():
+    country = frontier()
+    ada = player(country, WEST, 7, 126.0, 100.0)
+    rock = put(country, WEST, ROCK, 123.0, 100.0)
+    tree = put(country, EAST, TREE, 129.0, 100.0)
+    for number in (rock, tree):
+        there, row = country.find(number)
+        country.machines[there].world[Stock].amount[row] = 5
+    country.tick(WEST, ("Harvest", 7, 1))
+    country.settle()
+    assert (of(country, ada, Bag, "stone"), of(country, ada, Bag, "wood")) == (1, 0)
+    assert (of(country, rock, Stock, "amount"), of(country, tree, Stock, "amount")) == (4, 5)
 
 
 # -- fighting ----------------------------------------------------------------------------
