@@ -157,6 +157,8 @@ class Welcome:
     limits: SessionLimits
     schema: Schema
     version: int = VERSION
+    # Highest sequence number that the gateway was given in this session, processed or not; as far as it knows of it.
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

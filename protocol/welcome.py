@@ -28,6 +28,7 @@ def welcome_to_wire(welcome: Welcome) -> dict[str, Any]:  # Any: the msgpack tre
         "resume": welcome.resume,
         "resumed": welcome.resumed,
         "ack": welcome.ack,
+        "taken": welcome.taken,
         "tick": welcome.tick,
         "tick_rate_hz": welcome.tick_rate_hz,
         "name": welcome.name,
@@ -70,6 +71,8 @@ def welcome_from_wire(tree: Any) -> Welcome:  # Any: as msgpack read it
         resume=_get(tree, "resume", str),
         resumed=_get(tree, "resumed", bool),
         ack=_int(tree, "ack", 0, SEQ_MAX),
+        # An older server says none.
+        taken=_int(tree, "taken", 0, SEQ_MAX) if "taken" in tree else 0,
         tick=_int(tree, "tick", 0, EXACT_INT_MAX),
         tick_rate_hz=_positive(tree, "tick_rate_hz"),
         name=_get(tree, "name", str),

@@ -31,7 +31,7 @@ import { RegionView, entityKey } from "./view.js";
 
 /** Reliable commands that wait for their receipt; one more is refused. */
 const RELIABLE_MAX = 64;
-/** Of a session that another client began: more than it can have under way, so that no number is given twice. */
+/** Where another client spoke: more than it can have under way, so that no number is given twice. */
 const UNHEARD_INPUTS_MAX = 65_536;
 /** Own steps made up for in one frame; after a longer pause the server's word is enough. */
 const CATCH_UP_STEPS = 10;
@@ -294,9 +294,11 @@ export class Client extends Emitter {
     if (!this.goesOn) this.prediction = null;
     this.#own(info.entity.region, info.entity.handle);
     this.acked = info.ack;
-    if (this.goesOn) this.seq = Math.max(this.seq, info.ack);
+    // An older server tells no `taken`.
+    const highest = Math.max(info.ack, info.taken ?? 0);
+    if (this.goesOn) this.seq = Math.max(this.seq, highest);
     // One that another page or device began, whose inputs may be under way still: none of ours may have their numbers.
-    else this.seq = info.resumed ? info.ack + UNHEARD_INPUTS_MAX : 0;
+    else this.seq = info.resumed ? highest + UNHEARD_INPUTS_MAX : 0;
     this.steering.sent = "";
   }
 

@@ -147,13 +147,14 @@ class Conversation:
         self._commands = {c.name: c for c in message.schema.commands}
         self._reader = CommandReader(message.schema)
         self.acked = message.ack
+        highest = max(message.ack, message.taken)
         if message.resumed and played:
-            self.seq = max(self.seq, message.ack)
+            self.seq = max(self.seq, highest)
             self._acked(message.ack)
             self._send_again()
         else:
             # What was sent to an older session is void. Another client's inputs to this one may be under way still.
-            self.seq = message.ack + UNHEARD_INPUTS_MAX if message.resumed else 0
+            self.seq = highest + UNHEARD_INPUTS_MAX if message.resumed else 0
             self._pending.clear()
             self._reliable.clear()
 

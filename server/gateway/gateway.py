@@ -541,6 +541,7 @@ class Gateway:
             resume=self._auth.resume_token(session.id, session.nonce, self.searches.number),
             resumed=resumed,
             ack=session.acked,
+            taken=session.seq_in,
             tick=max(0, stream.tick),
             tick_rate_hz=self._options.tick_rate_hz,
             name=session.name,

@@ -151,6 +151,13 @@ def test_a_session_taken_over_goes_on_above_all_that_may_be_under_way() -> None:
     assert talk.command("Say", {"text": "b"}) == 41 + UNHEARD_INPUTS_MAX + 2
 
 
+def test_a_session_taken_over_goes_on_above_what_came_to_its_gateway_and_is_not_processed_yet() -> None:
+    talk = Conversation(None, None, "token of another", inputs_max=4)
+    talk.begin()
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=41, taken=70_000)), 0.0)
+    assert talk.command("Say", {"text": "a"}) == 70_000 + UNHEARD_INPUTS_MAX + 1
+
+
 def test_what_was_said_in_one_session_is_not_said_in_another_that_is_taken_over(talk: Conversation) -> None:
     talk.command("Say", {"text": "a"})
     talk.begin()

@@ -77,6 +77,11 @@ test("a session that another page began goes on above all that may be under way"
   assert.equal(t.client.send("Say", { text: "two" }), 5 + 65_536 + 1);
 });
 
+test("a session that another page began goes on above what came to its gateway and is not processed yet", () => {
+  const t = build({ resumed: true, ack: 5, taken: 70_000 });
+  assert.equal(t.client.send("Say", { text: "one" }), 70_000 + 65_536 + 1);
+});
+
 test("what a new session does not know is reported lost", () => {
   const t = build();
   t.client.send("Say", { text: "one" });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -90,6 +91,7 @@ def _changed(path: str, value: object) -> bytes:
         ("resume", None, MalformedMessage),
         ("resumed", 0, MalformedMessage),
         ("ack", -1, InvalidArgument),
+        ("taken", -1, InvalidArgument),
         ("tick", 1.5, MalformedMessage),
         ("tick_rate_hz", 0, InvalidArgument),
         ("tick_rate_hz", math.nan, InvalidArgument),
@@ -136,6 +138,13 @@ def test_a_welcome_is_refused_at_any_leaf(path: str, value: object, error: type[
     with pytest.raises(ProtocolError) as caught:
         codec.decode_server(_changed(path, value))
     assert caught.type is error
+
+
+def test_an_older_server_does_not_say_what_it_was_given() -> None:
+    tree = welcome_to_wire(replace(WELCOME, ack=41, taken=50))
+    assert codec.decode_server(pack([16, tree])) == replace(WELCOME, ack=41, taken=50)
+    del tree["taken"]
+    assert codec.decode_server(pack([16, tree])) == replace(WELCOME, ack=41)
 
 
 def test_a_schema_of_256_archetypes_is_refused() -> None:
