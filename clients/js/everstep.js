@@ -81,7 +81,7 @@ export class Client extends Emitter {
     this.own = { region: -1, handle: -1 };
     /** Who is about to enter -> who that was before, by key. @type {Map<number, Entity>} */
     this.crossing = new Map();
-    /** Whether WELCOME goes on with the session that was played here. */
+    /** Whether WELCOME goes on with the session that was played here, and nowhere else since. */
     this.goesOn = false;
     this.seq = 0;
     this.acked = 0;
@@ -279,7 +279,10 @@ export class Client extends Emitter {
   /** @param {any} info */
   #welcome(info) {
     const nowMs = this.ports.now();
-    this.goesOn = info.resumed && this.info?.session === info.session;
+    // An older server tells no `taken`.
+    const highest = Math.max(info.ack, info.taken ?? 0);
+    // What is above all that was sent here another page or device sent.
+    this.goesOn = info.resumed && this.info?.session === info.session && highest <= this.seq;
     this.info = info;
     this.schema = new Schema(info.schema);
     for (const view of this.views.values()) view.clear(info.tick);
@@ -294,11 +297,8 @@ export class Client extends Emitter {
     if (!this.goesOn) this.prediction = null;
     this.#own(info.entity.region, info.entity.handle);
     this.acked = info.ack;
-    // An older server tells no `taken`.
-    const highest = Math.max(info.ack, info.taken ?? 0);
-    if (this.goesOn) this.seq = Math.max(this.seq, highest);
-    // One that another page or device began, whose inputs may be under way still: none of ours may have their numbers.
-    else this.seq = info.resumed ? highest + UNHEARD_INPUTS_MAX : 0;
+    // Others' inputs may be under way still: none of ours may have their numbers.
+    if (!this.goesOn) this.seq = info.resumed ? highest + UNHEARD_INPUTS_MAX : 0;
     this.steering.sent = "";
   }
 
@@ -394,7 +394,7 @@ export class Client extends Emitter {
     }
   }
 
-  /** What has no receipt is said again, under the same numbers; what was said in an older session is lost. */
+  /** What has no receipt is said again, under the same numbers; lost is what was said in an older session, or before others spoke in this one. */
   #sendAgain() {
     for (const [seq, { name, args }] of [...this.reliable]) {
       const again = this.goesOn && this.#checked(name, args);

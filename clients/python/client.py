@@ -246,6 +246,9 @@ class Client:
     async def messages(self) -> AsyncIterator[ServerMessage]:
         """Everything that changes no view: EVENT, ACK, RECEIPT, ERROR, YOU, WELCOME, BYE. Ends with the session.
 
+        Where WELCOME begins a new session, or another client spoke in this one meanwhile, each input without its ACK or
+        RECEIPT is answered just before it: ERROR, RESUME_FAILED. It may have been done or not, and is not sent again.
+
         At most `messages_max` wait here; then the oldest is dropped, and counted in `messages_dropped`.
         """
         while True:
@@ -444,10 +447,11 @@ class Client:
             case Keyframe(region, _, ()):
                 # Out of view: it answers nothing any more.
                 self._answered(region)
-        if message is not None and not isinstance(message, Delta | Keyframe | Pong | ViewDigest):
-            self._show(message)
+        # Before WELCOME: what comes after it may be of other numbers.
         while self._talk.void:
             self._show(self._talk.void.pop(0))
+        if message is not None and not isinstance(message, Delta | Keyframe | Pong | ViewDigest):
+            self._show(message)
         if self._talk.outbox:
             self._to_write.set()
         self._ask_waiting()

@@ -20,7 +20,7 @@ from protocol.schema import CommandSchema
 # What an argument of a command may be.
 Value = int | float | bool | str | tuple[int, int]
 
-# Of a session that another client began: more than it can have under way, so that no number is given twice.
+# Where another client spoke: more than it can have under way, so that no number is given twice.
 UNHEARD_INPUTS_MAX: Final = 65_536
 
 
@@ -41,7 +41,8 @@ class Conversation:
         self.acked = 0
         # Frames that no socket has taken yet. Bounded: inputs by `inputs_max`, the rest by who awaits an answer.
         self.outbox: deque[bytes] = deque()
-        # Answers to what is not sent again, as the game come back to has no such command; for whoever asks to take.
+        # Answers to what is not sent again, for whoever asks to take: the game come back to has no such command, the
+        # session is another one, or another client spoke in it.
         self.void: list[Error] = []
         self._name = name
         self._token = token
@@ -138,7 +139,10 @@ class Conversation:
                 self.view.apply(message)
 
     def _welcomed(self, message: Welcome, now_s: float) -> None:
-        played = self.welcome is not None and self.welcome.session == message.session
+        highest = max(message.ack, message.taken)
+        known = self.welcome is not None and self.welcome.session == message.session
+        # What is above all that was sent here another client sent.
+        goes_on = message.resumed and known and highest <= self.seq
         self.welcome = message
         self.joined = True
         self._resume = message.resume
@@ -147,16 +151,14 @@ class Conversation:
         self._commands = {c.name: c for c in message.schema.commands}
         self._reader = CommandReader(message.schema)
         self.acked = message.ack
-        highest = max(message.ack, message.taken)
-        if message.resumed and played:
-            self.seq = max(self.seq, highest)
+        if goes_on:
             self._acked(message.ack)
             self._send_again()
         else:
-            # What was sent to an older session is void. Another client's inputs to this one may be under way still.
+            # Said again, it might be taken for another client's, whose inputs may be under way still.
+            for seq in list(self._pending):
+                self._void(seq, ErrorCode.RESUME_FAILED, "the session could not be gone on with")
             self.seq = highest + UNHEARD_INPUTS_MAX if message.resumed else 0
-            self._pending.clear()
-            self._reliable.clear()
 
     def _known(self, name: str) -> CommandSchema:
         known = self._commands.get(name)
@@ -179,11 +181,14 @@ class Conversation:
             try:
                 self.outbox.append(self._encoded(seq, name, args))
             except (UnknownMessage, InvalidArgument) as why:
-                self._forget(seq)
-                self.void.append(Error(why.code, str(why), seq))
+                self._void(seq, why.code, str(why))
 
     def _acked(self, seq: int) -> None:
         self._pending = {n: command for n, command in self._pending.items() if n > seq or n in self._reliable}
+
+    def _void(self, seq: int, code: int, why: str) -> None:
+        self._forget(seq)
+        self.void.append(Error(code, why, seq))
 
     def _forget(self, seq: int) -> None:
         self._pending.pop(seq, None)

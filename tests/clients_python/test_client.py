@@ -167,6 +167,23 @@ async def test_a_resume_token_that_means_nothing_begins_a_new_session(pasture: E
         assert await next_of(client, Ack) == Ack(1)
 
 
+async def test_what_a_new_session_does_not_know_is_answered_before_its_welcome(pasture: Everstep) -> None:
+    async with await connect(pasture.ws_url) as client:
+        # As if its session were over when it comes back.
+        client._talk._resume = "nonsense"
+        client.abort()
+        void = client.send("Step")
+        await client.until(lambda: client.connections == 2)
+        assert await next_of(client, Welcome) != client.welcome
+        assert (await next_of(client, Error)).seq is None
+        error = await next_of(client, Error)
+        assert (error.code, error.seq) == (ErrorCode.RESUME_FAILED, void)
+        assert await next_of(client, Welcome) == client.welcome
+        # Numbers are of the new session from here on.
+        assert client.send("Step") == void
+        assert await next_of(client, Receipt) == Receipt(void)
+
+
 async def test_leaving_takes_the_entity_away(pasture: Everstep) -> None:
     async with await connect(pasture.ws_url) as watcher:
         client = await connect(pasture.ws_url)

@@ -134,8 +134,10 @@ def test_a_failed_resume_begins_a_new_session(talk: Conversation) -> None:
     sent(talk)
     talk.receive(codec.encode_error(10, "too late", None), 0.0)
     assert sent(talk) == [Hello(1, None, None, "Ada")]
+    assert talk.void == []
     talk.receive(codec.encode_welcome(replace(WELCOME, session=8)), 0.0)
     assert sent(talk) == []
+    assert [(e.code, e.seq) for e in talk.void] == [(ErrorCode.RESUME_FAILED, 1)]
     assert talk.command("Say", {"text": "new"}) == 1
 
 
@@ -156,6 +158,23 @@ def test_a_session_taken_over_goes_on_above_what_came_to_its_gateway_and_is_not_
     talk.begin()
     talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=41, taken=70_000)), 0.0)
     assert talk.command("Say", {"text": "a"}) == 70_000 + UNHEARD_INPUTS_MAX + 1
+
+
+@pytest.mark.parametrize(("ack", "taken"), [(4, 0), (0, 4), (3, 5)])
+def test_what_has_no_receipt_is_void_where_another_client_spoke_meanwhile(
+    talk: Conversation, ack: int, taken: int
+) -> None:
+    talk.command("Say", {"text": "a"})
+    talk.command("Say", {"text": "b"})
+    talk.receive(codec.encode_receipt(1), 0.0)
+    talk.begin()
+    talk.command("Move", {"dx": 0, "dy": 0})
+    sent(talk)
+    talk.receive(codec.encode_welcome(replace(WELCOME, resumed=True, ack=ack, taken=taken)), 0.0)
+    # Whether the other one gave 2 and 3, too, is not known.
+    assert sent(talk) == []
+    assert [(e.code, e.seq) for e in talk.void] == [(ErrorCode.RESUME_FAILED, 2), (ErrorCode.RESUME_FAILED, 3)]
+    assert talk.command("Say", {"text": "c"}) == max(ack, taken) + UNHEARD_INPUTS_MAX + 1
 
 
 def test_what_was_said_in_one_session_is_not_said_in_another_that_is_taken_over(talk: Conversation) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from clients.python.conversation import Conversation
+from protocol.errors import ErrorCode
 from protocol.messages import Receipt
 from tests.gateway.borderland import Wire
 from tests.gateway.farland import FarLand
@@ -39,6 +40,10 @@ class Device:
             self.land.tick()
             self.read()
 
+    def unplug(self) -> None:
+        """Nothing comes through any more, and nobody hears of that."""
+        self.wire = None
+
     def pay(self, amount: int) -> int:
         seq = self.talk.command("Pay", {"amount": amount})
         self.read()
@@ -54,6 +59,8 @@ class Device:
                     self.receipts.append(message.seq)
             while self.talk.outbox:
                 self.gateway.received(self.wire, self.talk.outbox.popleft())
+        # What is written to a wire that leads nowhere is gone.
+        self.talk.outbox.clear()
 
 
 @pytest.fixture
@@ -67,6 +74,35 @@ def paid(land: FarLand) -> int:
     world = region.machine.world
     (row,) = world.rows(Body).tolist()
     return int(world[Body].sum[row])
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_who_comes_back_after_another_device_has_played_hears_that_her_order_is_void(land: FarLand, at: int):
+    laptop, phone = Device(land), Device(land)
+    laptop.join()
+    first = laptop.pay(1)
+    land.seconds(1)
+    laptop.read()
+    assert laptop.receipts == [first]
+    laptop.unplug()
+    lost = laptop.pay(100)
+    phone.join(gateway=at)
+    given = phone.pay(10)
+    land.seconds(2)
+    phone.read()
+    assert given in phone.receipts
+    laptop.join()
+    assert laptop.talk.welcome is not None
+    assert laptop.talk.welcome.resumed
+    assert [(e.code, e.seq) for e in laptop.talk.void] == [(ErrorCode.RESUME_FAILED, lost)]
+    # What she orders now is done once.
+    laptop.receipts.clear()
+    again = laptop.pay(50)
+    land.seconds(2)
+    laptop.read()
+    assert again in laptop.receipts
+    assert lost not in laptop.receipts
+    assert paid(land) == 1 + 10 + 50
 
 
 @pytest.mark.parametrize("played", [True, False])

@@ -77,6 +77,19 @@ test("a session that another page began goes on above all that may be under way"
   assert.equal(t.client.send("Say", { text: "two" }), 5 + 65_536 + 1);
 });
 
+test("what has no receipt is lost where another page or device spoke meanwhile, and not said again", () => {
+  for (const more of [{ ack: 3 }, { ack: 0, taken: 3 }]) {
+    const t = build();
+    for (const text of ["one", "two"]) t.client.send("Say", { text });
+    t.socket.give([Message.RECEIPT, 1]);
+    comeBack(t, { resumed: true, ...more });
+    // Whether the other one gave the second number, too, is not known.
+    assert.deepEqual(t.socket.of(Message.INPUT), []);
+    assert.deepEqual(t.heard.filter(([n]) => n === "lost"), [["lost", "Say", { text: "two" }, 2]]);
+    assert.equal(t.client.send("Say", { text: "three" }), 3 + 65_536 + 1);
+  }
+});
+
 test("a session that another page began goes on above what came to its gateway and is not processed yet", () => {
   const t = build({ resumed: true, ack: 5, taken: 70_000 });
   assert.equal(t.client.send("Say", { text: "one" }), 70_000 + 65_536 + 1);
