@@ -301,7 +301,7 @@ class Reception:
                 case other:
                     raise ValueError(str(other)[:100])
             found = self._machine.find(session, player)
-            if found is None and self._machine.sending(session, player):
+            if found is None and (self._machine.sending(session, player) or self._inbox.joins(session, player)):
                 # In no region, and not over: nobody may say that there is none before it has come somewhere.
                 return
             if found is None and player and arbiter == self._machine.shard and not self._may_let_in(gateway, player):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.schema import CommandSchema
-from server.shard.machine import CHAIN, NOTHING, PROCESSED, SYSTEM_COMMANDS, Records, TickInput, decode_batches
+from server.shard.machine import CHAIN, JOIN, NOTHING, PROCESSED, SYSTEM_COMMANDS, Records, TickInput, decode_batches
 
 _SYSTEM = frozenset(c.id for c in SYSTEM_COMMANDS)
 
@@ -38,6 +38,8 @@ class Inbox:
         self._commands_max = commands_max
         self._share = per_session_tick_max
         self._waiting: dict[int, list[Records]] = {}
+        # Sessions and accounts whose JOIN waits.
+        self._joining: set[int | bytes] = set()
         self.depth = 0
         # Reason -> commands dropped since the start.
         self.dropped: Counter[str] = Counter()
@@ -57,6 +59,8 @@ class Inbox:
             if fits or kind in _SYSTEM:
                 self._waiting.setdefault(kind, []).append(records)
                 self.depth += len(records)
+        if (joins := batches.get(JOIN)) is not None:
+            self._joining.update(joins["session"].tolist(), joins["player"].tolist())
         if not fits:
             self.dropped["inbox_full"] += _commands(batches)
         return fits
@@ -71,6 +75,10 @@ class Inbox:
         """Commands of the game that would be taken now."""
         return max(0, self._commands_max - self.depth)
 
+    def joins(self, session: int, player: bytes) -> bool:
+        """Whether this session, or this account's (b"": nobody's), waits for the tick that lets it in."""
+        return session in self._joining or (player != b"" and player in self._joining)
+
     def take(self, high_water: Callable[[NDArray[np.uint64]], NDArray[np.int64]]) -> TickInput:
         """This tick's input. `high_water`: Machine.high_water."""
         self.repeated = NOTHING.processed
@@ -78,6 +86,7 @@ class Inbox:
             return NOTHING
         arrived = {kind: _join(parts) for kind, parts in sorted(self._waiting.items())}
         self._waiting.clear()
+        self._joining.clear()
         self.depth = 0
         chains = arrived.pop(CHAIN, None)
         batches: dict[int, Records] = {}

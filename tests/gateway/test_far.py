@@ -276,6 +276,35 @@ def test_an_account_that_waits_at_one_gateway_is_let_in_by_no_other_while_the_on
     assert sum(one.wire.ended is None for one in (first, second)) == 1
 
 
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_an_account_that_waits_for_a_tick_is_let_in_by_no_other_gateway_though_its_own_is_heard_no_more(
+    columns: int, *, dies: bool
+):
+    land = FarLand(columns=columns, game=STILL)
+    ada = Patron(land, "ada", gateway=0, token=account("ada"))
+    # The store is away: regions hear and answer, and make no ticks.
+    for _ in range(40):
+        land.tick([])
+    assert sum(region.host.inbox.depth for region in land.regions.values()) == 1
+    if dies:
+        land.kill(0)
+    else:
+        land.network.partition(["gateway 0"], ["gateway 1", *(f"region {n}" for n in land.regions)])
+    again = Patron(land, "ada", gateway=1, token=account("ada"))
+    land.players.append(again)
+    for _ in range(60):
+        land.tick([])
+    assert again.wire.ended is not None
+    assert again.wire.ended[0] == CloseCode.INTERNAL
+    land.network.heal()
+    land.seconds(3)
+    again.connect("ada", gateway=1, token=account("ada"))
+    land.seconds(3)
+    assert sum(len(region.machine.sessions) for region in land.regions.values()) == 1
+    assert [again.entity] == land.whereabouts(ada.session.id)
+
+
 def test_an_account_that_is_looked_for_again_elsewhere_just_after_it_was_let_in_is_found():
     land = FarLand(game=STILL)
     ada = patron(land, "ada", gateway=0, token=account("ada"))

@@ -301,6 +301,17 @@ def test_a_reliable_command_that_was_applied_and_comes_again_is_told_of_and_no_o
     assert not inbox.repeated.size
 
 
+def test_who_waits_to_be_let_in_is_known_until_the_tick_that_does_so():
+    inbox = inbox_of()
+    inbox.offer(batch(SHAPES, [("join", 7, 0, b"ada", b"Ada"), ("join", 8, 0, b"", b"Nobody"), ("leave", 9, 0)]))
+    assert inbox.joins(7, b"")
+    assert inbox.joins(0, b"ada")
+    assert not inbox.joins(9, b"")
+    assert not inbox.joins(0, b"bob")
+    inbox.take(Books().high_water)
+    assert not inbox.joins(7, b"ada")
+
+
 def chained(before, *orders):
     """A batch of one session, as a gateway sends it: with the number of what it sent before."""
     return batch(SHAPES, [("chain", orders[0][1], orders[0][2], before), *orders])
