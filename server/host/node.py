@@ -209,6 +209,8 @@ class Node:
             known = await self._leases.announce(NodeInfo(self.name, self._info()))
             holders = await self._leases.holders(self.shards)
             told = await self._leases.nodes()
+            # Or they were forgotten since: nobody holds what everybody runs.
+            known = known and any(node.name == self.name for node in told)
         except LeaseStoreAway as error:
             _log.warning("leases can't be asked", node=self.name, reason=str(error))
             self._sees_from_s = math.inf

@@ -15,11 +15,16 @@ class Leases:
     def __init__(self, leases):
         self.leases = leases
         self.up = True
+        # What is asked next by this name finds everything forgotten.
+        self.forget_before = None
 
     def __getattr__(self, name):
         async def ask(*arguments):
             if not self.up:
                 raise LeaseStoreAway(name)
+            if name == self.forget_before:
+                self.forget_before = None
+                self.leases.forget()
             return await getattr(self.leases, name)(*arguments)
 
         return ask
@@ -70,6 +75,21 @@ def test_what_ran_as_all_leases_were_forgotten_is_where_it_was(phase_s, standby)
             await asyncio.sleep(phase_s)
             cluster.leases.forget()
             await asyncio.sleep(10)
+            assert tenures(cluster) == before
+            gapless(cluster)
+
+    run(main())
+
+
+@pytest.mark.parametrize("call", ["renew", "announce", "holders", "nodes"])
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_what_ran_as_all_leases_were_forgotten_in_the_middle_of_a_turn_is_where_it_was(call, name):
+    async def main():
+        async with Pair(standby=True) as cluster:
+            ways, before = await begin(cluster, "abc"), tenures(cluster)
+            ways[name].forget_before = call
+            await asyncio.sleep(10)
+            assert ways[name].forget_before is None
             assert tenures(cluster) == before
             gapless(cluster)
 
