@@ -165,7 +165,7 @@ class Node:
         # Shard -> what is not known to be kept of it, of those that ended here since the node began to leave.
         self.unkept: dict[int, str] = {}
         self._leaving = False
-        # What the last turn saw.
+        # What the last turn found out that could: not while others are yet to announce themselves again.
         self.standing = Standing()
         self._leases = leases
         self._open = open_shard
@@ -219,7 +219,6 @@ class Node:
         if self._sees_from_s == math.inf or (self.standing.nodes and not known):
             # Leases ran out, or are forgotten, by which others run what they run: they renew them in their next turns.
             self._sees_from_s = now_s + max(self._options.lease_ttl_s, self._options.turn_s + _ANSWER_S)
-        self.standing = Standing(holders, nodes)
         for node in nodes:
             self._around.world_time.hear(node.world_tick)
         for shard, lease in holders.items():
@@ -236,6 +235,7 @@ class Node:
             self._show()
         if now_s < self._sees_from_s:
             return
+        self.standing = Standing(holders, nodes)
         await self._claim(holders, nodes)
         self._follow(holders, nodes)
         self._move(holders, nodes)

@@ -96,6 +96,44 @@ def test_what_ran_as_all_leases_were_forgotten_in_the_middle_of_a_turn_is_where_
     run(main())
 
 
+@pytest.mark.parametrize("away_s", [0.0, 5.1, 5.7])
+def test_a_node_that_drains_as_leases_are_forgotten_or_are_back_gives_everything_away(away_s):
+    async def main():
+        async with Pair() as cluster:
+            ways = await begin(cluster, "ab")
+            name = cluster.owners()[1]
+            began_s, node = cluster.clock.now_s(), cluster.nodes[name]
+            for way in ways.values():
+                way.up = not away_s
+            if not away_s:
+                cluster.leases.forget()
+            draining = asyncio.create_task(node.drain())
+            await asyncio.sleep(away_s)
+            for way in ways.values():
+                way.up = True
+            await draining
+            assert not node.tenures
+            await cluster.stop(name)
+            await asyncio.sleep(5)
+            for shard in cluster.shards:
+                assert cluster.gap_s(shard, began_s) <= 0.1001
+
+    run(main())
+
+
+def test_the_last_node_drains_nowhere_though_leases_can_not_be_asked():
+    async def main():
+        async with Pair() as cluster:
+            ways = await begin(cluster, "a")
+            ways["a"].up = False
+            await asyncio.sleep(5)
+            async with asyncio.timeout(1):
+                await cluster.nodes["a"].drain()
+            assert cluster.counts() == {"a": 2}
+
+    run(main())
+
+
 def test_what_ran_on_a_node_that_died_while_the_leases_were_away_is_shared_out_by_the_others():
     async def main():
         async with Cluster() as cluster:
