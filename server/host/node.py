@@ -53,8 +53,6 @@ _log = structlog.get_logger(__name__)
 
 # Turns that a shard which failed here is left to others.
 _SHUN_TURNS: Final = 20
-# Seconds that a node may wait for the answer of leases that are away.
-_ANSWER_S: Final = 2.0
 # Seconds for which a store may keep nothing of a shard before its node leaves it to others: longer than a replica set
 # takes to elect a primary.
 _STORE_PATIENCE_S: Final = 20.0
@@ -74,6 +72,8 @@ class NodeOptions:
     # Time to live of leases, and how often they are renewed.
     lease_ttl_s: float = 3.0
     turn_s: float = 1.0
+    # Seconds that a node may wait for the answer of leases that are away.
+    answer_s: float = 2.0
     # How often a follower looks for new records.
     follow_s: float = 0.1
     # Whether this node follows others' shards.
@@ -218,7 +218,7 @@ class Node:
         now_s, nodes = self._clock.now_s(), [node_load(node) for node in told]
         if self._sees_from_s == math.inf or (self.standing.nodes and not known):
             # Leases ran out, or are forgotten, by which others run what they run: they renew them in their next turns.
-            self._sees_from_s = now_s + max(self._options.lease_ttl_s, self._options.turn_s + _ANSWER_S)
+            self._sees_from_s = now_s + max(self._options.lease_ttl_s, self._options.turn_s + self._options.answer_s)
         for node in nodes:
             self._around.world_time.hear(node.world_tick)
         for shard, lease in holders.items():

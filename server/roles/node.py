@@ -105,6 +105,7 @@ class NodeProcess:
             NodeOptions(
                 lease_ttl_s=node.lease_ttl_s,
                 turn_s=node.turn_s,
+                answer_s=settings.redis.timeout_s,
                 follow_s=node.follow_s,
                 standby=node.standby,
                 move_timeout_s=node.move_timeout_s,

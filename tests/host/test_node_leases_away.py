@@ -15,12 +15,17 @@ class Leases:
     def __init__(self, leases):
         self.leases = leases
         self.up = True
+        # Seconds until it is noticed that there is no answer, and questions so far that had none.
+        self.silent_s = 0.0
+        self.vain = 0
         # What is asked next by this name finds everything forgotten.
         self.forget_before = None
 
     def __getattr__(self, name):
         async def ask(*arguments):
             if not self.up:
+                self.vain += 1
+                await asyncio.sleep(self.silent_s)
                 raise LeaseStoreAway(name)
             if name == self.forget_before:
                 self.forget_before = None
@@ -75,6 +80,24 @@ def test_what_ran_as_all_leases_were_forgotten_is_where_it_was(phase_s, standby)
             await asyncio.sleep(phase_s)
             cluster.leases.forget()
             await asyncio.sleep(10)
+            assert tenures(cluster) == before
+            gapless(cluster)
+
+    run(main())
+
+
+def test_what_ran_on_a_node_that_waited_for_an_answer_as_the_leases_were_back_is_where_it_was():
+    async def main():
+        async with Pair(answer_s=5.0) as cluster:
+            ways, before = await begin(cluster, "ab"), tenures(cluster)
+            for way in ways.values():
+                way.up = False
+            ways["b"].silent_s = 5.0
+            # Its leases ran out as it waited for the first answer.
+            await cluster.until(lambda: ways["b"].vain == 2)
+            for way in ways.values():
+                way.up = True
+            await asyncio.sleep(15)
             assert tenures(cluster) == before
             gapless(cluster)
 
