@@ -30,7 +30,7 @@ from bench.crash_client import OPEN_MAX, Address, Findings, Teller
 from bench.crash_load import Load, Verdict, judge
 from bench.crash_server import ServerEnded
 from bench.figures import percentile
-from bench.plants import ClusterPlant
+from bench.plants import ClusterFault, ClusterPlant
 from bench.processes import ROOT, Line, WorkerError
 from protocol.messages import Bye, Error, ServerMessage, You
 
@@ -65,7 +65,7 @@ class ChaosOptions:
     rate_per_s: float
     seed: int
     # The faults that are made; empty: all.
-    only: tuple[str, ...] = ()
+    only: tuple[ClusterFault, ...] = ()
     # Where data is kept; None: a temporary directory, removed after a run without findings.
     data: Path | None = None
     # A promise that is broken on purpose.
@@ -177,28 +177,27 @@ class Chaos:
         self._options = options
         self._cluster = cluster
         self._random = random.Random(options.seed)  # noqa: S311  # from the seed, so that it can be repeated
-        # In the order in which the seed picks them; the names are keys of the JSON line.
-        self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
-            "node_killed": lambda: self._killed(self._node()),
-            "node_stopped": lambda: self._stopped(self._node()),
-            "node_ended": lambda: self._ended(self._node()),
-            "node_without_redis": lambda: self._parted(self._node(), "redis"),
-            "node_without_store": lambda: self._parted(self._node(), "store"),
-            "gateway_killed": lambda: self._killed(self._gateway()),
-            "gateway_stopped": lambda: self._stopped(self._gateway()),
-            "gateway_without_redis": lambda: self._parted(self._gateway(), "redis"),
-            "redis_killed": self._redis_killed,
-            "redis_forgot": self._redis_forgot,
-            "redis_stopped": self._redis_stopped,
-            "store_killed": self._store_killed,
-            "store_stopped": self._store_stopped,
+        self._kinds: dict[ClusterFault, Callable[[], Awaitable[None]]] = {
+            ClusterFault.NODE_KILLED: lambda: self._killed(self._node()),
+            ClusterFault.NODE_STOPPED: lambda: self._stopped(self._node()),
+            ClusterFault.NODE_ENDED: lambda: self._ended(self._node()),
+            ClusterFault.NODE_WITHOUT_REDIS: lambda: self._parted(self._node(), "redis"),
+            ClusterFault.NODE_WITHOUT_STORE: lambda: self._parted(self._node(), "store"),
+            ClusterFault.GATEWAY_KILLED: lambda: self._killed(self._gateway()),
+            ClusterFault.GATEWAY_STOPPED: lambda: self._stopped(self._gateway()),
+            ClusterFault.GATEWAY_WITHOUT_REDIS: lambda: self._parted(self._gateway(), "redis"),
+            ClusterFault.REDIS_KILLED: self._redis_killed,
+            ClusterFault.REDIS_FORGOT: self._redis_forgot,
+            ClusterFault.REDIS_STOPPED: self._redis_stopped,
+            ClusterFault.STORE_KILLED: self._store_killed,
+            ClusterFault.STORE_STOPPED: self._store_stopped,
         }
 
     async def run(self, glance: Callable[[str], None]) -> Line:
         """Make faults for so long; returns the figures."""
         options, book, load = self._options, self.book, self.load
         self.doors.urls = [gateway.ws_url for gateway in self._cluster.gateways]
-        kinds = [kind for kind in self._kinds if not options.only or kind in options.only]
+        kinds = [kind for kind in ClusterFault if not options.only or kind in options.only]
         async with load:
             load.watch = self._cluster.check
             try:
@@ -226,7 +225,7 @@ class Chaos:
         book.verdict.add(load.seen())
         return self._figures()
 
-    async def _fault(self, kind: str) -> None:
+    async def _fault(self, kind: ClusterFault) -> None:
         await self._kinds[kind]()
         self.book.faults[kind] += 1
         self.load.check()
@@ -318,7 +317,7 @@ class Chaos:
             "back_s_max": max(book.back_s, default=0.0),
             "answer_s_p50": percentile(book.answer_s, 50),
             "answer_s_max": max(book.answer_s, default=0.0),
-            **{f"faults_{kind}": book.faults[kind] for kind in self._kinds},
+            **{f"faults_{kind}": book.faults[kind] for kind in ClusterFault},
             "started_again": book.started_again,
             "rest_s": book.rest_s,
             "digests_checked": book.digests_checked,

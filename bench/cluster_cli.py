@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from bench.crash_cli import progress_of, seed_of
 from bench.figures import hand_over
-from bench.plants import ClusterPlant
+from bench.plants import ClusterFault, ClusterPlant
 from bench.progress import console, show
 
 Seed = Annotated[int | None, typer.Option(help="What happens when; random unless told, and told in the end.")]
@@ -107,7 +107,9 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
         float, typer.Option("--rate", min=1, help="Orders per second they all give together.")
     ] = 200.0,
     seed: Seed = None,
-    only: Annotated[list[str] | None, typer.Option(help="Faults of this kind alone; may be said again.")] = None,
+    only: Annotated[
+        list[ClusterFault] | None, typer.Option(help="Faults of this kind alone; may be said again.")
+    ] = None,
     plant: Annotated[ClusterPlant | None, typer.Option(help="Break a promise: the run must find it, and fail.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="An empty directory to keep data in; a temporary one unless told.")

@@ -14,6 +14,7 @@ from bench.cli import app
         (["outages", "--store", "sqlite"], "only a database"),
         (["crash", "--plant", "weeds"], "weeds"),
         (["crash", "--kills", "0"], "kills"),
+        (["chaos", "--only", "typo"], "node_without_redis"),
     ],
 )
 def test_refused(words, why):
