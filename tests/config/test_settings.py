@@ -27,6 +27,11 @@ def test_the_default_file_says_what_the_classes_say(root: Path):
     assert load(root / "config" / "everstep.toml", environment={}) == Settings()
 
 
+def test_a_file_may_switch_by_number(tmp_path: Path):
+    node = load(write(tmp_path, "[node]\nstandby = 1\nbalance = 0\n"), environment={}).node
+    assert (node.standby, node.balance) == (True, False)
+
+
 def test_the_later_source_wins(tmp_path: Path):
     path = write(tmp_path, "[world]\nseed = 2\nwidth = 512.0\n[server]\nport = 2\n")
     environment = {"EVERSTEP_WORLD__SEED": "3", "EVERSTEP_SERVER__PORT": "3", "HOME": "/", "EVERSTEP_": "x"}
@@ -43,6 +48,9 @@ def test_the_later_source_wins(tmp_path: Path):
         # A whole number is fine where a fraction may stand.
         ("GATEWAY__GRACE_S", "2", 2.0),
         ("GATEWAY__LOOPBACK_EXEMPT", "false", False),
+        # And 0 and 1 where false and true may.
+        ("GATEWAY__LOOPBACK_EXEMPT", "0", False),
+        ("NODE__STANDBY", "1", True),
         ("SERVER__HOST", "::1", "::1"),
         ("SERVER__DATA_DIR", "12", Path("12")),
         ("SERVER__ORIGINS", '["https://a.example", "*"]', ("https://a.example", "*")),
@@ -65,6 +73,7 @@ def test_a_variable_is_read_as_the_type_of_its_setting(name: str, text: str, val
         ("[world]\ntick_rate_hz = 20.5\n", "world.tick_rate_hz", "valid integer"),
         ('[world]\ntick_rate_hz = "20"\n', "world.tick_rate_hz", "valid integer"),
         ("[world]\nseed = true\n", "world.seed", "valid integer"),
+        ("[node]\nstandby = 2\n", "node.standby", "valid boolean"),
         ("[world]\nwidth = nan\n", "world.width", "finite number"),
         ("[world]\nwidth = inf\n", "world.width", "finite number"),
         ("[world]\nsped = 1\n", "world.sped", "no such setting"),
