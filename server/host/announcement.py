@@ -18,12 +18,13 @@ _log = structlog.get_logger(__name__)
 
 
 def announced(
-    tenures: Mapping[int, Tenure], stalls: Stalls, *, rest_s: float, draining: bool, world_tick: int
+    tenures: Mapping[int, Tenure], stalls: Stalls, *, rest_s: float, draining: bool, world_tick: int, follows: bool
 ) -> bytes:
     """What a node that runs these says. `rest_s`: of ticks, after which a load counts as measured."""
     shards = [_told(shard, tenure, rest_s) for shard, tenure in sorted(tenures.items())]
     store = {"keeps": stalls.keeps, "waits": stalls.waits}
-    info: bytes = msgpack.packb({"draining": draining, "shards": shards, **store, "world_tick": world_tick})
+    told = {"draining": draining, "shards": shards, **store, "world_tick": world_tick, "follows": follows}
+    info: bytes = msgpack.packb(told)
     return info
 
 
@@ -64,7 +65,8 @@ def node_load(node: NodeInfo) -> NodeLoad:
     try:
         told = msgpack.unpackb(node.info)
         shards = tuple(map(_shard_load, told["shards"]))
-        return NodeLoad(node.name, bool(told["draining"]), shards, int(told.get("world_tick", 0)))
+        follows = bool(told.get("follows", True))
+        return NodeLoad(node.name, bool(told["draining"]), shards, int(told.get("world_tick", 0)), follows)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         _log.warning("a node can't be understood", other=node.name, reason=repr(error))
         return NodeLoad(node.name, draining=True)

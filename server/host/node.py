@@ -334,9 +334,10 @@ class Node:
         now_s = self._clock.now_s()
         self._free_turns = {s: self._free_turns.get(s, 0) + 1 for s in self.shards if s not in held}
         self._free_since_s = {s: self._free_since_s.get(s, now_s) for s in self._free_turns}
-        if self._options.standby and not self.draining:
+        if any(node.follows and not node.draining for node in nodes):
             # A standby has its shard in no time, so it has the first turn; whoever else takes it has to recover it.
             wanted = [s for s in wanted if self._free_turns[s] > 1]
+        if self._options.standby and not self.draining:
             wanted += [s for s in self._following if s not in held and s not in wanted]
         if not self.draining:
             # Whose turn it is may be unable to run it, and leave it to others.
@@ -632,5 +633,11 @@ class Node:
         task.add_done_callback(done)
 
     def _info(self) -> bytes:
-        tick, rest_s = self._around.world_time.latest_tick, self._options.rest_s
-        return announced(self.tenures, self._stalls, rest_s=rest_s, draining=self.draining, world_tick=tick)
+        return announced(
+            self.tenures,
+            self._stalls,
+            rest_s=self._options.rest_s,
+            draining=self.draining,
+            world_tick=self._around.world_time.latest_tick,
+            follows=self._options.standby,
+        )

@@ -55,6 +55,8 @@ class NodeLoad:
     shards: tuple[ShardLoad, ...] = ()
     # The latest of the world's clock that it knows of, in ticks; see server/host/worldtime.py.
     world_tick: int = 0
+    # It follows shards of others.
+    follows: bool = True
 
     @property
     def load(self) -> float:
@@ -160,8 +162,8 @@ def claims(me: str, shards: Collection[int], holders: Mapping[int, str], nodes: 
 
 
 def standby(shard: int, owner: str, nodes: Collection[NodeLoad]) -> str | None:
-    """Who follows this shard to take it over at once: the first of its preference that is not its owner."""
-    able = [node.name for node in nodes if not node.draining and node.name != owner]
+    """Who follows this shard to take it over at once: the first of its preference that does so and isn't its owner."""
+    able = [node.name for node in nodes if node.follows and not node.draining and node.name != owner]
     return next(iter(preference(shard, able)), None)
 
 

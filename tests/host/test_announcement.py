@@ -41,3 +41,8 @@ def test_a_node_that_can_not_be_understood_takes_nothing_and_stops_nobody(told):
 def test_what_a_newer_node_tells_beside_is_passed_over():
     told = msgpack.packb({"draining": False, "shards": [{"shard": 4, "load": None, "mood": "fair"}], "version": 9})
     assert node_load(NodeInfo("newer", told)) == NodeLoad("newer", shards=(ShardLoad(4, None),))
+
+
+def test_a_node_of_before_that_does_not_say_so_may_follow():
+    assert node_load(NodeInfo("older", msgpack.packb({"draining": False, "shards": []}))).follows
+    assert not node_load(NodeInfo("a", msgpack.packb({"draining": False, "shards": [], "follows": False}))).follows

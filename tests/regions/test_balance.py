@@ -298,6 +298,13 @@ def test_a_standby_is_another_node_and_the_same_whoever_asks(names, shard):
     assert standby(shard, names[0], nodes[::-1]) == chosen
 
 
+@given(names, st.integers(1, 100), st.data())
+def test_a_standby_is_one_of_those_that_follow(names, shard, data):
+    follow = data.draw(st.sets(st.sampled_from(names)))
+    chosen = standby(shard, names[0], [NodeLoad(name, follows=name in follow) for name in names])
+    assert chosen in follow - {names[0]} or (chosen is None and follow <= {names[0]})
+
+
 @given(names, st.integers(1, 100))
 def test_a_node_that_goes_changes_no_ones_order_but_its_own_place(names, shard):
     before = preference(shard, names)
