@@ -191,11 +191,12 @@ def first_come(wanted: Rows, left: Rows) -> Bool:
 
 
 def put_in_bag(world: World, rows: Rows, goods: Goods) -> None:
-    """One more of these goods for each row, up to what a bag holds."""
+    """One more of these goods for each row, up to what a bag holds; a row may come twice."""
     bag = world[Bag]
     column: U16 = {Goods.WOOD: bag.wood, Goods.STONE: bag.stone}.get(goods, bag.food)
     worth = MEAT_IS_FOOD if goods == Goods.MEAT else 1
-    column[rows] = np.minimum(column[rows] + np.uint16(worth), np.uint16(BAG_MAX))
+    who, times = np.unique(rows, return_counts=True)
+    column[who] = np.minimum(column[who] + worth * times, BAG_MAX).astype(np.uint16)
 
 
 def feed(world: World, row: int, fire: int) -> bool:

@@ -15,7 +15,7 @@ sends the letter back: it is put at the border it had crossed, or waits here unt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -46,8 +46,9 @@ from server.sim.world import World, birth_region
 # Whereabouts: an entity that is not here, who plays it (0 for nobody), where it went, over how many borders it had gone
 # then, and at which of our ticks. One that waits here for room went to this very region.
 _MOVED: Final = np.dtype([("id", "<u8"), ("session", "<u8"), ("region", "<u4"), ("crossings", "<u4"), ("tick", "<u8")])
-# What the region of its birth is told of an entity; region 0: it is no more.
+# What the region of its birth is told of an entity.
 _WORD: Final = np.dtype([("id", "<u8"), ("region", "<u4"), ("crossings", "<u4")])
+# Where one went that is no more: there is no such region.
 _NO_MORE: Final = 0
 _WORDS_MAX: Final = LETTER_BYTES_MAX // _WORD.itemsize
 _NOBODY: Final = np.zeros(0, DEPARTED)
@@ -253,12 +254,13 @@ class Borders:
         for name, low, high in ((f"{position}.x", x0, x1), (f"{position}.y", y0, y1)):
             inside = min(self._division.atlas.hysteresis_units, (high - low) / 2)
             arrays[name] = np.clip(arrays[name], low + inside, high - inside)
-        return Travellers(travellers.tick, arrays, travellers.passengers)
+        return replace(travellers, arrays=arrays)
 
     def _settle(
         self, into: Arrivals, world: World, sessions: Sessions, tick: int, source: int, travellers: Travellers
     ) -> Travellers:
         """Make entities of as many as fit; returns the others. Raises SnapshotError."""
+        ended = travellers.ended
         travellers, rest = travellers.split(world.room) if len(travellers) > world.room else (travellers, _NONE)
         rows = world.insert(travellers.arrays)
         ids = travellers.arrays["@id"]
@@ -269,6 +271,7 @@ class Borders:
         into.ticks.append(np.full(rows.size, tick - travellers.tick, np.int64))
         into.arrived.append(arrived)
         self._seat(into, world, sessions, travellers.passengers)
+        self.end(ended, tick)
         return rest
 
     def _seat(self, into: Arrivals, world: World, sessions: Sessions, passengers: Records) -> None:
@@ -301,13 +304,13 @@ class Borders:
             regions[sessions == moved["session"]] = moved["region"]
         return regions
 
-    def tell_of_ended(self, world: World, post: Post) -> None:
-        """Tell the homes of those who ended in this tick. To be called before departures: they end here, too."""
-        ended = world.foreign_ended()
-        if ended.size:
-            words = np.zeros(ended.size, _WORD)
-            words["id"], words["region"] = ended, _NO_MORE
-            self._tell(words, post)
+    def end(self, ids: U64, tick: int) -> None:
+        """These are no more. Those who were not born here went nowhere, until their homes are told so."""
+        self._forget(ids)
+        ids = ids[birth_region(ids) != self._region]
+        if ids.size:
+            nobody, nowhere = np.zeros(ids.size, np.uint64), np.full(ids.size, _NO_MORE, np.uint32)
+            self._note(ids, nobody, nowhere, np.zeros(ids.size, np.uint32), tick)
 
     def hear(self, letter: Letter) -> None:
         """Take words of those who were born here. Raises MailError."""
@@ -317,20 +320,23 @@ class Borders:
         at = self._find(words["id"])
         # Of one who is here, or is no more, nothing is known, and nothing to be learnt.
         words, at = words[at >= 0], at[at >= 0]
-        later = words["crossings"] > self._moved["crossings"][at]
+        # Two of one count name the same region, but for those of worlds in which it was not counted yet.
+        later = words["crossings"] >= self._moved["crossings"][at]
         for name in ("region", "crossings"):
             self._moved[name][at[later]] = words[name][later]
-        self._moved = np.delete(self._moved, at[words["region"] == _NO_MORE])
+        if (ended := words["region"] == _NO_MORE).any():
+            self._moved = np.delete(self._moved, at[ended])
 
     def expire(self, post: Post, tick: int) -> None:
-        """Forget where others' natives went who left too long ago; who has not come there yet has left just now.
+        """Forget where others' natives went who left too long ago, or that they are no more; their homes are told.
 
-        Their homes are told. Not forgotten is who waits here for room.
+        Who has not come there yet has left just now, and who waits here for room is not forgotten.
         """
         moved = self._moved
         if not moved.size:
             return
         old = moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
+        old |= moved["region"] == _NO_MORE
         old &= (birth_region(moved["id"]) != self._region) & (moved["region"] != self._region)
         if not old.any():
             return

@@ -134,7 +134,8 @@ class Letters:
                 # A number that no entity of this world has, 0 for one: nobody's.
                 self.to_nobody += int(np.count_nonzero(there))
                 continue
-            # Behind whoever left from here, however urgent the message: on another lane it could be there first.
+            # Behind whoever left from here, however urgent the message: on another lane it could be there first, and
+            # would be sent to the region of its birth and back until the entity comes.
             for behind, places in ((lane, np.flatnonzero(there & ~left)), (Lane.URGENT, np.flatnonzero(there & left))):
                 if places.size:
                     yield region, behind, places

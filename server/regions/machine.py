@@ -303,8 +303,14 @@ class RegionMachine:
         try:
             changes = path(self.game.migrations, capture.simulation, self.game.version)
             arrays = migrate(capture.arrays, changes, self.game.components, self.game.archetypes)
-        except MigrationError as error:
+            borders = Borders(self.game, self.division, self.region.id)
+            borders.adopt(arrays)
+        except (MigrationError, SnapshotError) as error:
             raise CaptureRefused(f"{self.game.name}: {error}") from error
+        # The homes of those whom a migration ended are told as those of others who end.
+        nobody = np.zeros(0, np.uint64)
+        borders.end(np.setdiff1d(capture.arrays.get("@ids.id", nobody), arrays.get("@ids.id", nobody)), capture.tick)
+        arrays.update(borders.capture())
         return replace(capture, simulation=self.game.version, arrays=arrays)
 
     def digest(self) -> int:
@@ -361,7 +367,8 @@ class RegionMachine:
             self._send_after(leaves)
             self.division.turn(self.post, self._tick)
             self._stand()
-            self.borders.tell_of_ended(self.world, self.post)
+            # Before departures: who goes ends here, too.
+            self.borders.end(self.world.foreign_ended(), self._tick)
             departed = self.borders.depart(self.world, self.sessions, self.post, self._tick)
             self.borders.expire(self.post, self._tick)
             # Of those who are still there: what has no place is in nobody's frame.

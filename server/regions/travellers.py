@@ -7,7 +7,7 @@ with how far each session's inputs are applied.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgpack
@@ -38,6 +38,8 @@ class Travellers:
     arrays: Mapping[str, NDArray[Any]]
     # Records of PASSENGER, by session.
     passengers: Records
+    # Numbers of those whom the game's migrations ended on the way.
+    ended: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def __len__(self) -> int:
         return len(self.arrays["@archetype"])
@@ -74,6 +76,7 @@ class Travellers:
             if version != game.version:
                 changes = path(game.migrations, version, game.version)
                 arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
+            ended = np.setdiff1d(travellers.arrays["@id"], arrays["@id"])
             # `World.insert` checks the rest: these are read, and cut in two, before it is called.
             n = len(arrays["@archetype"])
             if len(arrays["@id"]) != n or any(len(array) not in (0, n) for array in arrays.values()):
@@ -82,7 +85,7 @@ class Travellers:
                 for field, spec in component.columns.items():
                     if arrays[f"{component.__name__}.{field}"].dtype != spec.dtype:
                         raise MailError(f"travellers whose {component.__name__}.{field} is of another type")
-            return replace(travellers, arrays=arrays)
+            return replace(travellers, arrays=arrays, ended=ended)
         except MigrationError as error:
             raise MailError(f"{game.name}: {error}") from error
         except (ValueError, TypeError, KeyError) as error:

@@ -18,7 +18,7 @@ from games.frontier.constants import (
     HEAL_AFTER_WOUND_S,
     REGROW_EVERY_S,
 )
-from games.frontier.harvest import FUEL_PER_WOOD, MEAT_IS_FOOD, first_come
+from games.frontier.harvest import FUEL_PER_WOOD, MEAT_IS_FOOD, first_come, put_in_bag
 from tests.games.play import RATE_HZ, Play
 
 HAND_TICKS = int(HARVEST_EVERY_S * RATE_HZ)
@@ -203,3 +203,13 @@ def test_nobody_eats_more_than_is_needed():
     play.tick(200)
     assert play.hp(0) == 100
     assert play.get(Bag, "food", 0) == 3
+
+
+def test_what_comes_twice_in_a_tick_is_in_the_bag_twice():
+    """As two hands' worth from over a border, after a stall."""
+    play = Play()
+    (ann,) = play.join("Ann")
+    put_in_bag(play.world, np.array([ann, ann, ann]), Goods.WOOD)
+    assert play.get(Bag, "wood", ann) == 3
+    put_in_bag(play.world, np.array([ann] * BAG_MAX), Goods.MEAT)
+    assert play.get(Bag, "food", ann) == BAG_MAX

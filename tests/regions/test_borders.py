@@ -30,11 +30,11 @@ def join(session):
     return ("join", session, 0, b"account", b"Ada")
 
 
-def walker(country, number, x, y, vx=0.0, vy=0.0, session=None):
+def walker(country, number, x, y, vx=0.0, vy=0.0, session=None, archetype=WALKER):
     """A walker at this place, which may be played; its number."""
     machine = country.machines[number]
     if session is None:
-        row = int(machine.world.spawn(WALKER)[0])
+        row = int(machine.world.spawn(archetype)[0])
     else:
         country.tick(number, join(session))
         row = int(machine.sessions.rows(np.array([session], np.uint64), machine.world)[0])
@@ -581,6 +581,95 @@ def test_to_be_sent_back_is_to_cross_again():
         country.round()
     country.settle()
     assert whereabouts(country, SOUTH_WEST, traveller) == WEST
+
+
+def cull(saved):
+    saved.despawn(saved.rows("sheep"))
+
+
+CULLED = replace(GAME, version=2, migrations=(Migration(1, 2, cull, same_mail=True),))
+
+
+def culled(country):
+    """Upgrade all regions to a version that has no sheep."""
+    for number, older in list(country.machines.items()):
+        machine = country.machines[number] = region(number, game=CULLED)
+        machine.adopt(machine.migrated(older.capture()))
+
+
+def nobody(country):
+    return sum(int(machine.gauges()["to_nobody"]) for machine in country.machines.values())
+
+
+def test_the_home_of_one_whom_a_migration_ended_abroad_is_told():
+    country = Country()
+    sheep = walker(country, WEST, 5.0, -30.0, archetype=SHEEP)
+    payer = walker(country, SOUTH_WEST, -30.0, 30.0, session=8)
+    moved(country, sheep, 5.0, -30.0)
+    assert (country.find(sheep)[0], country.find(payer)[0]) == (EAST, SOUTH_WEST)
+    culled(country)
+    country.round()
+    country.settle()
+    assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
+    country.tick(SOUTH_WEST, pay(8, 1, 30, sheep))
+    country.settle()
+    assert nobody(country) == 1
+
+
+def test_the_home_of_one_whom_a_migration_ended_on_the_way_is_told():
+    country = Country()
+    sheep = walker(country, WEST, 5.0, -30.0, archetype=SHEEP)
+    country.tick(WEST)
+    assert whereabouts(country, WEST, sheep) == EAST
+    culled(country)
+    country.settle()
+    assert not country.census()[sheep]
+    assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
+
+
+def test_mail_for_one_whom_a_migration_ended_while_it_waited_for_room_is_nobodys():
+    country = Country()
+    walker(country, SOUTH_WEST, -30.0, 30.0, session=8)
+    fill(country.machines[EAST], 0)
+    sheep = walker(country, WEST, 5.0, -30.0, archetype=SHEEP)
+    country.round()
+    fill(country.machines[WEST], 0)
+    for _ in range(4):
+        country.round()
+    assert (country.machines[WEST].borders.waiting, whereabouts(country, WEST, sheep)) == (1, WEST)
+    culled(country)
+    country.round()
+    country.tick(SOUTH_WEST, pay(8, 1, 30, sheep))
+    country.settle()
+    assert nobody(country) == 1
+
+
+def test_that_one_is_no_more_is_told_when_the_way_home_is_open_again(monkeypatch):
+    country = Country()
+    payee = walker(country, WEST, 5.0, -30.0)
+    walker(country, EAST, 30.0, -30.0, session=8)
+    moved(country, payee, 5.0, -30.0)
+    east = country.machines[EAST]
+    east.world.despawn(np.array([country.find(payee)[1]]))
+    monkeypatch.setattr("server.shard.mail.STREAM_LETTERS_MAX", 0)
+    country.tick(EAST)
+    country.tick(EAST, pay(8, 1, 30, payee))
+    assert (whereabouts(country, WEST, payee), nobody(country)) == (EAST, 1)
+    monkeypatch.undo()
+    country.round()
+    country.settle()
+    assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
+
+
+def test_words_of_before_crossings_were_counted_are_believed():
+    country = Country()
+    native = walker(country, WEST, 5.0, -30.0)
+    moved(country, native, 5.0, -30.0)
+    west = country.machines[WEST]
+    west.borders._moved["crossings"] = 0
+    word = struct.pack("<QII", native, SOUTH_EAST, 0)
+    west.borders.hear(Letter(EAST, WEST, int(Lane.URGENT), 1, WHEREABOUTS, 1, word))
+    assert whereabouts(country, WEST, native) == SOUTH_EAST
 
 
 def test_what_is_sent_in_a_circle_is_buried_in_the_end():

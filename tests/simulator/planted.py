@@ -79,12 +79,6 @@ PLANTED = {
         "post.send(destination, Lane.URGENT, HANDOFF, travellers.encode(self._game)):\n",
         "An entity is in neither region.",
     ),
-    "mail overtakes": Patch(
-        "server.regions.letters",
-        "(Lane.URGENT, np.flatnonzero(there & left))",
-        "(lane, np.flatnonzero(there & left))",
-        "Mail for one who left comes before them, and is nobody's.",
-    ),
     "mail is not sent again": Patch(
         "server.host.postman",
         "            if out.under_way and now_s >= out.due_s:\n",
@@ -273,7 +267,7 @@ PLANTED = {
     ),
     "a home that believes the last word": Patch(
         "server.regions.borders",
-        '        later = words["crossings"] > self._moved["crossings"][at]\n',
+        '        later = words["crossings"] >= self._moved["crossings"][at]\n',
         "        later = np.ones(at.size, np.bool_)\n",
         "Words overtake each other, and mail goes where nobody is any more.",
     ),
