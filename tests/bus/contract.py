@@ -1,9 +1,21 @@
-"""What every bus does while nothing fails. A medium makes buses that hear each other."""
+"""What every bus does while nothing fails, and what mail does over it when the way is bad.
+
+A medium makes buses that hear each other.
+"""
 
 import asyncio
+import random
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
+
+from server.host.postman import MailOptions, Postman
+from server.shard.machine import NOTHING
+from server.shard.mail import Lane
+from tests.support.clock import VirtualClock
+from tests.support.faulty import BadWay
+from tests.support.gossip import Gossip
 
 
 class Heard:
@@ -119,3 +131,49 @@ class BusContract:
         bus.publish("a", b"2")
         assert await late.until(1) == [b"2"]
         assert answers.payloads == [b"1!"]
+
+    @pytest.mark.parametrize("seed", range(2))
+    async def test_over_a_bad_way_mail_is_taken_once_and_in_order(self, medium, seed):
+        """Between two shards messages are lost, repeated and change places, and for a while nothing gets through."""
+        rng, clock = random.Random(seed), VirtualClock()
+        ways = [BadWay(await medium.bus(), rng, loss=0.2, repetition=0.2, reordering=0.3) for _ in range(2)]
+        shards = [Shard(n, way, clock) for n, way in zip((1, 2), ways, strict=True)]
+        await medium.settled()
+        for n in range(200):
+            for way in ways:
+                way.cut = 80 <= n < 120
+            await ticks(shards, clock)
+        for way in ways:
+            way.mend()
+        async with asyncio.timeout(60):
+            while any(shard.machine.post.unacked() for shard in shards):
+                await ticks(shards, clock)
+        one, other = (shard.machine for shard in shards)
+        for lane in Lane:
+            assert one.taken.get((2, lane)) == other.sent[1, lane]
+            assert other.taken.get((1, lane)) == one.sent[2, lane]
+        assert sum(machine.tokens + machine.tokens_dead() for machine in (one, other)) == 200
+        assert all(way.lost and way.repeated and way.held_back for way in ways)
+        assert all(shard.postman.counts["resent"] and shard.postman.counts["repeated"] for shard in shards)
+
+
+class Shard:
+    """A machine that writes letters, and its postman. Every tick is durable at once."""
+
+    def __init__(self, number, bus, clock):
+        self.machine = Gossip(number, (1, 2), stop_tick=200)
+        self.postman = Postman(self.machine, bus, clock, MailOptions(), lambda: 1.0)
+
+    def tick(self):
+        letters, acks = self.postman.take(self.machine.tick + 1)
+        effects = self.machine.step(replace(NOTHING, mail=tuple(letters), acks=acks))
+        self.postman.release(effects.mail, letters)
+        self.postman.deliver()
+
+
+async def ticks(shards, clock):
+    """One of each, and time for what they sent to come."""
+    clock.work(0.05)
+    for shard in shards:
+        shard.tick()
+        await asyncio.sleep(0.001)

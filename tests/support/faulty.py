@@ -1,4 +1,4 @@
-"""A bus between several ends that loses, repeats and reorders what it carries, as a seeded Random has it."""
+"""Buses that lose, repeat and reorder what they carry, as a seeded Random has it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from server.bus.listeners import Handler, Listeners
+from server.shard.ports import Bus
 
 
 class FaultyNetwork:
@@ -87,3 +88,41 @@ class FaultyBus:
 
     def subscribe(self, topic: str, handler: Handler) -> Callable[[], None]:
         return self._listeners.add(topic, handler)
+
+
+class BadWay:
+    """A Bus: another one, to which the way is bad. Whatever was held back goes before the next that is not."""
+
+    def __init__(self, bus: Bus, rng: random.Random, *, loss: float, repetition: float, reordering: float) -> None:
+        self.loss, self.repetition, self.reordering = loss, repetition, reordering
+        # Nothing gets through.
+        self.cut = False
+        # What was done to messages, so that a test can tell that there were faults.
+        self.lost = self.repeated = self.held_back = 0
+        self._bus, self._rng = bus, rng
+        self._held: list[tuple[str, bytes]] = []
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        if self.cut or self._rng.random() < self.loss:
+            self.lost += 1
+            return
+        copies = 1
+        if self._rng.random() < self.repetition:
+            copies = 2
+            self.repeated += 1
+        self._held += [(topic, payload)] * copies
+        if self._rng.random() < self.reordering:
+            self.held_back += 1
+            return
+        self._rng.shuffle(self._held)
+        held, self._held = self._held, []
+        for message in held:
+            self._bus.publish(*message)
+
+    def subscribe(self, topic: str, handler: Handler) -> Callable[[], None]:
+        return self._bus.subscribe(topic, handler)
+
+    def mend(self) -> None:
+        """From now on it is a good one."""
+        self.loss = self.repetition = self.reordering = 0.0
+        self.cut = False
