@@ -19,12 +19,19 @@ KEYS = {"kills", "acknowledged", "lost", "doubled", "digest_mismatches", "recove
 SMALL = ("--tellers", "20", "--rate", "600")
 
 
-def bench(*words, status, load=SMALL):
+def tried(*words):
+    """A bench's status, its figures, and what it said meanwhile."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench", *words, *load], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bench", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == status, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def bench(*words, status, load=SMALL):
+    found, figures, said = tried(*words, *load)
+    assert found == status, said
+    return figures
 
 
 @pytest.mark.parametrize(("store", "kills"), [("sqlite", 3), ("mongodb", 1)])
