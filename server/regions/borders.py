@@ -1,15 +1,13 @@
 """The borders of a region: who goes over them, who comes in, and where those who left went.
 
-The region of an entity's birth, which its number names, knows for as long as it lives where to send what is for it.
-Other regions that it left know for a while, and tell that region before they forget; the one in which it ends tells so.
-Each word counts the borders that the entity had gone over, so that one which is overtaken by a later one is void. A
-word goes on the lane of those who go over borders, and what is sent after it, to whom it concerns, behind it:
-
-    home knows   n borders, and a region: it is there, or went on from there, or home has a later word on its way
-
 An entity goes over when it is farther outside its region than the atlas' hysteresis; it ends here and begins there,
 and between is a letter of this region's mail, so it is always in exactly one place. A region that has no room for it
 sends the letter back: it is put at the border it had crossed, or waits here until there is room.
+
+The region of an entity's birth, which its number names, is its home, and knows for as long as it lives where to send
+what is for it. Other regions that it left know for a while, and tell home before they forget; the one in which it ends
+tells home so. Each word counts the borders that the entity had gone over: one that a later one overtook is void. So the
+region that home knows has the entity, or knows where it went, or has sent home a later word, and sends mail behind it.
 """
 
 from __future__ import annotations
@@ -306,6 +304,8 @@ class Borders:
 
     def end(self, ids: U64, tick: int) -> None:
         """These are no more. Those who were not born here went nowhere, until their homes are told so."""
+        if not ids.size:
+            return
         self._forget(ids)
         ids = ids[birth_region(ids) != self._region]
         if ids.size:

@@ -69,14 +69,14 @@ class Travellers:
         """
         try:
             version, names, travellers = cls._read(data)
-            arrays = travellers.arrays
+            arrays, ended = travellers.arrays, travellers.ended
             if "@crossings" not in arrays:
                 # Letters of before they were counted.
                 arrays = {**arrays, "@crossings": np.zeros(len(arrays["@id"]), np.uint32)}
             if version != game.version:
                 changes = path(game.migrations, version, game.version)
                 arrays = migrate_entities(arrays, names, changes, game.components, game.archetypes)
-            ended = np.setdiff1d(travellers.arrays["@id"], arrays["@id"])
+                ended = np.setdiff1d(travellers.arrays["@id"], arrays["@id"])
             # `World.insert` checks the rest: these are read, and cut in two, before it is called.
             n = len(arrays["@archetype"])
             if len(arrays["@id"]) != n or any(len(array) not in (0, n) for array in arrays.values()):
