@@ -30,19 +30,22 @@ CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 
 
 class CommandReader:
-    """Checks the arguments of every command of a schema."""
+    """Checks the arguments of every command of a schema.
 
-    def __init__(self, schema: Schema) -> None:
+    `number_of`: the number of the entity that has this handle in this region, 0 for nobody; see `World.id_of`.
+    """
+
+    def __init__(self, schema: Schema, number_of: Callable[[int, int], int]) -> None:
         self._commands: dict[int, tuple[CommandSchema, tuple[Check, ...]]] = {
-            command.id: (command, tuple(_checker(command, argument) for argument in command.args))
+            command.id: (command, tuple(_checker(command, argument, number_of) for argument in command.args))
             for command in schema.commands
         }
 
     def read(self, message: Input, region: int = 0) -> tuple[int | float | bytes, ...]:
         """The arguments in schema order.
 
-        A bool becomes 0 or 1, utf8 its bytes, f32 a float; an int is taken for f32. An entity becomes
-        `region * 2**32 + handle`, see `handles_here`. `region`: whose handle a bare one is.
+        A bool becomes 0 or 1, utf8 its bytes, f32 a float; an int is taken for f32. An entity becomes its number.
+        `region`: whose handle a bare one is.
         Raises UnknownMessage for a command the schema lacks, InvalidArgument for
         arguments that are not what it declares.
         """
@@ -58,27 +61,12 @@ class CommandReader:
         return tuple([check(value) for check, value in zip(checks, args, strict=True)])
 
 
-def handles_here(command: CommandSchema, values: tuple[Any, ...], region: int) -> tuple[Any, ...]:
-    """What `CommandReader.read` gave, ready for a record of `CommandSchema.dtype` of this region.
-
-    A handle of another region would be somebody else's here: it becomes HANDLE_MAX, which names nobody.
-    """
-    if not command.entities:
-        return values
-    return tuple(
-        [
-            (v & HANDLE_MAX if v >> 32 == region else HANDLE_MAX) if n in command.entities else v
-            for n, v in enumerate(values)
-        ]
-    )
-
-
-def _checker(command: CommandSchema, argument: Argument) -> Check:
+def _checker(command: CommandSchema, argument: Argument, number_of: Callable[[int, int], int]) -> Check:
     where = f"{command.name}.{argument.name}"
     if argument.type == UTF8:
         return _text_checker(where, argument.size)
     if argument.type == ENTITY:
-        return _entity_checker(where)
+        return _entity_checker(where, number_of)
     if argument.type == "f32":
         return _float_checker(where, argument)
     low, high = _int_bounds(argument)
@@ -111,12 +99,12 @@ def _int_checker(where: str, kind: type[int], low: int, high: int, what: str) ->
     return check
 
 
-def _entity_checker(where: str) -> Check:
+def _entity_checker(where: str, number_of: Callable[[int, int], int]) -> Check:
     def check(value: Any) -> int:
         match value:
             case [int(region), int(handle)] if 0 <= region <= REGION_MAX and 0 <= handle <= HANDLE_MAX:
                 if type(region) is int and type(handle) is int:
-                    return region << 32 | handle
+                    return number_of(region, handle)
         raise InvalidArgument(f"{where} must be an entity: its handle, or [region, handle]")
 
     return check

@@ -91,10 +91,10 @@ class Argument:
 
     @property
     def dtype(self) -> str:
-        """The numpy dtype the argument has in a command batch."""
+        """The numpy dtype the argument has in a command batch, and in mail."""
         if self.type == UTF8:
             return f"S{self.size}"
-        return "<u4" if self.type == ENTITY else NUMBER_TYPES[self.type]
+        return "<u8" if self.type == ENTITY else NUMBER_TYPES[self.type]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,12 @@ class CommandSchema:
         """Record of one command in a batch: session, sequence number, arguments."""
         head = [("session", "<u8"), ("seq", "<u4")]
         return np.dtype(head + [(a.name, a.dtype) for a in self.args])
+
+    @cached_property
+    def handles_dtype(self) -> np.dtype[np.void]:
+        """The record that journals of format 1 have: an entity is a handle of the region whose journal it is."""
+        fields = [(a.name, "<u4" if a.type == ENTITY else a.dtype) for a in self.args]
+        return np.dtype([("session", "<u8"), ("seq", "<u4"), *fields])
 
     @cached_property
     def entities(self) -> frozenset[int]:

@@ -24,6 +24,11 @@ Value = int | float | bool | str | tuple[int, int]
 UNHEARD_INPUTS_MAX: Final = 65_536
 
 
+def _whoever(region: int, handle: int) -> int:
+    """The server knows who that is."""
+    return handle
+
+
 class Conversation:
     """What one session knows and has yet to say, across its connections."""
 
@@ -149,7 +154,7 @@ class Conversation:
         self.view = Views(message)
         self.clock = ServerClock(message.tick, message.tick_rate_hz, now_s)
         self._commands = {c.name: c for c in message.schema.commands}
-        self._reader = CommandReader(message.schema)
+        self._reader = CommandReader(message.schema, _whoever)
         self.acked = message.ack
         if goes_on:
             self._acked(message.ack)

@@ -73,7 +73,7 @@ async def inspect_journal(kept: Kept, shard: int | None, *, records: bool) -> No
             versions.add(record.simulation)
             digests += record.digest is not None
             if records:
-                inputs = TickInput.decode(record.payload, shapes) if record.payload else NOTHING
+                inputs = TickInput.decode(record.payload, shapes, record.format) if record.payload else NOTHING
                 line: dict[str, Any] = {
                     "tick": record.tick,
                     "epoch": record.epoch,
@@ -174,7 +174,7 @@ async def _inputs(kept: Kept, shard: int) -> AsyncIterator[tuple[int, Mapping[in
     span = (await kept.journal.spans()).get(shard)
     async for record in kept.journal.read(shard, span.after_tick if span else 0):
         if record.payload:
-            yield record.tick, TickInput.decode(record.payload, shapes).batches
+            yield record.tick, TickInput.decode(record.payload, shapes, record.format).batches
 
 
 def entity(world: World, row: int) -> dict[str, Any]:  # Any: JSON

@@ -131,7 +131,7 @@ class Gateway:
         self._options = options
         self._metrics = metrics
         self._health = health
-        self._reader = CommandReader(schema)
+        self._reader = CommandReader(schema, self.router.number_of)
         self._reliable = frozenset(c.id for c in schema.commands if c.reliable)
         self._addresses: Counter[str] = Counter()
         self._by_player: dict[str, Session] = {}

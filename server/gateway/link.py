@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from protocol.commands import handles_here
 from protocol.schema import CommandSchema
 from server.shard.machine import AWAY, CHAIN, CLAIM, HERE, JOIN, LET_GO, PRESENCE, encode_batches
 from server.shard.ports import Bus, Clock, uplink_topic
@@ -34,8 +33,6 @@ class Link:
         self._bus = bus
         self._clock = clock
         self._topic = uplink_topic(shard)
-        self._shard = shard
-        self._shapes = shapes
         self._dtypes = {kind: shape.dtype for kind, shape in shapes.items()}
         self._commands_max = commands_max
         self._out = Outgoing(gateway)
@@ -81,7 +78,7 @@ class Link:
         if self._newest.get(session) != before:
             self._waiting[CHAIN].append((session, seq, before))
         self._newest[session] = seq
-        self._waiting[kind].append((session, seq, *handles_here(self._shapes[kind], values, self._shard)))
+        self._waiting[kind].append((session, seq, *values))
         self._held += 1
 
     @property

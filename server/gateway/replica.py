@@ -70,6 +70,8 @@ class Replica:
         self.tick = -1
         # (entities_max,) uint8, NO_ARCHETYPE where nothing is.
         self.archetype: NDArray[np.uint8] = np.full(entities_max, NO_ARCHETYPE, np.uint8)
+        # (entities_max,) uint64: of whoever is there, or was there last; 0 for nobody yet. See World.id_of.
+        self.number: NDArray[np.uint64] = np.zeros(entities_max, np.uint64)
         # (entities_max,) int64 cell numbers, NOWHERE where nothing is.
         self.cell: Cells = np.full(entities_max, NOWHERE, np.int64)
         # Per component: (entities_max,) packed records as they travel.
@@ -100,6 +102,7 @@ class Replica:
         self.archetype[left] = NO_ARCHETYPE
         self.cell[left] = NOWHERE
         self.archetype[entered] = frame.archetypes
+        self.number[entered] = frame.numbers
         began = np.zeros(0, np.bool_)
         changes: dict[int, tuple[Handles, Records]] = {}
         movers = entered

@@ -178,6 +178,12 @@ class Router:
         self._used_s[region] = self._clock.now_s()
         return stream
 
+    def number_of(self, region: int, handle: int) -> int:
+        """Of the entity that has this handle in this region, or had it last, as far as is known here; else 0."""
+        stream = self.streams.get(region)
+        numbers = stream.replica.number if stream is not None else ()
+        return int(numbers[handle]) if handle < len(numbers) else 0
+
     # -- what sessions say -----------------------------------------------------------
 
     def join(self, session: Session) -> None:

@@ -300,7 +300,7 @@ class Replay(Generic[M]):
             if (found := machine.digest()) != record.digest:
                 raise RecoveryDiverged(machine.shard, machine.tick, record.digest, found)
         try:
-            inputs = TickInput.decode(record.payload, machine.shapes) if record.payload else NOTHING
+            inputs = TickInput.decode(record.payload, machine.shapes, record.format) if record.payload else NOTHING
         except BatchError as error:
             raise JournalDamaged(machine.shard, record.tick, str(error)) from error
         report.records_replayed += 1

@@ -14,12 +14,13 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from protocol.schema import Schema, Wire
+from protocol.codec import encode_event
+from protocol.schema import UTF8, Schema, Wire
 from server.shard.errors import BatchError
 from server.shard.machine import NAME_BYTES, PLAYER_BYTES, PROCESSED, Records
-from server.sim.component import NO_ARCHETYPE, U8, Bool, Component
+from server.sim.component import NO_ARCHETYPE, U8, U64, Bool, Component
 from server.sim.errors import DeclarationError
-from server.sim.game import Game
+from server.sim.game import Emitted, Game
 from server.sim.world import World
 
 # Which entity a session plays: it joined this tick.
@@ -100,6 +101,8 @@ class Frame:
     # Rows whose entity began, ascending, and its archetype; `changes` has all their components.
     entered: HandleRows
     archetypes: U8
+    # Its number, which it keeps wherever it goes; see World.id_of.
+    numbers: U64
     # Component number -> (rows ascending, packed records of ComponentSchema.dtype).
     changes: dict[int, tuple[HandleRows, Records]]
     # Records of BOUND: sessions that joined.
@@ -131,6 +134,7 @@ class Frame:
                 self.left.tobytes(),
                 self.entered.tobytes(),
                 self.archetypes.tobytes(),
+                self.numbers.tobytes(),
                 [[c, rows.tobytes(), values.tobytes()] for c, (rows, values) in self.changes.items()],
                 self.bound.tobytes(),
                 self.refused,
@@ -150,10 +154,10 @@ class Frame:
     def decode(cls, data: bytes | memoryview, schema: Schema) -> Frame:
         """Read what `encode` wrote; arrays are views of `data`. Raises BatchError."""
         try:
-            region, tick, key, left, entered, archetypes, changes, bound, refused, acks, events, *rest = (
-                msgpack.unpackb(data, use_list=False)
+            region, tick, key, left, entered, archetypes, numbers, changes, bound, *rest = msgpack.unpackb(
+                data, use_list=False
             )
-            digest, sessions, departed, arrived, *more = rest
+            refused, acks, events, digest, sessions, departed, arrived, *more = rest
             frame = cls(
                 region=region,
                 tick=tick,
@@ -161,6 +165,7 @@ class Frame:
                 left=np.frombuffer(left, "<u4"),
                 entered=np.frombuffer(entered, "<u4"),
                 archetypes=np.frombuffer(archetypes, "u1"),
+                numbers=np.frombuffer(numbers, "<u8"),
                 changes={
                     c: (np.frombuffer(rows, "<u4"), np.frombuffer(values, schema.components[c].dtype))
                     for c, rows, values in changes
@@ -178,7 +183,9 @@ class Frame:
             )
         except (ValueError, TypeError, IndexError) as error:
             raise BatchError(f"not a frame: {error!r}") from error
-        if frame.entered.size != frame.archetypes.size or any(r.size != v.size for r, v in frame.changes.values()):
+        if not frame.entered.size == frame.archetypes.size == frame.numbers.size or any(
+            r.size != v.size for r, v in frame.changes.values()
+        ):
             raise BatchError("not a frame: rows without a record, or records without a row")
         if type(frame.ahead) is not int or frame.ahead < 0:
             raise BatchError(f"not a frame: a clock that is {frame.ahead!r} ahead")
@@ -326,6 +333,23 @@ class FrameBuilder:
         quantisers = dict(self._plan[self._schema.position][2])
         return quantisers["x"](x).tolist(), quantisers["y"](y).tolist()
 
+    def events(self, number: int, emitted: Emitted) -> list[FrameEvent]:
+        """What a system emitted, of the event of this number: one for each who hears it, or for all."""
+        args = list(
+            zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True)
+        )
+        # Without arguments nothing says how many there are, but whom they are for.
+        n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else 1
+        messages = [encode_event(self._world.region, number, list(a)) for a in (args or [()] * n)]
+        if emitted.to is not None:
+            # -1, what `resolve` and `known` return for nobody, would name the last row.
+            owners = np.where(emitted.to >= 0, self._world.owner[emitted.to], np.uint64(0)).tolist()
+            return [FrameEvent((o,), None, m) for o, m in zip(owners, messages, strict=True) if o]
+        if emitted.at is not None:
+            xs, ys = self.place(*emitted.at)
+            return [FrameEvent((), p, m) for p, m in zip(zip(xs, ys, strict=True), messages, strict=True)]
+        return [FrameEvent((), None, m) for m in messages]
+
     def _quantise(self) -> list[list[NDArray[Any]]]:
         hw = self._world.high_water
         return [
@@ -339,6 +363,17 @@ class FrameBuilder:
         for (name, _), column in zip(schema.fields, columns, strict=True):
             records[name] = column[rows]
         return records
+
+
+def _plain(values: NDArray[Any], type_: str) -> list[Any]:
+    """An event argument's (n,) values as msgpack takes them."""
+    if type_ == UTF8:
+        return [bytes(v).decode(UTF8, "replace") for v in values.tolist()]
+    if type_ == "bool":
+        return [bool(v) for v in values.tolist()]
+    if type_ == "f32":
+        return [float(v) for v in values.tolist()]
+    return [int(v) for v in values.tolist()]
 
 
 def _bits(raw: NDArray[Any]) -> NDArray[Any]:

@@ -17,12 +17,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.codec import encode_event
 from protocol.schema import UTF8, CommandSchema
 from server.regions.atlas import Atlas
 from server.regions.borders import Arrivals, Borders
 from server.regions.division import Division
-from server.regions.frame import ARRIVED, BOUND, DEPARTED, SESSION_OVER, Frame, FrameBuilder, FrameEvent, RegionSpec
+from server.regions.frame import (
+    ARRIVED,
+    BOUND,
+    DEPARTED,
+    SESSION_OVER,
+    Frame,
+    FrameBuilder,
+    HandleRows,
+    RegionSpec,
+)
 from server.regions.letters import Letters
 from server.regions.sessions import Sessions
 from server.regions.worldclock import WorldClock
@@ -49,10 +57,10 @@ from server.shard.machine import (
     encode_batches,
 )
 from server.shard.mail import FOLLOW, GROUND, HANDOFF, REFUSAL, WHEREABOUTS, Lane, Letter, Post, unwrap_refusal
-from server.sim.component import Rows
+from server.sim.component import NO_ARCHETYPE, U64, Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
-from server.sim.game import FIRST_COMMAND, Command, Emitted, Game, Tick
+from server.sim.game import FIRST_COMMAND, Command, Game, Tick
 from server.sim.migrate import migrate, path
 
 _NO_ROWS: Rows = np.zeros(0, np.int64)
@@ -200,7 +208,7 @@ class RegionMachine:
             self._unseen = False
         tick, bound, refused, departed, arrived, applied = self._advance(inputs)
         # Heard by those who are owners now, before the end of tick clears the dead.
-        events = [e for emitted in tick.emitted for e in self._events(emitted)]
+        events = [e for emitted in tick.emitted for e in self._frames.events(self._event_ids[emitted.event], emitted)]
         self.world.end_tick()
         left, entered, archetypes, changes = self._frames.build()
         digest = self._frames.digest() if self._tick % self._digest_every == 0 else None
@@ -211,6 +219,7 @@ class RegionMachine:
             left=left,
             entered=entered,
             archetypes=archetypes,
+            numbers=self._numbers(entered),
             changes=changes,
             bound=bound,
             refused=refused,
@@ -247,6 +256,7 @@ class RegionMachine:
             left=np.zeros(0, np.uint32),
             entered=entered,
             archetypes=archetypes,
+            numbers=self._numbers(entered),
             changes=changes,
             bound=np.zeros(0, BOUND),
             refused=[],
@@ -545,10 +555,27 @@ class RegionMachine:
         alive = rows >= 0
         if not alive.all():
             rows, records = rows[alive], records[alive]
+        if records.dtype != self._shapes[number].dtype:
+            records = self._with_numbers(self._shapes[number], records)
         # As records read back from a journal are: a system that wrote to them would run live and fail in recovery.
         records = records.view()
         records.flags.writeable = False
         return kind(rows, records)
+
+    def _with_numbers(self, shape: CommandSchema, records: Records) -> Records:
+        """Commands of a journal of format 1, whose entities are handles of this region."""
+        numbered = np.zeros(records.size, shape.dtype)
+        for name in records.dtype.names or ():
+            numbered[name] = records[name]
+        for place in shape.entities:
+            rows = records[shape.args[place].name].astype(np.int64)
+            rows[rows >= self.world.high_water] = -1
+            living = self.world.archetype[rows] != NO_ARCHETYPE
+            numbered[shape.args[place].name] = self.world.id_of(np.where(living, rows, -1))
+        return numbered
+
+    def _numbers(self, entered: HandleRows) -> U64:
+        return self.world.id_of(entered.astype(np.int64)) if entered.size else _NO_NUMBERS
 
     def _receipts(self, tick: Tick) -> Records:
         """Of the reliable commands that systems were given."""
@@ -561,40 +588,13 @@ class RegionMachine:
             at += len(d)
         return receipts
 
-    def _events(self, emitted: Emitted) -> list[FrameEvent]:
-        number = self._event_ids[emitted.event]
-        args = list(
-            zip(*(_plain(v, a.type) for v, a in zip(emitted.values, emitted.event.args, strict=True)), strict=True)
-        )
-        # Without arguments nothing says how many there are, but whom they are for.
-        n = len(emitted.to) if emitted.to is not None else len(emitted.at[0]) if emitted.at is not None else 1
-        messages = [encode_event(self.region.id, number, list(a)) for a in (args or [()] * n)]
-        if emitted.to is not None:
-            # -1, what `resolve` and `known` return for nobody, would name the last row.
-            owners = np.where(emitted.to >= 0, self.world.owner[emitted.to], np.uint64(0)).tolist()
-            return [FrameEvent((o,), None, m) for o, m in zip(owners, messages, strict=True) if o]
-        if emitted.at is not None:
-            xs, ys = self._frames.place(*emitted.at)
-            return [FrameEvent((), p, m) for p, m in zip(zip(xs, ys, strict=True), messages, strict=True)]
-        return [FrameEvent((), None, m) for m in messages]
-
 
 _NOBODY_CAME: Records = np.zeros(0, ARRIVED)
 _NOBODY_WENT: Records = np.zeros(0, DEPARTED)
+_NO_NUMBERS: U64 = np.zeros(0, np.uint64)
 
 
 def _both(first: Records | None, second: Records | None) -> Any:  # Any: Records where either is
     if first is None or second is None:
         return second if first is None else first
     return np.concatenate([first, second])
-
-
-def _plain(values: NDArray[Any], type_: str) -> list[Any]:
-    """An event argument's (n,) values as msgpack takes them."""
-    if type_ == UTF8:
-        return [bytes(v).decode(UTF8, "replace") for v in values.tolist()]
-    if type_ == "bool":
-        return [bool(v) for v in values.tolist()]
-    if type_ == "f32":
-        return [float(v) for v in values.tolist()]
-    return [int(v) for v in values.tolist()]

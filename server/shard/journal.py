@@ -21,7 +21,8 @@ import xxhash
 from server.shard.errors import RecordError, RecordOfTheFuture, RecordTorn
 
 _MAGIC: Final = b"EVJ1"
-FORMAT: Final = 1
+# 1: an entity that a command names is a handle of the shard. 2: it is the entity's number. The rest is the same.
+FORMAT: Final = 2
 _HEAD: Final = struct.Struct("<4sHHIIQQQQI")
 _CHECK: Final = struct.Struct("<I")
 _SUM: Final = struct.Struct("<Q")
@@ -47,12 +48,13 @@ class JournalRecord:
     previous: int
     # Machine.digest() before this tick, after the one before it; every so many ticks.
     digest: int | None = None
+    format: int = FORMAT
 
     def encode(self) -> bytes:
         """The record's bytes."""
         head = _HEAD.pack(
             _MAGIC,
-            FORMAT,
+            self.format,
             0 if self.digest is None else _HAS_DIGEST,
             self.shard,
             self.simulation,
@@ -75,12 +77,8 @@ class JournalRecord:
             raise RecordTorn(f"torn: {len(data)} bytes of a {_BEGIN}-byte head")
         magic, version, flags, shard, simulation, tick, epoch, previous, digest, length = _HEAD.unpack_from(data)
         if magic == _MAGIC and version > FORMAT:
-            raise RecordOfTheFuture(f"format {version}; this program reads format {FORMAT}")
-        if (
-            magic != _MAGIC
-            or version != FORMAT
-            or _CHECK.unpack_from(data, _HEAD.size)[0] != _check(data[: _HEAD.size])
-        ):
+            raise RecordOfTheFuture(f"format {version}; this program reads up to format {FORMAT}")
+        if magic != _MAGIC or not version or _CHECK.unpack_from(data, _HEAD.size)[0] != _check(data[: _HEAD.size]):
             if not any(data[-_SUM.size :]):
                 raise RecordTorn(f"torn: only the beginning of {len(data)} bytes was written")
             raise RecordError(f"its head does not add up; it begins with {magic!r}")
@@ -95,7 +93,8 @@ class JournalRecord:
             if not checksum:
                 raise RecordTorn(f"torn: the end of tick {tick} was never written")
             raise RecordError(f"checksum of tick {tick} does not hold")
-        return cls(shard, tick, epoch, simulation, data[_BEGIN:end], previous, digest if flags & _HAS_DIGEST else None)
+        digested = digest if flags & _HAS_DIGEST else None
+        return cls(shard, tick, epoch, simulation, data[_BEGIN:end], previous, digested, version)
 
 
 def _check(head: bytes) -> int:

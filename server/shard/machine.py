@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from protocol.schema import Argument, CommandSchema, Schema
 from server.shard.errors import BatchError, MailError
+from server.shard.journal import FORMAT
 from server.shard.mail import ACK, NO_ACKS, Acks, Letter, Post, letter_of
 
 # The engine's own commands. They lie in batches like any game's; a client can't send them.
@@ -107,11 +108,11 @@ class TickInput:
         return encoded
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[int, CommandSchema]) -> TickInput:
-        """Read what `encode` wrote. Raises BatchError."""
+    def decode(cls, data: bytes, shapes: Mapping[int, CommandSchema], format: int = FORMAT) -> TickInput:
+        """Read what `encode` wrote, or an earlier version; `format`: that of the journal record. Raises BatchError."""
         try:
             batches, processed, *rest = msgpack.unpackb(data)
-            commands = decode_batches(batches, shapes), np.frombuffer(processed, PROCESSED)
+            commands = decode_batches(batches, shapes, format), np.frombuffer(processed, PROCESSED)
             if not rest:
                 return cls(*commands)
             mail, acks = rest
@@ -137,8 +138,11 @@ def encode_batches(batches: Mapping[int, Records]) -> bytes:
     return encoded
 
 
-def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema]) -> dict[int, Records]:
-    """Read what `encode_batches` wrote, and nothing else: kinds ascending, none empty. Raises BatchError."""
+def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema], format: int = FORMAT) -> dict[int, Records]:
+    """Read what `encode_batches` wrote, and nothing else: kinds ascending, none empty. Raises BatchError.
+
+    Of a journal record of format 1 they are records of CommandSchema.handles_dtype.
+    """
     batches: dict[int, Records] = {}
     newest = -1
     try:
@@ -146,7 +150,8 @@ def decode_batches(data: bytes, shapes: Mapping[int, CommandSchema]) -> dict[int
             # `type(...) is`: True and 1.0 would find command 1, and be journalled as other bytes.
             if type(kind) is not int or kind <= newest or not raw:
                 raise BatchError(f"not a command batch: kind {kind!r} after {newest}, {len(raw)} bytes")
-            batches[kind] = np.frombuffer(raw, shapes[kind].dtype)
+            shape = shapes[kind]
+            batches[kind] = np.frombuffer(raw, shape.dtype if format > 1 else shape.handles_dtype)
             newest = kind
     except (ValueError, TypeError, KeyError) as error:
         raise BatchError(f"not a command batch: {error!r}") from error

@@ -130,7 +130,7 @@ class Bus(Protocol):
 
 # Of what gateways, nodes and operators' commands say to each other on the bus. Another number whenever one of them
 # would not understand what was said before; tests/roles/test_world_terms.py notices most of that.
-BUS_VERSION: Final = 3
+BUS_VERSION: Final = 4
 
 
 def frames_topic(shard: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.schema import ENTITY, Argument
+from protocol.schema import Argument
 from server.sim.component import F32, U32, U64, Rows
 from server.sim.errors import DeclarationError
 
@@ -52,7 +52,8 @@ class Command:
         latest_wins = True
         dx: F32 = arg("f32", min=-1, max=1)
 
-    An argument of type "entity" is a handle in this region, (n,) uint32, as a client gave it; see `World.known`.
+    An argument of type "entity" is the number of the one whom a client named, (n,) uint64, in this region or another;
+    0 for nobody. `World.known` has the rows of those who are here, and `Tick.send` reaches the others.
     """
 
     # Of several in one tick only each session's newest counts.
@@ -146,7 +147,7 @@ class Mail:
     @classmethod
     def dtypes(cls) -> tuple[np.dtype[Any], ...]:
         """Of its arguments, in order."""
-        return tuple(np.dtype("<u8" if a.type == ENTITY else a.dtype) for a in cls.args)
+        return tuple(np.dtype(a.dtype) for a in cls.args)
 
     @classmethod
     def none(cls) -> Self:

@@ -250,12 +250,10 @@ class World:
         good = inside & same & (self.archetype[safe] != NO_ARCHETYPE)
         return np.where(good, rows, -1)
 
-    def known(self, handles: NDArray[Any], component: type[Component]) -> Rows:
-        """(n,) int64 rows of handles a client named, -1 where no living entity with `component` is there."""
-        rows = handles.astype(np.int64)
-        safe = np.where(rows < self.high_water, rows, 0)
-        good = (rows >= 0) & (rows < self.high_water) & self._has[component][self.archetype[safe]]
-        return np.where(good, rows, -1)
+    def known(self, ids: U64, component: type[Component]) -> Rows:
+        """(n,) int64 rows of the numbers of entities that clients named, -1 where none with `component` is here."""
+        rows = self.rows_by_id(ids)
+        return np.where((rows >= 0) & self._has[component][self.archetype[rows]], rows, -1)
 
     # -- over borders --------------------------------------------------------
 

@@ -25,6 +25,7 @@ from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.inbox import Inbox
 from server.shard.machine import JOIN, LEAVE, PRESENCE, encode_batches
+from tests.support.numbers import native
 
 REGION = RegionSpec(id=1, x=-64.0, y=32.0, width=256.0, height=256.0, entities_max=2500)
 SESSIONS = 24
@@ -36,7 +37,7 @@ def value(draw: random.Random, a: Argument) -> Any:
     if a.type == UTF8:
         return "".join(draw.choice("abc é") for _ in range(draw.randrange(1, 4))).encode()[: a.size]
     if a.type == ENTITY:
-        return draw.randrange(REGION.entities_max)
+        return native(REGION.id, draw.randrange(REGION.entities_max), draw.randrange(1, 3))
     low, high = RANGES.get(a.type, (0, 1000))
     low = low if a.minimum is None else a.minimum
     high = high if a.maximum is None else a.maximum

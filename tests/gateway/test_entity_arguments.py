@@ -1,4 +1,4 @@
-"""A command that names an entity names the one its player saw, or nobody: regions number theirs each for itself."""
+"""A command that names an entity names the one its player saw, wherever they are by then, or nobody."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from protocol.errors import ErrorCode
 from protocol.messages import Error
-from server.sim.component import U32
-from server.sim.game import FIRST_COMMAND, Command, Tick, arg
+from server.sim.component import U64
+from server.sim.game import FIRST_COMMAND, Command, Mail, Tick, arg
 from server.sim.world import World
 from tests.gateway.borderland import Land, Player
 from tests.gateway.glade import Body, glade
@@ -23,18 +23,26 @@ class Poke(Command):
     """Counted at the one who is poked."""
 
     reliable = True
-    who: U32 = arg("entity")
+    who: U64 = arg("entity")
+
+
+class Poked(Mail):
+    """From over the border."""
 
 
 POKE = FIRST_COMMAND + len(STILL.commands)
 
 
 def poke(world: World, tick: Tick) -> None:
-    rows = world.known(tick.commands(Poke).who, Body)
+    who = tick.commands(Poke).who
+    rows = world.known(who, Body)
     np.add.at(world[Body].sum, rows[rows >= 0], 1)
+    if (rows < 0).any():
+        tick.send(Poked, to=who[rows < 0])
+    np.add.at(world[Body].sum, tick.mail(Poked).row, 1)
 
 
-GAME = replace(STILL, commands=(*STILL.commands, Poke), systems=(*STILL.systems, poke))
+GAME = replace(STILL, commands=(*STILL.commands, Poke), mail=(Poked,), systems=(*STILL.systems, poke))
 
 
 def two_regions() -> tuple[Land, Player, Player, Player]:
@@ -66,25 +74,26 @@ def test_one_in_her_own_region_is_meant(*, bare: bool):
     assert ada.receipts == [ada.seq]
 
 
-def test_one_in_another_region_is_nobody():
+def test_one_in_another_region_is_reached_there():
     land, ada, bob, cid = two_regions()
     ada.say(POKE, list(cid.entity))
-    land.ticks(2)
-    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    land.ticks(3)
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 1)
     assert ada.receipts == [ada.seq]
 
 
 @pytest.mark.parametrize("bare", [True, False])
-def test_what_she_says_on_the_way_is_not_done_to_who_has_that_handle_where_she_arrives(*, bare: bool):
+def test_what_she_says_on_the_way_is_about_whom_she_saw(*, bare: bool):
     land, ada, bob, cid = two_regions()
     region, handle = bob.entity
     land.put(ada, -30.0, 60.0)
     land.tick([5])
     assert ada.session.crossing == 6
     ada.say(POKE, handle if bare else [region, handle])
-    land.ticks(6)
+    land.ticks(8)
     assert ada.entity[0] == 6
-    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    # Cid has bob's handle, where she arrives.
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 0)
     assert ada.receipts == [ada.seq]
 
 
@@ -96,12 +105,47 @@ def test_what_she_says_before_she_has_heard_where_she_is_names_whom_she_saw():
     land.ticks(6)
     assert ada.session.region == 6
     ada.say(POKE, list(seen))
-    land.ticks(2)
-    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    land.ticks(3)
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 0)
     ada.read()
     ada.say(POKE, cid.entity[1])
-    land.ticks(2)
+    land.ticks(3)
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 1)
+
+
+def test_who_goes_over_the_border_meanwhile_is_still_the_one():
+    land, ada, bob, cid = two_regions()
+    seen = bob.entity
+    land.put(bob, -30.0, 60.0)
+    land.tick([5])
+    assert land.whereabouts(bob.session.id) == [], "he is on the way"
+    ada.say(POKE, list(seen))
+    land.ticks(6)
+    assert bob.entity[0] == 6
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 0)
+    ada.say(POKE, list(seen))
+    land.ticks(6)
+    assert (pokes(land, bob), pokes(land, cid)) == (2, 0), "by the name that he had when she saw him last"
+
+
+def test_who_came_from_elsewhere_is_known_by_the_number_of_before():
+    land, ada, bob, cid = two_regions()
+    land.put(cid, -50.0, 60.0)
+    land.ticks(6)
+    assert cid.entity[0] == 5
+    ada.say(POKE, list(cid.entity))
+    land.ticks(3)
     assert (pokes(land, bob), pokes(land, cid)) == (0, 1)
+
+
+def test_nobody_is_meant_by_a_handle_that_nobody_ever_had_there_or_by_a_region_that_is_not():
+    land, ada, bob, cid = two_regions()
+    for who in ([5, 4095], [6, 4095], [5, 2**32 - 1], [7, 1], [2**32 - 1, 2**32 - 1]):
+        ada.say(POKE, who)
+        land.ticks(3)
+        assert ada.receipts[-1] == ada.seq
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 0)
+    assert sum(region.machine.post.dead != () for region in land.regions.values()) == 0
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from server.store.memory import MemoryJournal
 from tests.support.captures import frozen
 from tests.support.clock import VirtualClock
 from tests.support.orders import batch
-from tests.support.pasture import GAME, REGION, SHEEP, Body, pasture
+from tests.support.pasture import GAME, REGION, SHEEP, Body, one_of_us, pasture
 from tests.support.replica import PlainReplica
 
 SHARD = REGION.id
@@ -223,7 +223,7 @@ def test_a_record_says_who_wrote_what_for_which_version():
     (record,) = rig.journal.records(SHARD)
     assert (record.shard, record.tick, record.epoch, record.simulation) == (SHARD, 1, 9, GAME.version)
     # Its session was a stranger when the input was taken: the JOIN alone is the input.
-    assert list(TickInput.decode(record.payload, rig.machine.shapes).batches) == [1]
+    assert list(TickInput.decode(record.payload, rig.machine.shapes, record.format).batches) == [1]
 
 
 @pytest.mark.parametrize("durability", ["pipelined", "strict"])
@@ -234,7 +234,7 @@ def test_the_replayed_journal_gives_what_was_live(durability):
     for n in range(1, 120):
         orders = [("Move", 7, 4 * n, n % 90, 20.0), buy(4 * n + 1), ("Say", 7, 4 * n + 2, b"x")]
         if n % 5 == 4:
-            orders = [*orders, *orders, ("Cull", 7, 4 * n + 3, n % 30 + 7)]
+            orders = [*orders, *orders, ("Cull", 7, 4 * n + 3, one_of_us(n % 30 + 7))]
         rig.tick(*orders[: n % 5 * 2])
     live = rig.machine
     replayed = pasture(game=replace(GAME, systems=(*GAME.systems, lambda world, tick: None)))
@@ -245,7 +245,7 @@ def test_the_replayed_journal_gives_what_was_live(durability):
             replayed.step(NOTHING)
             assert replayed.digest() == rig.digests[replayed.tick]
         assert record.digest in (None, replayed.digest())
-        replayed.step(TickInput.decode(record.payload, replayed.shapes) if record.payload else NOTHING)
+        replayed.step(TickInput.decode(record.payload, replayed.shapes, record.format) if record.payload else NOTHING)
         assert replayed.digest() == rig.digests[record.tick]
     while replayed.tick < live.tick:
         replayed.step(NOTHING)

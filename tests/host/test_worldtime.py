@@ -64,7 +64,9 @@ class Process:
             shapes = self.hosts[number].machine.shapes
             found = {}
             async for record in self.journals[number].read(number, 0):
-                if record.payload and CLOCK in (batches := TickInput.decode(record.payload, shapes).batches):
+                if record.payload and CLOCK in (
+                    batches := TickInput.decode(record.payload, shapes, record.format).batches
+                ):
                     found[record.tick] = int(batches[CLOCK]["ahead"][0])
             return found
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.commands import CommandReader, handles_here
+from protocol.commands import CommandReader
 from protocol.errors import InvalidArgument, UnknownMessage
-from protocol.limits import HANDLE_MAX
 from protocol.messages import Input
 from protocol.schema import NUMBER_TYPES, Argument, CommandSchema, Schema
 
@@ -20,9 +19,14 @@ INT_TYPES = sorted(set(NUMBER_TYPES) - {"bool", "f32"})
 F32_MAX = float(np.finfo(np.float32).max)
 
 
+def number_of(region: int, handle: int) -> int:
+    """As a gateway that knows regions 3 and 7 would say."""
+    return (region << 48) + handle if region in (3, 7) else 0
+
+
 def reader_of(*arguments: Argument) -> tuple[CommandReader, CommandSchema]:
     command = CommandSchema(16, "Do", arguments, latest_wins=False, reliable=False)
-    return CommandReader(Schema("test", 1, (), (), (command,), (), 0)), command
+    return CommandReader(Schema("test", 1, (), (), (command,), (), 0), number_of), command
 
 
 def read_one(argument: Argument, value: Any) -> Any:
@@ -102,15 +106,15 @@ def test_an_f32_that_passes_lies_within_the_rounded_bounds(value: float, one: fl
         assert refused(a, value).startswith("Do.f")
 
 
-def test_an_entity_is_a_handle_and_its_region() -> None:
+def test_an_entity_is_told_by_handle_and_region_and_becomes_its_number() -> None:
     a = Argument("who", "entity")
     reader, command = reader_of(a)
     for handle in (0, 65536, 2**32 - 1):
-        bare = reader.read(Input(1, 16, [handle]), 7)
-        assert bare == reader.read(Input(1, 16, [[7, handle]]), 3)
-        assert handles_here(command, bare, 7) == (handle,)
-        # Somebody else's in another region.
-        assert handles_here(command, bare, 3) == (HANDLE_MAX,)
+        for region in (3, 7, 8):
+            number = number_of(region, handle)
+            assert reader.read(Input(1, 16, [handle]), region) == (number,)
+            assert reader.read(Input(1, 16, [[region, handle]]), 3) == (number,)
+            assert np.array([(1, 1, number)], command.dtype)["who"][0] == number
     for value in (-1, 2**32, True, 1.0, "1", None, [7], [7, 1, 1], [7, -1], [7, True], [2**32, 1]):
         assert refused(a, value) == "Do.who must be an entity: its handle, or [region, handle]"
 

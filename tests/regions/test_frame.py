@@ -55,7 +55,7 @@ class Streamed:
         self.tick += not key
         digest = self.builder.digest()
         return Frame(
-            REGION.id, self.tick, key, left, entered, archetypes, changes,
+            REGION.id, self.tick, key, left, entered, archetypes, self.world.id_of(entered.astype(int)), changes,
             np.zeros(0, BOUND), [], NOTHING.processed, [], digest,
         )  # fmt: skip
 
@@ -310,6 +310,7 @@ def example():
         left=np.array([2, 9], "<u4"),
         entered=np.array([3], "<u4"),
         archetypes=np.array([1], "u1"),
+        numbers=np.array([2**64 - 1], "<u8"),
         changes={
             0: (np.array([3, 5], "<u4"), np.array([(1, 2), (65_535, 0)], place)),
             1: (np.array([3], "<u4"), np.array([(3, b"Ada", 0.5)], body)),

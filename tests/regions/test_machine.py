@@ -16,7 +16,7 @@ from server.shard.mail import REFUSAL, Lane, Letter, unwrap_refusal
 from server.sim import CapacityError
 from tests.support.captures import damaged, frozen
 from tests.support.orders import batch, tick_input
-from tests.support.pasture import GAME, PLAYER, REGION, SHEEP, Body, Buy, Move, Position, Rang, Said, pasture
+from tests.support.pasture import GAME, PLAYER, REGION, SHEEP, Body, Buy, Move, Position, Rang, Said, one_of_us, pasture
 from tests.support.replica import PlainReplica
 
 SESSIONS = (3, 7, 2**64 - 1)
@@ -49,7 +49,9 @@ ORDERS = st.lists(
         st.tuples(st.just("presence"), st.sampled_from(SESSIONS), st.integers(0, 1)),
         st.tuples(st.just("Move"), st.sampled_from(SESSIONS), st.floats(-40, 100, width=32)),
         st.tuples(st.just("Buy"), st.sampled_from(SESSIONS), st.integers(0, 255)),
-        st.tuples(st.just("Cull"), st.sampled_from(SESSIONS), st.integers(0, 70)),
+        st.tuples(
+            st.just("Cull"), st.sampled_from(SESSIONS), st.builds(one_of_us, st.integers(0, 70), st.integers(1, 2))
+        ),
         st.tuples(st.just("Say"), st.sampled_from(SESSIONS), st.sampled_from((b"hi", b"oh"))),
     ),
     max_size=6,
@@ -219,14 +221,35 @@ def test_whose_entity_the_game_removed_is_told_once_and_forgotten():
     machine = pasture()
     step(machine, join(3), join(7))
     row = row_of(machine, 3)
-    frame, _ = step(machine, ("Cull", 7, 1, row))
+    frame, _ = step(machine, ("Cull", 7, 1, one_of_us(row)))
     assert frame.refused == [(3, "removed by the game")]
     assert frame.left.tolist() == [row]
     assert (((3,), None, 0, ("farewell",))) in events(frame), "it still hears of its own end"
     assert machine.high_water(np.array([3, 7], np.uint64)).tolist() == [-1, 1]
-    frame, _ = step(machine, ("Cull", 7, 2, row))
+    frame, _ = step(machine, ("Cull", 7, 2, one_of_us(row)))
     assert not frame.refused
     assert not frame.events
+
+
+def test_what_a_journal_of_format_1_has_of_handles_is_about_whom_they_named():
+    machine, of_before = pasture(), pasture()
+    for each in (machine, of_before):
+        step(each, join(3), join(7))
+    row = row_of(machine, 7)
+    # Of seven in one tick: the player, sheep, a stone without a body, nobody yet, nobody ever, and what was nobody's.
+    handles = [row, 1, 0, 200, 255, 256, 2**32 - 1]
+    kind, shape = next((k, s) for k, s in machine.shapes.items() if s.name == "Cull")
+    assert shape.handles_dtype.itemsize == 16
+    old = np.array([(3, 1 + n, handle) for n, handle in enumerate(handles)], shape.handles_dtype)
+    now = [("Cull", 3, 1 + n, one_of_us(handle) if handle < 256 else 0) for n, handle in enumerate(handles)]
+    live = tick_input(machine, *now)
+    payload = replace(live, batches={kind: old}).encode()
+    inputs = TickInput.decode(payload, of_before.shapes, format=1)
+    assert [r["whom"] for r in inputs.batches[kind]] == handles
+    machine.replay(live)
+    of_before.replay(inputs)
+    assert machine.digest() == of_before.digest()
+    assert machine.sessions.rows(np.array([7], np.uint64), machine.world).tolist() == [-1]
 
 
 # -- what counts -------------------------------------------------------------------------
@@ -286,14 +309,14 @@ def test_an_event_is_heard_by_owners_by_those_who_see_its_place_or_by_all():
     assert events(frame) == [((), None, 0, ("hello",)), ((), None, 0, ("Zoë",))]
     frame, _ = step(machine, ("Move", 7, 2, -31.0, 18.0), ("Buy", 7, 3, 9))
     assert events(frame) == [((), (64, 128), 1, (9,)), ((), None, 2, ())]
-    frame, _ = step(machine, ("Cull", 3, 2, row_of(machine, 7)))
+    frame, _ = step(machine, ("Cull", 3, 2, one_of_us(row_of(machine, 7))))
     assert events(frame) == [((7,), None, 0, ("farewell",))]
 
 
 def test_events_for_entities_without_a_player_are_heard_by_nobody():
     machine = pasture()
     step(machine, join(3))
-    frame, _ = step(machine, ("Cull", 3, 1, int(machine.world.rows_of(SHEEP)[0])))
+    frame, _ = step(machine, ("Cull", 3, 1, one_of_us(int(machine.world.rows_of(SHEEP)[0]))))
     assert frame.left.size == 1
     assert not frame.events
 
@@ -330,7 +353,7 @@ def test_an_event_without_arguments_reaches_each_it_is_for():
 def test_who_leaves_hears_no_more():
     machine = pasture()
     step(machine, join(3), join(7))
-    frame, _ = step(machine, ("Cull", 7, 1, row_of(machine, 3)), ("leave", 3, 0))
+    frame, _ = step(machine, ("Cull", 7, 1, one_of_us(row_of(machine, 3))), ("leave", 3, 0))
     assert [e[0] for e in events(frame)] == [(3,)], "its entity died before it left"
     machine = pasture(game=replace(GAME, systems=(lambda world, tick: tick.emit(Rang, to=world.rows_of(PLAYER)),)))
     step(machine, join(3), join(7))
@@ -401,7 +424,7 @@ def test_a_capture_stays_as_it_was_when_the_machine_goes_on():
     step(machine, join(3))
     capture = machine.capture()
     before, digest = frozen(capture.arrays), machine.digest()
-    step(machine, ("Move", 3, 1, 5.0, 20.0), ("Buy", 3, 2, 9), ("Cull", 3, 3, 2))
+    step(machine, ("Move", 3, 1, 5.0, 20.0), ("Buy", 3, 2, 9), ("Cull", 3, 3, one_of_us(2)))
     assert frozen(capture.arrays) == before
     restored = pasture()
     restored.adopt(capture)
@@ -415,7 +438,7 @@ def test_a_capture_stays_as_it_was_when_the_machine_goes_on():
 def test_a_replayed_tick_is_the_tick_and_the_next_frame_follows_it():
     live, replayed = pasture(), pasture()
     replica = PlainReplica(GAME.schema)
-    orders = [[join(3)], [("Move", 3, 1, 5.0, 20.0)], [("Buy", 3, 2, 9)], [("Cull", 3, 3, 2)], []]
+    orders = [[join(3)], [("Move", 3, 1, 5.0, 20.0)], [("Buy", 3, 2, 9)], [("Cull", 3, 3, one_of_us(2))], []]
     for tick in orders[:-1]:
         inputs = tick_input(live, *tick)
         live.step(inputs)

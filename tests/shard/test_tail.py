@@ -88,10 +88,10 @@ ROWS = {
         "tick 11: epoch 1 wrote after epoch 5",
     ),
     "future format version": (
-        kept({11: record(11, 7)[:4] + b"\x02\x00" + record(11, 7)[6:]}),
+        kept({11: record(11, 7)[:4] + b"\x03\x00" + record(11, 7)[6:]}),
         2,
         JournalDamaged,
-        "tick 11: format 2; this program reads format 1",
+        "tick 11: format 3; this program reads up to format 2",
     ),
     "kept under another tick": (kept({7: record(8, 6)}), 2, JournalDamaged, "here lies .* tick 8"),
     "kept under another shard": (kept({7: record(7, 6, shard=9)}), 2, JournalDamaged, "here lies .* shard 9"),

@@ -191,9 +191,9 @@ class Model(RuleBasedStateMachine):
         where = {number: row for row, number in self.ids.items()}
         assert world.rows_by_id(np.array(numbers, np.uint64)).tolist() == [where.get(n, -1) for n in numbers]
         assert world.id_of(np.array([-1, *self.ids], np.int64)).tolist() == [0, *self.ids.values()]
-        handles = np.arange(-1, self.capacity + 2)
-        want = [h if h in alive and Health in alive[h][0].components else -1 for h in handles.tolist()]
-        assert world.known(handles, Health).tolist() == want
+        rows = [where.get(n, -1) for n in numbers]
+        want = [r if r in alive and Health in alive[r][0].components else -1 for r in rows]
+        assert world.known(np.array(numbers, np.uint64), Health).tolist() == want
         rows = np.arange(-1, self.capacity)
         is_avatar = [r in alive and alive[r][0] is AVATAR for r in rows.tolist()]
         assert world.is_a(rows, AVATAR).tolist() == is_avatar

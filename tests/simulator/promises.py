@@ -52,7 +52,7 @@ class Promises:
         self._written[record.shard][record.tick] = record.epoch
         if not record.payload:
             return
-        inputs = TickInput.decode(record.payload, _SHAPES)
+        inputs = TickInput.decode(record.payload, _SHAPES, record.format)
         for session, seq in inputs.processed.tolist():
             self._done[session] = max(self._done.get(session, 0), seq)
         if (joins := inputs.batches.get(JOIN)) is not None:

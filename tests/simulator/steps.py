@@ -158,7 +158,9 @@ def _record(effect: Effect, shard: int, tick: int) -> bool:
 
 def _inputs(effect: Effect, shard: int) -> TickInput | None:
     (record,) = effect.detail
-    return TickInput.decode(record.payload, _SHAPES) if record.shard == shard and record.payload else None
+    return (
+        TickInput.decode(record.payload, _SHAPES, record.format) if record.shard == shard and record.payload else None
+    )
 
 
 def _taken(effect: Effect, shard: int) -> tuple[Letter, ...]:

@@ -14,7 +14,7 @@ from server.store.memory import MemoryJournal
 from server.store.memory_checkpoints import MemoryCheckpoints
 from tests.support.clock import VirtualClock
 from tests.support.orders import batch
-from tests.support.pasture import REGION, pasture
+from tests.support.pasture import REGION, one_of_us, pasture
 
 SHARD = REGION.id
 SESSIONS = (7, 2**64 - 1, 12)
@@ -94,7 +94,10 @@ def orders(n):
         return []
     found = [("Move", SESSIONS[n % 3], 10 * n, n % 90, 20.0)]
     if n % 4 == 0:
-        found += [("Buy", SESSIONS[n % 3], 10 * n + 1, n % 200), ("Cull", SESSIONS[n % 3], 10 * n + 2, 7 + n % 20)]
+        # Ten sheep live at a time, each in the row behind the last one's.
+        life, row = divmod(max(0, n // 40 * 8 + n % 40 // 4 - 11), REGION.entities_max - 9)
+        whom = one_of_us(9 + row, 1 + life)
+        found += [("Buy", SESSIONS[n % 3], 10 * n + 1, n % 200), ("Cull", SESSIONS[n % 3], 10 * n + 2, whom)]
     return found
 
 

@@ -13,19 +13,20 @@ from server.sim import (
     F32,
     I16,
     U8,
+    U64,
     Archetype,
     Bytes,
     Command,
     Component,
     Event,
     Game,
-    Rows,
     Tick,
     Wire,
     World,
     arg,
     column,
 )
+from tests.support.numbers import native
 
 
 class Position(Component):
@@ -59,9 +60,9 @@ class Buy(Command):
 
 
 class Cull(Command):
-    """Whoever has this handle goes: players too."""
+    """This one goes: players too."""
 
-    whom: Rows = arg("entity")
+    whom: U64 = arg("entity")
 
 
 class Say(Command):
@@ -153,6 +154,11 @@ GAME = Game(
     back=back,
 )
 REGION = RegionSpec(id=4, x=-32.0, y=16.0, width=128.0, height=128.0, entities_max=256)
+
+
+def one_of_us(row: int, life: int = 1) -> int:
+    """The number of who was born in the region."""
+    return native(REGION.id, row, life)
 
 
 def pasture(*, game: Game = GAME, seed: int = 11) -> RegionMachine:
