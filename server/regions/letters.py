@@ -4,6 +4,9 @@ Systems send arrays; a letter holds what one call sent to one region. Mail to an
 has left sends the letter on to where it went, on the lane of those who go over borders, so that it never comes there
 before the entity does.
 
+Mail of a kind that says so comes back, as a letter like any other, where it finds nobody, is refused, or cannot leave.
+What cannot come back either is a dead letter.
+
 Of a divided region only the region itself and its parts know (server/regions/division.py). Others send what falls on
 its ground to the region, which sends the parts their share.
 """
@@ -23,7 +26,7 @@ from server.regions.borders import Borders
 from server.regions.division import Division
 from server.shard.errors import MailError
 from server.shard.mail import FIRST_MAIL, LETTER_BYTES_MAX, Lane, Letter, Post
-from server.sim.component import Rows
+from server.sim.component import F32, U64, Rows
 from server.sim.errors import DeclarationError
 from server.sim.game import Game
 from server.sim.messages import Mail, Sent
@@ -33,6 +36,8 @@ from server.sim.world import World, birth_region
 # How often a letter is sent on. Nobody crosses more borders than that while one letter flies; regions that were set
 # back to different times may send it in a circle.
 _SENT_ON_MAX: Final = 64
+# No region's number.
+_NOWHERE: Final = -1
 
 
 class _For(IntEnum):
@@ -44,6 +49,8 @@ class _For(IntEnum):
     ENTITIES = 1
     # Circles: x, y, radius.
     PLACES = 2
+    # The region whose system sent them first: they come back. Number, x, y and radius of whom they were for.
+    SENDER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class _Messages:
     # By how many regions it was sent on.
     sent_on: int
     whom: _For
-    # () for REGION, (ids,) for ENTITIES, (x, y, radius) for PLACES: (n,) each.
+    # As `_For` says, (n,) each.
     address: tuple[NDArray[Any], ...]
     # One (n,) array per argument.
     values: tuple[NDArray[Any], ...]
@@ -67,11 +74,24 @@ class _Messages:
         values = tuple(v[places] for v in self.values)
         return replace(self, address=address, values=values, n=places.size)
 
+    def addressed(self) -> tuple[U64, tuple[F32, F32, F32]]:
+        """(n,) numbers, 0 for none, and x, y and radius, (n,) each, NaN for none."""
+        nobody, nowhere = np.zeros(self.n, np.uint64), np.full(self.n, np.nan, np.float32)
+        match self.whom, self.address:
+            case _For.ENTITIES, (ids,):
+                return ids, (nowhere, nowhere, nowhere)
+            case _For.PLACES, (x, y, radius):
+                return nobody, (x, y, radius)
+            case _For.SENDER, (ids, x, y, radius):
+                return ids, (x, y, radius)
+        return nobody, (nowhere, nowhere, nowhere)
+
 
 _ADDRESSES: Final[Mapping[_For, tuple[str, ...]]] = {
     _For.REGION: (),
     _For.ENTITIES: ("<u8",),
     _For.PLACES: ("<f4", "<f4", "<f4"),
+    _For.SENDER: ("<u8", "<f4", "<f4", "<f4"),
 }
 
 
@@ -96,7 +116,10 @@ class Letters:
                 raise DeclarationError(f"{self._game.name} does not list {call.kind.__name__} among its mail")
             messages = self._messages(call)
             for destination, lane, places in self._routes(call, world, borders):
-                self._post(post, destination, lane, messages.those(places))
+                if destination == _NOWHERE:
+                    self._nobodys(messages.those(places), post)
+                else:
+                    self._post(post, destination, lane, messages.those(places))
 
     def _messages(self, call: Sent) -> _Messages:
         whom: _For = _For.REGION
@@ -108,7 +131,7 @@ class Letters:
         return _Messages(call.kind, self._region, 0, whom, address, call.values, call.n)
 
     def _routes(self, call: Sent, world: World, borders: Borders) -> Iterator[tuple[int, Lane, Rows]]:
-        """(region, lane, which of the messages), regions ascending."""
+        """(region, lane, which of the messages), regions ascending; _NOWHERE for those to nobody of this world."""
         lane = Lane[call.lane.upper()]
         if call.at is not None:
             which, touched = self._division.atlas.touching(*call.at)
@@ -131,8 +154,8 @@ class Letters:
             if region not in self._division.atlas:
                 if call.to is None:
                     raise DeclarationError(f"{call.kind.__name__} is for region {region}, and there is none")
-                # A number that no entity of this world has, 0 for one: nobody's.
-                self.to_nobody += int(np.count_nonzero(there))
+                # A number that no entity of this world has, such as 0.
+                yield _NOWHERE, lane, np.flatnonzero(there)
                 continue
             # Behind whoever left from here, however urgent the message: on another lane it could be there first, and
             # would be sent to the region of its birth and back until the entity comes.
@@ -145,7 +168,24 @@ class Letters:
         most = max(1, LETTER_BYTES_MAX // 2 // max(1, message_bytes))
         for at in range(0, messages.n, most):
             part = messages if messages.n <= most else messages.those(np.arange(at, min(at + most, messages.n)))
-            post.send_or_bury(destination, lane, self._numbers[messages.kind], self._encode(part))
+            number, payload = self._numbers[messages.kind], self._encode(part)
+            if not _comes_back(part):
+                post.send_or_bury(destination, lane, number, payload)
+            elif not post.send(destination, lane, number, payload):
+                self._give_back(part, post)
+
+    def _nobodys(self, messages: _Messages, post: Post) -> None:
+        """There is nobody whom these are for."""
+        self.to_nobody += messages.n
+        if _comes_back(messages):
+            self._give_back(messages, post)
+
+    def _give_back(self, messages: _Messages, post: Post) -> None:
+        """Send them back; where their sender is of another layout of the world, it is for this region to hear."""
+        ids, place = messages.addressed()
+        back = replace(messages, whom=_For.SENDER, address=(ids, *place), sent_on=0)
+        sender = messages.source if messages.source in self._division.atlas else self._region
+        self._post(post, sender, Lane.NORMAL, back)
 
     def _encode(self, messages: _Messages) -> bytes:
         encoded: bytes = msgpack.packb(
@@ -163,9 +203,15 @@ class Letters:
 
     # -- receiving ---------------------------------------------------------------
 
-    def take(self, letters: Sequence[Letter], world: World, borders: Borders, post: Post) -> Mapping[type[Mail], Mail]:
-        """What systems find in this tick's letters. Refused is what is of no kind or version known here."""
+    def take(
+        self, letters: Sequence[Letter], world: World, borders: Borders, post: Post
+    ) -> tuple[Mapping[type[Mail], Mail], Mapping[type[Mail], Mail]]:
+        """What systems find in this tick's letters, and what has come back.
+
+        Refused is what is of no kind or version known here.
+        """
         found: dict[type[Mail], list[Mail]] = {}
+        back: dict[type[Mail], list[Mail]] = {}
         for letter in letters:
             try:
                 messages = self._decode(letter)
@@ -173,8 +219,20 @@ class Letters:
                 post.refuse(letter, str(error))
                 continue
             if (mail := self._deliver(letter, messages, world, borders, post)) is not None:
-                found.setdefault(messages.kind, []).append(mail)
-        return {kind: parts[0] if len(parts) == 1 else _joined(kind, parts) for kind, parts in found.items()}
+                (back if messages.whom is _For.SENDER else found).setdefault(messages.kind, []).append(mail)
+        return _joined(found), _joined(back)
+
+    def refused(self, letter: Letter, reason: str, post: Post) -> None:
+        """A letter of ours that another region has refused: it comes back to its sender, or is dead."""
+        try:
+            messages = self._decode(letter)
+        except MailError:
+            post.bury(letter, reason)
+            return
+        if _comes_back(messages):
+            self._give_back(messages, post)
+        else:
+            post.bury(letter, reason)
 
     def _decode(self, letter: Letter) -> _Messages:
         """Raises MailError."""
@@ -221,10 +279,9 @@ class Letters:
                 messages, rows = messages.those(np.flatnonzero(rows >= 0)), rows[rows >= 0]
         if not messages.n:
             return None
-        nowhere = np.full(messages.n, np.nan, np.float32)
-        x, y, radius = messages.address if messages.whom is _For.PLACES else (nowhere, nowhere, nowhere)
-        source = np.full(messages.n, messages.source, np.uint32)
-        return messages.kind(rows, source, (x, y, radius), messages.values)
+        ids, place = messages.addressed()
+        source = letter.source if messages.whom is _For.SENDER else messages.source
+        return messages.kind(rows, ids, np.full(messages.n, source, np.uint32), place, messages.values)
 
     def _send_on(self, letter: Letter, messages: _Messages, borders: Borders, post: Post) -> None:
         """Send these after those whom they are for. Where one was born is known where one is, see `Borders`."""
@@ -234,11 +291,13 @@ class Letters:
         for region in np.unique(regions).tolist():
             part = messages.those(np.flatnonzero(regions == region))
             if region not in self._division.atlas:
-                self.to_nobody += part.n
+                self._nobodys(part, post)
                 continue
             # Here it waits with one who waits for room.
             part = replace(part, sent_on=part.sent_on + (region != self._region))
-            if part.sent_on > _SENT_ON_MAX:
+            if part.sent_on > _SENT_ON_MAX and _comes_back(part):
+                self._give_back(part, post)
+            elif part.sent_on > _SENT_ON_MAX:
                 post.bury(letter._replace(payload=self._encode(part)), f"sent on {_SENT_ON_MAX} times")
             else:
                 self._post(post, region, Lane.URGENT, part)
@@ -258,7 +317,7 @@ class Letters:
             except MailError as error:
                 post.refuse(letter, str(error))
                 continue
-            if messages.whom is _For.REGION:
+            if messages.whom is _For.REGION or messages.whom is _For.SENDER:
                 self._post(post, self._division.whole, Lane(letter.lane), messages)
             elif messages.whom is _For.PLACES:
                 # The region that the part belongs to had its share; here is no place.
@@ -272,9 +331,18 @@ class Letters:
                     self._post(post, self._region, Lane.URGENT, messages.those(np.flatnonzero(here)))
 
 
-def _joined(kind: type[Mail], parts: Sequence[Mail]) -> Mail:
+def _comes_back(messages: _Messages) -> bool:
+    return messages.kind.returns and messages.whom is not _For.SENDER
+
+
+def _joined(found: Mapping[type[Mail], Sequence[Mail]]) -> dict[type[Mail], Mail]:
+    """All of a kind as one."""
+    return {kind: parts[0] if len(parts) == 1 else _as_one(kind, parts) for kind, parts in found.items()}
+
+
+def _as_one(kind: type[Mail], parts: Sequence[Mail]) -> Mail:
     def all_of(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     place = (all_of("x"), all_of("y"), all_of("radius"))
-    return kind(all_of("row"), all_of("source"), place, tuple(all_of(a.name) for a in kind.args))
+    return kind(all_of("row"), all_of("to"), all_of("source"), place, tuple(all_of(a.name) for a in kind.args))

@@ -435,7 +435,7 @@ class RegionMachine:
                 self.world.owner[row] = 0
         if self.division.ground is None:
             return came, followers, of_the_game
-        tick.letters = self._game_mail.take(of_the_game, self.world, self.borders, self.post)
+        tick.letters, tick.back = self._game_mail.take(of_the_game, self.world, self.borders, self.post)
         return came, followers, ()
 
     def _take_ground(self, letter: Letter) -> None:
@@ -453,7 +453,7 @@ class RegionMachine:
             self.post.refuse(letter, str(error))
 
     def _take_refusal(self, came: Arrivals, letter: Letter) -> None:
-        """Who was turned away is back; other mail that was refused is dead."""
+        """Who was turned away is back; a game's mail is its sender's again, or dead."""
         try:
             ours, reason = unwrap_refusal(letter)
         except MailError as error:
@@ -462,7 +462,7 @@ class RegionMachine:
         if ours.kind == HANDOFF:
             self.borders.take_back(came, self.world, self.sessions, self.post, ours, reason, self._tick)
         else:
-            self.post.bury(ours, reason)
+            self._game_mail.refused(ours, reason, self.post)
 
     def _with_followers(self, followers: Records | None, letter: Letter) -> Records | None:
         try:

@@ -64,7 +64,22 @@ _STREAMS = ("setup", "arrive", "join", "presence", "leave")
 # Names that commands, events and `Tick.emit` use themselves.
 _TAKEN = ("session", "seq", "row", "to", "at", "event", "self", "args", "latest_wins", "reliable")
 # Names that mail and `Tick.send` use themselves.
-_TAKEN_OF_MAIL = ("row", "source", "x", "y", "radius", "kind", "to", "at", "region", "here", "lane", "self", "args")
+_TAKEN_OF_MAIL = (
+    "row",
+    "source",
+    "x",
+    "y",
+    "radius",
+    "kind",
+    "to",
+    "at",
+    "region",
+    "here",
+    "lane",
+    "self",
+    "args",
+    "returns",
+)
 
 
 K = TypeVar("K", bound=Command)
@@ -88,6 +103,8 @@ class Tick:
     # Of a region among several; empty where there is one: what its randomness is keyed by beside.
     place: str = ""
     letters: Mapping[type[Mail], Mail] = field(default_factory=dict)
+    # What came back of the mail that this region sent.
+    back: Mapping[type[Mail], Mail] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     # Where the game lets who is far from players take fewer turns: whose turn it is.
     turns: Turns | None = None
@@ -110,6 +127,17 @@ class Tick:
     def mail(self, kind: type[M]) -> M:
         """This tick's mail of a kind, in the order of the regions that sent it; empty arrays if none came."""
         return self.letters.get(kind) or kind.none()  # type: ignore[return-value]  # keyed by its own class
+
+    def returned(self, kind: type[M]) -> M:
+        """What of this region's mail of a kind has come back at this tick: `to`, its place and its arguments as sent.
+
+        It reached nobody, was for an entity that is no more, was refused by a region of another version of the game,
+        or could not leave for a region that is out of reach. Each message is heard once: by whom it was for, or here.
+        Raises DeclarationError for a kind that does not say `returns = True`.
+        """
+        if not kind.returns:
+            raise DeclarationError(f"{kind.__name__} does not come back: it lacks `returns = True`")
+        return self.back.get(kind) or kind.none()  # type: ignore[return-value]  # keyed by its own class
 
     def random(self, stream: str = "") -> Random:
         """Randomness keyed by (seed, tick, this system and `stream`, region, entity)."""
@@ -184,8 +212,8 @@ class Tick:
         number.
 
         Every argument is an (n,) array or a scalar for all n. What is for a region that has been out of reach for so
-        long that no more is kept for it becomes a dead letter. Raises DeclarationError for a missing or unknown
-        argument, and for mail that does not say whom it is for.
+        long that no more is kept for it becomes a dead letter, or comes back; see `returned`. Raises DeclarationError
+        for a missing or unknown argument, and for mail that does not say whom it is for.
         """
         _check_values(kind, values)
         # Copies, as in `emit`.

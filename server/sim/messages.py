@@ -117,11 +117,15 @@ class Mail:
     (`World.id_of`), (n,) uint64, which holds in every region; a handle would not.
     """
 
+    # What finds nobody, or is refused, comes back to the region that sent it; see `Tick.returned`.
+    returns: ClassVar[bool] = False
     args: ClassVar[tuple[Argument, ...]] = ()
 
-    # (n,) int64: the entity it is for, alive; -1 where it is for a place, or for the region.
+    # (n,) int64: the entity it is for, alive; -1 where it is for a place, or for the region, or has come back.
     row: Rows
-    # (n,) uint32: the region whose system sent it.
+    # (n,) uint64: the number of the entity it is for, 0 where it is for none.
+    to: U64
+    # (n,) uint32: the region whose system sent it; of what has come back, the one from which it did.
     source: U32
     # (n,) float32, world units: the circle it is for; NaN where it is for no place.
     x: F32
@@ -134,8 +138,11 @@ class Mail:
             if a.minimum is not None or a.maximum is not None:
                 raise DeclarationError(f"{cls.__name__}.{a.name}: mail is from the game itself and has no bounds")
 
-    def __init__(self, row: Rows, source: U32, place: tuple[F32, F32, F32], values: tuple[NDArray[Any], ...]) -> None:
+    def __init__(
+        self, row: Rows, to: U64, source: U32, place: tuple[F32, F32, F32], values: tuple[NDArray[Any], ...]
+    ) -> None:
         self.row = row
+        self.to = to
         self.source = source
         self.x, self.y, self.radius = place
         for a, array in zip(self.args, values, strict=True):
@@ -155,6 +162,7 @@ class Mail:
         nowhere = np.zeros(0, np.float32)
         return cls(
             np.zeros(0, np.int64),
+            np.zeros(0, np.uint64),
             np.zeros(0, np.uint32),
             (nowhere, nowhere, nowhere),
             tuple(np.zeros(0, dtype) for dtype in cls.dtypes()),

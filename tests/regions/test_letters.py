@@ -173,6 +173,120 @@ def test_mail_to_one_who_is_dead_is_nobodys():
     assert not any(m.post.dead for m in country.machines.values())
 
 
+class Parcel(Mail):
+    """Comes back."""
+
+    returns = True
+    coins: int = arg("u8")
+
+
+def country_that_has_parcels(call, **changes):
+    """As `country_that_sends`; and what of the west's parcels came back, by region."""
+    back = {n: [] for n in (WEST, EAST, SOUTH_WEST, SOUTH_EAST)}
+    heard = {n: [] for n in back}
+
+    def say(world, tick):
+        if world.region == WEST and tick.number == 1:
+            call(world, tick)
+
+    def listen(world, tick):
+        for found, mail in ((heard, tick.mail(Parcel)), (back, tick.returned(Parcel))):
+            if len(mail):
+                found[world.region].append(mail)
+
+    game = replace(GAME, systems=(listen, say, *GAME.systems), mail=(*GAME.mail, Parcel), **changes)
+    return Country(make=lambda n: region(n, game=game)), heard, back
+
+
+def settle(country):
+    for _ in range(4):
+        country.round()
+    country.settle()
+
+
+def test_mail_to_nobody_comes_back_where_its_kind_says_so():
+    native_of_the_east = 4 << 48 | 7 << 20 | 5
+    country, heard, back = country_that_has_parcels(
+        lambda world, tick: tick.send(Parcel, to=np.array([dead, 0, native_of_the_east, alive]), coins=[5, 6, 7, 8])
+    )
+    world = country.machines[WEST].world
+    rows = world.spawn(WALKER, 2)
+    dead, alive = world.id_of(rows).tolist()
+    world.despawn(rows[:1])
+    settle(country)
+    assert [(m.to.tolist(), m.coins.tolist()) for m in heard[WEST]] == [([alive], [8])]
+    came = {
+        to: (coins, source)
+        for m in back[WEST]
+        for to, coins, source in zip(m.to.tolist(), m.coins.tolist(), m.source.tolist(), strict=True)
+    }
+    assert came == {dead: (5, WEST), 0: (6, WEST), native_of_the_east: (7, EAST)}
+    assert all((m.row == -1).all() and np.isnan(m.x).all() for m in back[WEST])
+    assert not any(back[n] or heard[n] for n in (EAST, SOUTH_WEST, SOUTH_EAST))
+    assert sum(m.gauges()["to_nobody"] for m in country.machines.values()) == 3
+
+
+def test_mail_that_is_refused_comes_back_with_the_place_it_was_for():
+    country, heard, back = country_that_has_parcels(
+        lambda _, tick: (
+            tick.send(Parcel, at=([5.0], [-30.0], [2.0]), here=False, coins=4),
+            tick.send(Parcel, region=EAST, coins=9),
+        )
+    )
+    east = country.machines[EAST]
+    east._game_mail._game = replace(east.game, version=9)
+    settle(country)
+    assert not any(m.post.dead for m in country.machines.values())
+    assert not heard[EAST]
+    (mail,) = back[WEST]
+    assert (mail.coins.tolist(), mail.to.tolist(), mail.row.tolist()) == ([4, 9], [0, 0], [-1, -1])
+    assert mail.x[0] == 5.0
+    assert (mail.y[0], mail.radius[0]) == (-30.0, 2.0)
+    assert np.isnan(mail.x[1])
+
+
+def test_mail_for_which_there_is_no_room_comes_back(monkeypatch):
+    monkeypatch.setattr("server.shard.mail.STREAM_LETTERS_MAX", 1)
+    country, _, back = country_that_has_parcels(
+        lambda _, tick: [tick.send(Parcel, region=EAST, coins=c) for c in (1, 2)]
+    )
+    for _ in range(3):
+        country.tick(WEST)
+        country.letters = [item for item in country.letters if item[1].destination == WEST]
+        country.carry()
+    assert [m.coins.tolist() for m in back[WEST]] == [[2]]
+    assert not country.machines[WEST].post.dead
+
+
+def test_what_cannot_even_come_back_is_a_dead_letter_of_who_would_send_it():
+    country, _, back = country_that_has_parcels(
+        lambda _, tick: tick.send(Parcel, to=np.array([4 << 48 | 7 << 20 | 5]), coins=7)
+    )
+    country.tick(WEST)
+    west, east = country.machines[WEST], country.machines[EAST]
+    country.carry()
+    country.tick(EAST)
+    west._game_mail._game = replace(west.game, version=9)
+    settle(country)
+    assert not back[WEST]
+    (dead,) = east.post.dead
+    assert dead.reason == "Parcel of march 1, and this is 9"
+    # Once the versions are the same again, an operator has it sent.
+    west._game_mail._game = west.game
+    country.tick(EAST, ("replay_letter", 1, 1, dead.number))
+    settle(country)
+    assert [m.coins.tolist() for m in back[WEST]] == [[7]]
+
+
+def test_only_mail_that_says_so_comes_back():
+    def ask(world, tick):
+        tick.returned(Bell)
+
+    country = Country(make=lambda n: region(n, game=replace(GAME, systems=(ask,))))
+    with pytest.raises(DeclarationError, match="Bell does not come back: it lacks `returns = True`"):
+        country.tick(WEST)
+
+
 def test_what_is_not_for_this_world_is_refused_aloud():
     for call in (
         lambda _, tick: tick.send(Bell, region=99),

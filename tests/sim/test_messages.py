@@ -30,7 +30,13 @@ def test_an_entity_is_named_by_its_number_in_every_region():
 
 def test_no_mail_is_empty_mail():
     assert len(tick().mail(Hit)) == 0
-    one = Hit(np.array([3]), np.array([1], np.uint32), (np.zeros(1, np.float32),) * 3, (np.array([9], np.uint8),))
+    one = Hit(
+        np.array([3]),
+        np.array([7], np.uint64),
+        np.array([1], np.uint32),
+        (np.zeros(1, np.float32),) * 3,
+        (np.array([9], np.uint8),),
+    )
     letters = Tick(7, 0.05, 1, {}, letters={Hit: one})
     assert letters.mail(Hit) is one
     assert len(letters.mail(Coins)) == 0

@@ -1,7 +1,7 @@
 """The world that is simulated: wanderers and players with purses, who walk over borders and send each other coins.
 
-Coins are never made and never lost, so their sum tells of anything that was lost or came twice. What a player does
-reliably is counted by its sequence numbers.
+Coins are never made and never lost, so their sum tells of anything that was lost or came twice: those for a player who
+is gone come back. What a player does reliably is counted by its sequence numbers.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from server.sim import (
 )
 
 COINS = 100
+# What a player is given to begin with, of a chest.
+ALLOWANCE = 5
 WANDERERS = 6
 SIDE = 64.0
 TICK_RATE_HZ = 3.0
@@ -72,13 +74,15 @@ class Steer(Command):
 
 
 class Enter(Command):
-    """An entry in one's book."""
+    """An entry in one's book, and a coin for somebody in sight, if one has any."""
 
     reliable = True
     what: U8 = arg("u8")
+    whom: U64 = arg("entity")
 
 
 class Gift(Mail):
+    returns = True
     coins: U32 = arg("u32")
 
 
@@ -102,16 +106,25 @@ def join(world: World, tick: Tick, session: int, name: str) -> int:
     rows = world.spawn(PLAYER)
     x0, y0, x1, y1 = world.bounds
     world[Position].x[rows], world[Position].y[rows] = (x0 + x1) / 2, (y0 + y1) / 2
+    chest = world.rows_of(CHEST)
+    if chest.size and world[Purse].coins[chest[0]] >= ALLOWANCE:
+        world[Purse].coins[chest] -= ALLOWANCE
+        world[Purse].coins[rows] = ALLOWANCE
     return int(rows[0])
 
 
 def leave(world: World, tick: Tick, row: int) -> None:
+    put_by(world, tick, int(world[Purse].coins[row]))
+    world.despawn(np.array([row], np.int64))
+
+
+def put_by(world: World, tick: Tick, coins: int) -> None:
+    """In the chest, or in a region's where there is none here."""
     chest = world.rows_of(CHEST)
     if chest.size:
-        world[Purse].coins[chest] += world[Purse].coins[row]
-    else:
-        tick.send(Gift, region=np.array([1], np.uint32), coins=world[Purse].coins[row].astype(np.uint32))
-    world.despawn(np.array([row], np.int64))
+        world[Purse].coins[chest] += coins
+    elif coins:
+        tick.send(Gift, region=1, coins=coins)
 
 
 def away(world: World, tick: Tick, row: int) -> None:
@@ -148,11 +161,19 @@ def enter(world: World, tick: Tick) -> None:
     # Several of one player in a tick: each counts.
     np.add.at(world[Book].count, entries.row, np.uint32(1))
     np.add.at(world[Book].sum, entries.row, entries.seq.astype(np.uint64))
+    purse = world[Purse]
+    for row, whom, here in zip(entries.row, entries.whom, world.known(entries.whom, Heading), strict=True):
+        if purse.coins[row] > 0:
+            purse.coins[row] -= 1
+            if here >= 0:
+                purse.coins[here] += 1
+            else:
+                tick.send(Gift, to=np.array([whom]), coins=1)
 
 
 def meet(world: World, tick: Tick) -> None:
-    """Wanderers, who never die, take the one after them for a friend, wherever that one will go."""
-    rows = world.rows_of(WANDERER)
+    """All take the one after them for a friend, wherever that one will go, and be it out of the world."""
+    rows = world.rows(Heading)
     if tick.number % 7 == 0 and rows.size > 1:
         world[Purse].friend[rows] = world.id_of(np.concatenate([rows[1:], rows[:1]]))
 
@@ -182,6 +203,7 @@ def take(world: World, tick: Tick) -> None:
         # To a region, and those are whole ones.
         rows = np.where(rows >= 0, rows, int(world.rows_of(CHEST)[0]))
     np.add.at(world[Purse].coins, rows, gifts.coins.astype(np.int64))
+    put_by(world, tick, int(tick.returned(Gift).coins.sum()))
 
 
 GAME = Game(

@@ -271,6 +271,19 @@ PLANTED = {
         "        later = np.ones(at.size, np.bool_)\n",
         "Words overtake each other, and mail goes where nobody is any more.",
     ),
+    "mail for the dead is buried with them": Patch(
+        "server.regions.letters",
+        "        if _comes_back(messages):\n            self._give_back(messages, post)\n\n",
+        "",
+        "What was in a letter to somebody who is gone is gone, too.",
+    ),
+    "what comes back is not addressed anew": Patch(
+        "server.regions.letters",
+        "            if messages.whom is _For.REGION or messages.whom is _For.SENDER:\n",
+        "            if messages.whom is _For.REGION:\n",
+        "What comes back to a part that has lost its ground goes after its addressee once more.",
+        with_fault("unite"),
+    ),
 }
 
 

@@ -110,11 +110,19 @@ class Player:
             elif random.random() < 0.15:
                 self.talk.command("Steer", {"dx": random.uniform(-1, 1), "dy": random.uniform(-1, 1)})
             if random.random() < 0.3:
-                self.life.entries.append(self.talk.command("Enter", {"what": random.randrange(200)}))
+                self.life.entries.append(
+                    self.talk.command("Enter", {"what": random.randrange(200), "whom": self._somebody(random)})
+                )
         except BacklogFull:
             pass
         if random.random() < 0.05:
             self.check()
+
+    def _somebody(self, random: Random) -> tuple[int, int]:
+        """In sight."""
+        view = self.talk.view
+        region = random.choice(list(view))
+        return (region, random.choice(list(view[region].entities))) if view[region].entities else view.entity
 
     def _go_to_and_fro(self, border_x: float, random: Random) -> None:
         region, handle = self.talk.view.entity
