@@ -330,12 +330,13 @@ class Borders:
     def expire(self, post: Post, tick: int) -> None:
         """Forget where others' natives went who left too long ago, or that they are no more; their homes are told.
 
-        Who has not come there yet has left just now, and who waits here for room is not forgotten.
+        Who has not come there yet has left just now, and who waits here for room is not forgotten. Once in the time for
+        which they are remembered: so a home hears of many in one letter, which wakes it if it sleeps.
         """
-        moved = self._moved
-        if not moved.size:
+        moved, forward_ticks = self._moved, self._division.atlas.forward_ticks
+        if not moved.size or tick % max(1, forward_ticks):
             return
-        old = moved["tick"] + np.uint64(self._division.atlas.forward_ticks) < np.uint64(tick)
+        old = moved["tick"] + np.uint64(forward_ticks) < np.uint64(tick)
         old |= moved["region"] == _NO_MORE
         old &= (birth_region(moved["id"]) != self._region) & (moved["region"] != self._region)
         if not old.any():

@@ -498,6 +498,13 @@ def moved(country, number, x, y):
         country.round()
 
 
+def in_time(country):
+    """So long that what is to be forgotten is forgotten, and who is to be told is told."""
+    for _ in range(2 * ATLAS.forward_ticks + 1):
+        country.round()
+    country.settle()
+
+
 def test_where_another_regions_native_went_is_forgotten_in_time_and_told_to_its_home():
     country = Country()
     payee = walker(country, WEST, 5.0, -30.0)
@@ -505,9 +512,7 @@ def test_where_another_regions_native_went_is_forgotten_in_time_and_told_to_its_
     moved(country, payee, 5.0, 5.0)
     assert country.find(payee)[0] == SOUTH_EAST
     assert (whereabouts(country, EAST, payee), whereabouts(country, WEST, payee)) == (SOUTH_EAST, EAST)
-    for _ in range(ATLAS.forward_ticks + 2):
-        country.round()
-    country.settle()
+    in_time(country)
     assert whereabouts(country, EAST, payee) == -1
     assert not country.machines[EAST].borders.capture()
     assert whereabouts(country, WEST, payee) == SOUTH_EAST
@@ -541,7 +546,11 @@ def test_mail_for_one_who_ended_abroad_is_nobodys_and_her_home_forgets_her():
     country.tick(EAST)
     country.tick(SOUTH_WEST, pay(8, 1, 30, payee))
     country.settle()
+    assert country.machines[EAST].gauges()["to_nobody"] == 1
+    in_time(country)
     assert not country.machines[WEST].borders.capture()
+    country.tick(SOUTH_WEST, pay(8, 2, 30, payee))
+    country.settle()
     assert country.machines[WEST].gauges()["to_nobody"] == 1
 
 
@@ -608,8 +617,7 @@ def test_the_home_of_one_whom_a_migration_ended_abroad_is_told():
     moved(country, sheep, 5.0, -30.0)
     assert (country.find(sheep)[0], country.find(payer)[0]) == (EAST, SOUTH_WEST)
     culled(country)
-    country.round()
-    country.settle()
+    in_time(country)
     assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
     country.tick(SOUTH_WEST, pay(8, 1, 30, sheep))
     country.settle()
@@ -622,7 +630,7 @@ def test_the_home_of_one_whom_a_migration_ended_on_the_way_is_told():
     country.tick(WEST)
     assert whereabouts(country, WEST, sheep) == EAST
     culled(country)
-    country.settle()
+    in_time(country)
     assert not country.census()[sheep]
     assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
 
@@ -652,12 +660,12 @@ def test_that_one_is_no_more_is_told_when_the_way_home_is_open_again(monkeypatch
     east = country.machines[EAST]
     east.world.despawn(np.array([country.find(payee)[1]]))
     monkeypatch.setattr("server.shard.mail.STREAM_LETTERS_MAX", 0)
-    country.tick(EAST)
+    for _ in range(ATLAS.forward_ticks):
+        country.tick(EAST)
     country.tick(EAST, pay(8, 1, 30, payee))
     assert (whereabouts(country, WEST, payee), nobody(country)) == (EAST, 1)
     monkeypatch.undo()
-    country.round()
-    country.settle()
+    in_time(country)
     assert [m.borders.capture() for m in country.machines.values()] == [{}] * 4
 
 
