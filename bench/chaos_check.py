@@ -60,9 +60,8 @@ def count(machines: Mapping[int, RegionMachine], sessions: Sequence[str]) -> Lin
     for machine in machines.values():
         world = machine.world
         places.update(world.id_of(world.rows_of(TELLER, WANDERER)).tolist())
-        rows = world.rows_of(WANDERER)
-        wanderers += rows.size
-        coins += int(world[Purse].coins[rows].sum())
+        wanderers += world.rows_of(WANDERER).size
+        coins += int(world[Purse].coins[world.rows(Purse)].sum())
         here = books_of(machine)
         homes.update(here.keys())
         books |= here

@@ -1,7 +1,8 @@
 """The ledger on the road: tellers whose orders are counted, and wanderers with purses, over one border after the other.
 
 Everybody carries what must not be lost: a teller the book of its orders, as in bench/crash_game.py, a wanderer its
-coins, which are never made and never lost. Wanderers give coins to each other, wherever they are by then. A teller who
+coins, which are never made and never lost. Wanderers give coins to each other, wherever they are by then, and some to
+nobody there is: a region's keeper has what comes back. A teller who
 says Rest has the whole world stand still, so that what is under way can arrive and be counted.
 """
 
@@ -22,6 +23,10 @@ _STEP_UNITS_PER_S: Final = 24.0
 # Of those who walk, those who turn in a tick; of the wanderers, those who give a coin away.
 _TURNING: Final = 1 / 32
 _GIVING: Final = 1 / 64
+# Of those who give, those who have the wrong number.
+_MISTAKEN: Final = 1 / 64
+# Of a row's lives, one that none of them comes to.
+_NO_SUCH_LIFE: Final = np.uint64(1 << 47)
 
 
 class Heading(Component):
@@ -53,6 +58,7 @@ class Rest(Command):
 class Gift(Mail):
     """Coins for somebody."""
 
+    returns = True
     coins: U32 = arg("u32")
 
 
@@ -63,7 +69,7 @@ class Still(Mail):
 TELLER = Archetype("teller", Position, Heading, Ledger)
 WANDERER = Archetype("wanderer", Position, Heading, Purse)
 # Has no place: it stays in its region.
-KEEPER = Archetype("keeper", Stillness)
+KEEPER = Archetype("keeper", Stillness, Purse)
 
 
 def setup(world: World, tick: Tick) -> None:
@@ -124,6 +130,7 @@ def give(world: World, tick: Tick) -> None:
     # A wanderer never dies, so there is always somebody.
     here = gifts.row >= 0
     np.add.at(purse.coins, gifts.row[here], gifts.coins[here].astype(np.int64))
+    purse.coins[world.rows_of(KEEPER)] += int(tick.returned(Gift).coins.sum())
     if world[Stillness].rest[world.rows_of(KEEPER)].any():
         return
     rows = world.rows_of(WANDERER)
@@ -131,7 +138,9 @@ def give(world: World, tick: Tick) -> None:
     givers = rows[(chance < _GIVING) & (purse.coins[rows] > 0)]
     if givers.size:
         purse.coins[givers] -= 1
-        tick.send(Gift, to=purse.friend[givers], coins=np.ones(givers.size, np.uint32))
+        mistaken = chance[np.searchsorted(rows, givers)] < _GIVING * _MISTAKEN
+        friends = np.where(mistaken, purse.friend[givers] | _NO_SUCH_LIFE, purse.friend[givers])
+        tick.send(Gift, to=friends, coins=np.ones(givers.size, np.uint32))
 
 
 GAME = Game(
