@@ -10,6 +10,7 @@ the frame in which it departs.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -70,8 +71,10 @@ class Replica:
         self.tick = -1
         # (entities_max,) uint8, NO_ARCHETYPE where nothing is.
         self.archetype: NDArray[np.uint8] = np.full(entities_max, NO_ARCHETYPE, np.uint8)
-        # (entities_max,) uint64: of whoever is there, or was there last; 0 for nobody yet. See World.id_of.
+        # (entities_max,) uint64: of whoever is there, or went from there to another region lately, see `forget`; 0 for
+        # nobody, as far as is known. See World.id_of.
         self.number: NDArray[np.uint64] = np.zeros(entities_max, np.uint64)
+        self._departed: deque[tuple[int, Records]] = deque()
         # (entities_max,) int64 cell numbers, NOWHERE where nothing is.
         self.cell: Cells = np.full(entities_max, NOWHERE, np.int64)
         # Per component: (entities_max,) packed records as they travel.
@@ -96,8 +99,11 @@ class Replica:
         elif frame.tick != self.tick + 1:
             raise FrameGap(f"region {frame.region}: tick {frame.tick} after tick {self.tick}")
         left, entered = frame.left.astype(np.int64), frame.entered.astype(np.int64)
+        self.number[left] = 0
         if frame.departed.size:
             left = self._hold(frame, left)
+            self._departed.append((frame.tick, frame.departed))
+            self.number[frame.departed["row"]] = frame.departed["id"]
         left_cells = self.cell[left]
         self.archetype[left] = NO_ARCHETYPE
         self.cell[left] = NOWHERE
@@ -142,6 +148,10 @@ class Replica:
         # In a world that was set back their time would not be over for long.
         kept = [held._replace(tick=min(held.tick, frame.tick)) for held in self.held.values()]
         self.overtaken = {n: o._replace(tick=min(o.tick, frame.tick)) for n, o in self.overtaken.items()}
+        self._departed = deque((min(tick, frame.tick), gone) for tick, gone in self._departed)
+        self.number.fill(0)
+        for _, gone in self._departed:
+            self.number[gone["row"]] = gone["id"]
         self.held = {
             number: held for number, held in zip(self.held, kept, strict=True) if not (there == held.handle).any()
         }
@@ -168,9 +178,16 @@ class Replica:
         return np.union1d(np.setdiff1d(left, departed["row"]), np.array(ending, np.int64))
 
     def forget(self, before: int) -> None:
-        """Wait no longer for departures of which nothing was heard since a tick before this one."""
+        """Wait no longer for departures of which nothing was heard since a tick before this one.
+
+        And who departed before it is named no longer by the handle that it had here.
+        """
         if self.overtaken:
             self.overtaken = {n: o for n, o in self.overtaken.items() if o.tick >= before}
+        while self._departed and self._departed[0][0] < before:
+            _, gone = self._departed.popleft()
+            rows = gone["row"][self.number[gone["row"]] == gone["id"]]
+            self.number[rows[self.archetype[rows] == NO_ARCHETYPE]] = 0
 
     def release(self, number: int) -> tuple[int, int] | None:
         """End the entity of this number that was held; (handle, cell) where it stood, None where nobody is held."""

@@ -35,6 +35,7 @@ from server.shard.errors import BatchError
 from server.shard.machine import AWAY, CLAIM, HERE, JOIN, LEAVE, LET_GO, PRESENCE, Records, command_shapes
 from server.shard.ports import Bus, Clock, links_topic
 from server.shard.uplink import Answer
+from server.sim.world import number_of_handle
 
 _log = structlog.get_logger(__name__)
 
@@ -179,10 +180,14 @@ class Router:
         return stream
 
     def number_of(self, region: int, handle: int) -> int:
-        """Of the entity that has this handle in this region, or had it last, as far as is known here; else 0."""
+        """Of the entity that has this handle in this region, or went elsewhere with it lately.
+
+        Where none is known here, the region is to say who that is; see `World.named`.
+        """
         stream = self.streams.get(region)
         numbers = stream.replica.number if stream is not None else ()
-        return int(numbers[handle]) if handle < len(numbers) else 0
+        known = int(numbers[handle]) if handle < len(numbers) else 0
+        return known or number_of_handle(region, handle)
 
     # -- what sessions say -----------------------------------------------------------
 

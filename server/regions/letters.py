@@ -26,7 +26,7 @@ from server.regions.borders import Borders
 from server.regions.division import Division
 from server.shard.errors import MailError
 from server.shard.mail import FIRST_MAIL, LETTER_BYTES_MAX, Lane, Letter, Post
-from server.sim.component import F32, U64, Rows
+from server.sim.component import U64, Rows
 from server.sim.errors import DeclarationError
 from server.sim.game import Game
 from server.sim.messages import Mail, Sent
@@ -49,7 +49,7 @@ class _For(IntEnum):
     ENTITIES = 1
     # Circles: x, y, radius.
     PLACES = 2
-    # The region whose system sent them first: they come back. Number, x, y and radius of whom they were for.
+    # The region whose system sent them first: they come back. Numbers of whom they were for, 0 for a region.
     SENDER = 3
 
 
@@ -63,7 +63,7 @@ class _Messages:
     # By how many regions it was sent on.
     sent_on: int
     whom: _For
-    # As `_For` says, (n,) each.
+    # () for REGION, (ids,) for ENTITIES and SENDER, (x, y, radius) for PLACES: (n,) each.
     address: tuple[NDArray[Any], ...]
     # One (n,) array per argument.
     values: tuple[NDArray[Any], ...]
@@ -74,24 +74,18 @@ class _Messages:
         values = tuple(v[places] for v in self.values)
         return replace(self, address=address, values=values, n=places.size)
 
-    def addressed(self) -> tuple[U64, tuple[F32, F32, F32]]:
-        """(n,) numbers, 0 for none, and x, y and radius, (n,) each, NaN for none."""
-        nobody, nowhere = np.zeros(self.n, np.uint64), np.full(self.n, np.nan, np.float32)
-        match self.whom, self.address:
-            case _For.ENTITIES, (ids,):
-                return ids, (nowhere, nowhere, nowhere)
-            case _For.PLACES, (x, y, radius):
-                return nobody, (x, y, radius)
-            case _For.SENDER, (ids, x, y, radius):
-                return ids, (x, y, radius)
-        return nobody, (nowhere, nowhere, nowhere)
+    @property
+    def ids(self) -> U64:
+        """(n,) numbers of whom they are for, 0 for nobody."""
+        of_entities = self.whom is _For.ENTITIES or self.whom is _For.SENDER
+        return self.address[0] if of_entities else np.zeros(self.n, np.uint64)
 
 
 _ADDRESSES: Final[Mapping[_For, tuple[str, ...]]] = {
     _For.REGION: (),
     _For.ENTITIES: ("<u8",),
     _For.PLACES: ("<f4", "<f4", "<f4"),
-    _For.SENDER: ("<u8", "<f4", "<f4", "<f4"),
+    _For.SENDER: ("<u8",),
 }
 
 
@@ -182,8 +176,7 @@ class Letters:
 
     def _give_back(self, messages: _Messages, post: Post) -> None:
         """Send them back; where their sender is of another layout of the world, it is for this region to hear."""
-        ids, place = messages.addressed()
-        back = replace(messages, whom=_For.SENDER, address=(ids, *place), sent_on=0)
+        back = replace(messages, whom=_For.SENDER, address=(messages.ids,), sent_on=0)
         sender = messages.source if messages.source in self._division.atlas else self._region
         self._post(post, sender, Lane.NORMAL, back)
 
@@ -279,9 +272,12 @@ class Letters:
                 messages, rows = messages.those(np.flatnonzero(rows >= 0)), rows[rows >= 0]
         if not messages.n:
             return None
-        ids, place = messages.addressed()
+        nowhere = np.full(messages.n, np.nan, np.float32)
+        x, y, radius = messages.address if messages.whom is _For.PLACES else (nowhere, nowhere, nowhere)
         source = letter.source if messages.whom is _For.SENDER else messages.source
-        return messages.kind(rows, ids, np.full(messages.n, source, np.uint32), place, messages.values)
+        return messages.kind(
+            rows, messages.ids, np.full(messages.n, source, np.uint32), (x, y, radius), messages.values
+        )
 
     def _send_on(self, letter: Letter, messages: _Messages, borders: Borders, post: Post) -> None:
         """Send these after those whom they are for. Where one was born is known where one is, see `Borders`."""

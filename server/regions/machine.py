@@ -57,7 +57,7 @@ from server.shard.machine import (
     encode_batches,
 )
 from server.shard.mail import FOLLOW, GROUND, HANDOFF, REFUSAL, WHEREABOUTS, Lane, Letter, Post, unwrap_refusal
-from server.sim.component import NO_ARCHETYPE, U64, Rows
+from server.sim.component import U64, Rows
 from server.sim.errors import CapacityError, MigrationError, SnapshotError
 from server.sim.fingerprint import fingerprint
 from server.sim.game import FIRST_COMMAND, Command, Game, Tick
@@ -555,23 +555,19 @@ class RegionMachine:
         alive = rows >= 0
         if not alive.all():
             rows, records = rows[alive], records[alive]
-        if records.dtype != self._shapes[number].dtype:
-            records = self._with_numbers(self._shapes[number], records)
+        if self._shapes[number].entities:
+            records = self._named(self._shapes[number], records)
         # As records read back from a journal are: a system that wrote to them would run live and fail in recovery.
         records = records.view()
         records.flags.writeable = False
         return kind(rows, records)
 
-    def _with_numbers(self, shape: CommandSchema, records: Records) -> Records:
-        """Commands of a journal of format 1, whose entities are handles of this region."""
-        numbered = np.zeros(records.size, shape.dtype)
-        for name in records.dtype.names or ():
-            numbered[name] = records[name]
-        for place in shape.entities:
-            rows = records[shape.args[place].name].astype(np.int64)
-            rows[rows >= self.world.high_water] = -1
-            living = self.world.archetype[rows] != NO_ARCHETYPE
-            numbered[shape.args[place].name] = self.world.id_of(np.where(living, rows, -1))
+    def _named(self, shape: CommandSchema, records: Records) -> Records:
+        """With the numbers of those whom a gateway, or a journal of format 1, knew by their handle alone."""
+        numbered = records.astype(shape.dtype)
+        for name in (shape.args[place].name for place in shape.entities):
+            handles = records[name].dtype.itemsize == 4
+            numbered[name] = self.world.who_has(records[name]) if handles else self.world.named(records[name])
         return numbered
 
     def _numbers(self, entered: HandleRows) -> U64:

@@ -129,7 +129,7 @@ class Tick:
         return self.letters.get(kind) or kind.none()  # type: ignore[return-value]  # keyed by its own class
 
     def returned(self, kind: type[M]) -> M:
-        """What of this region's mail of a kind has come back at this tick: `to`, its place and its arguments as sent.
+        """What of this region's mail of a kind has come back at this tick, with `to` and its arguments as sent.
 
         It reached nobody, was for an entity that is no more, was refused by a region of another version of the game,
         or could not leave for a region that is out of reach. Each message is heard once: by whom it was for, or here.
@@ -213,7 +213,8 @@ class Tick:
 
         Every argument is an (n,) array or a scalar for all n. What is for a region that has been out of reach for so
         long that no more is kept for it becomes a dead letter, or comes back; see `returned`. Raises DeclarationError
-        for a missing or unknown argument, and for mail that does not say whom it is for.
+        for a missing or unknown argument, for mail that does not say whom it is for, and for mail to places of a kind
+        that comes back: several regions hear it, or none.
         """
         _check_values(kind, values)
         # Copies, as in `emit`.
@@ -221,6 +222,8 @@ class Tick:
             to = np.array(to, np.uint64)
             n = len(to)
         elif at is not None and to is None and region is None:
+            if kind.returns:
+                raise DeclarationError(f"{kind.__name__} comes back: it can be for entities or regions, not for places")
             x, y, radius = np.broadcast_arrays(*(np.asarray(v, np.float32) for v in at))
             at = (x.copy(), y.copy(), radius.copy())
             n = len(x)

@@ -117,7 +117,7 @@ class Mail:
     (`World.id_of`), (n,) uint64, which holds in every region; a handle would not.
     """
 
-    # What finds nobody, or is refused, comes back to the region that sent it; see `Tick.returned`.
+    # What finds nobody, or is refused, comes back to the region that sent it; see `Tick.returned`. Not for places.
     returns: ClassVar[bool] = False
     args: ClassVar[tuple[Argument, ...]] = ()
 

@@ -250,6 +250,24 @@ class World:
         good = inside & same & (self.archetype[safe] != NO_ARCHETYPE)
         return np.where(good, rows, -1)
 
+    def who_has(self, handles: NDArray[Any]) -> U64:
+        """(n,) uint64 numbers of those who have these handles here; 0 for nobody."""
+        rows = handles.astype(np.int64)
+        rows[(rows < 0) | (rows >= self.high_water)] = -1
+        return self.id_of(np.where(self.archetype[rows] != NO_ARCHETYPE, rows, -1))
+
+    def named(self, ids: U64) -> U64:
+        """(n,) uint64 the same numbers, but for those of `number_of_handle`: the number of who has that handle here.
+
+        0 for nobody, and for a handle of another region.
+        """
+        by_handle = ids >> _ID_LIFE & _ID_LIVES == 0
+        if not by_handle.any():
+            return ids
+        here = ids >> _ID_REGION == np.uint64(self.region)
+        who = self.who_has(ids & np.uint64(_ID_ROWS - 1))
+        return np.where(by_handle, np.where(here, who, np.uint64(0)), ids)
+
     def known(self, ids: U64, component: type[Component]) -> Rows:
         """(n,) int64 rows of the numbers of entities that clients named, -1 where none with `component` is here."""
         rows = self.rows_by_id(ids)
@@ -528,6 +546,12 @@ class World:
         for key in [key for key, (wanted, _) in self._cache.items() if wanted[archetypes].any()]:
             del self._cache[key]
             self._masks.pop(key, None)
+
+
+def number_of_handle(region: int, handle: int) -> int:
+    """What stands for whoever has this handle in this region, where their number is not known; see `World.named`."""
+    # As of the life before a row's first one.
+    return region << int(_ID_REGION) | handle if region < 1 << 16 and handle < _ID_ROWS else 0
 
 
 def birth_region(ids: U64) -> I64:

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import ErrorCode
 from protocol.messages import Error
-from server.sim.component import U64
+from server.sim.component import U64, Archetype
 from server.sim.game import FIRST_COMMAND, Command, Mail, Tick, arg
 from server.sim.world import World
 from tests.gateway.borderland import Land, Player
@@ -42,7 +42,14 @@ def poke(world: World, tick: Tick) -> None:
     np.add.at(world[Body].sum, tick.mail(Poked).row, 1)
 
 
-GAME = replace(STILL, commands=(*STILL.commands, Poke), mail=(Poked,), systems=(*STILL.systems, poke))
+OFFER = Archetype("offer", Body)
+GAME = replace(
+    STILL,
+    archetypes=(*STILL.archetypes, OFFER),
+    commands=(*STILL.commands, Poke),
+    mail=(Poked,),
+    systems=(*STILL.systems, poke),
+)
 
 
 def two_regions() -> tuple[Land, Player, Player, Player]:
@@ -136,6 +143,65 @@ def test_who_came_from_elsewhere_is_known_by_the_number_of_before():
     ada.say(POKE, list(cid.entity))
     land.ticks(3)
     assert (pokes(land, bob), pokes(land, cid)) == (0, 1)
+
+
+def test_who_went_on_long_ago_is_nobody_by_the_name_of_before():
+    land, ada, bob, cid = two_regions()
+    seen = bob.entity
+    land.put(bob, -30.0, 60.0)
+    land.ticks(6)
+    ada.say(POKE, list(seen))
+    land.ticks(6)
+    assert pokes(land, bob) == 1
+    land.ticks(land.gateways[0].router.streams[5]._limits.crossing_hold_ticks + 2)
+    ada.say(POKE, list(seen))
+    land.ticks(6)
+    assert (pokes(land, bob), pokes(land, cid)) == (1, 0)
+
+
+def test_a_gateway_that_has_just_come_to_know_the_region_says_the_handle():
+    land = Land(game=GAME, gateways=2)
+    bob, ada = land.join("bob", 5), land.join("ada", 5)
+    land.put(ada, -42.0, 60.0)
+    land.put(bob, -46.0, 60.0)
+    for _ in range(6):
+        # Nobody at the other gateway looks at anything for so long that it watches nothing.
+        land.ticks(20)
+        for gateway in land.gateways:
+            gateway.sweep()
+    assert not land.gateways[1].router.streams
+    ada.hang_up()
+    land.ticks(2)
+    ada.connect(resume=ada.resume, gateway=1)
+    while ada.welcomes == 1:
+        ada.read()
+        if ada.welcomes == 1:
+            land.tick()
+    assert land.gateways[1].router.streams[5].replica.tick < 0
+    ada.say(POKE, list(bob.entity))
+    land.ticks(6)
+    assert pokes(land, bob) == 1
+    assert ada.receipts == [ada.seq]
+
+
+def test_one_without_a_place_is_known_in_its_own_region():
+    land, ada, bob, _ = two_regions()
+    world = land.regions[5].machine.world
+    offer = int(world.spawn(OFFER)[0])
+    ada.say(POKE, [5, offer])
+    land.ticks(3)
+    assert world[Body].sum[offer] == 1
+    assert pokes(land, bob) == 0
+
+
+def test_a_handle_of_another_region_is_nobody_where_no_number_is_known():
+    land, ada, _, cid = two_regions()
+    region, handle = cid.entity
+    land.gateways[0].router.streams[region].replica.number[handle] = 0
+    ada.say(POKE, [region, handle])
+    land.ticks(3)
+    assert pokes(land, cid) == 0
+    assert ada.receipts == [ada.seq]
 
 
 def test_nobody_is_meant_by_a_handle_that_nobody_ever_had_there_or_by_a_region_that_is_not():

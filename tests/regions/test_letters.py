@@ -226,23 +226,24 @@ def test_mail_to_nobody_comes_back_where_its_kind_says_so():
     assert sum(m.gauges()["to_nobody"] for m in country.machines.values()) == 3
 
 
-def test_mail_that_is_refused_comes_back_with_the_place_it_was_for():
+def test_mail_that_is_refused_comes_back():
     country, heard, back = country_that_has_parcels(
-        lambda _, tick: (
-            tick.send(Parcel, at=([5.0], [-30.0], [2.0]), here=False, coins=4),
-            tick.send(Parcel, region=EAST, coins=9),
-        )
+        lambda _, tick: (tick.send(Parcel, region=EAST, coins=9), tick.send(Parcel, region=WEST, coins=4))
     )
     east = country.machines[EAST]
     east._game_mail._game = replace(east.game, version=9)
     settle(country)
     assert not any(m.post.dead for m in country.machines.values())
     assert not heard[EAST]
+    assert [m.coins.tolist() for m in heard[WEST]] == [[4]]
     (mail,) = back[WEST]
-    assert (mail.coins.tolist(), mail.to.tolist(), mail.row.tolist()) == ([4, 9], [0, 0], [-1, -1])
-    assert mail.x[0] == 5.0
-    assert (mail.y[0], mail.radius[0]) == (-30.0, 2.0)
-    assert np.isnan(mail.x[1])
+    assert (mail.coins.tolist(), mail.to.tolist(), mail.row.tolist()) == ([9], [0], [-1])
+
+
+def test_mail_that_comes_back_is_not_for_places():
+    country, _, _ = country_that_has_parcels(lambda _, tick: tick.send(Parcel, at=([5.0], [-30.0], [2.0]), coins=4))
+    with pytest.raises(DeclarationError, match="Parcel comes back: it can be for entities or regions, not for places"):
+        country.tick(WEST)
 
 
 def test_mail_for_which_there_is_no_room_comes_back(monkeypatch):

@@ -19,7 +19,7 @@ from server.sim import (
     World,
     column,
 )
-from server.sim.world import REST_ROWS
+from server.sim.world import REST_ROWS, number_of_handle
 from tests.support.captures import damaged, frozen
 
 
@@ -194,6 +194,14 @@ class Model(RuleBasedStateMachine):
         rows = [where.get(n, -1) for n in numbers]
         want = [r if r in alive and Health in alive[r][0].components else -1 for r in rows]
         assert world.known(np.array(numbers, np.uint64), Health).tolist() == want
+        handles = np.arange(-1, self.capacity + 2)
+        want = [self.ids.get(h, 0) for h in handles.tolist()]
+        assert world.who_has(handles).tolist() == want
+        by_handle = [number_of_handle(3, h) for h in handles[1:].tolist()]
+        assert world.named(np.array(by_handle, np.uint64)).tolist() == want[1:]
+        of_others = [number_of_handle(4, h) for h in handles[1:].tolist()]
+        mixed = np.array([*numbers, *of_others, by_handle[0]], np.uint64)
+        assert world.named(mixed).tolist() == [*numbers, *[0] * len(of_others), want[1]]
         rows = np.arange(-1, self.capacity)
         is_avatar = [r in alive and alive[r][0] is AVATAR for r in rows.tolist()]
         assert world.is_a(rows, AVATAR).tolist() == is_avatar
@@ -411,6 +419,11 @@ def test_who_is_new_is_new_until_the_next_tick():
     world.spawn(STONE)
     world.adopt(world.capture())
     assert world.new.tolist() == []
+
+
+def test_what_is_no_handle_of_any_region_names_nobody():
+    assert number_of_handle(3, 7) == 3 << 48 | 7
+    assert [number_of_handle(*who) for who in ((3, 2**20), (2**16, 7), (2**32 - 1, 2**32 - 1), (0, 0))] == [0] * 4
 
 
 def test_a_reused_row_has_a_number_of_its_own():
