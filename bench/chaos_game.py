@@ -130,7 +130,7 @@ def give(world: World, tick: Tick) -> None:
     # A wanderer never dies, so there is always somebody.
     here = gifts.row >= 0
     np.add.at(purse.coins, gifts.row[here], gifts.coins[here].astype(np.int64))
-    purse.coins[world.rows_of(KEEPER)] += int(tick.returned(Gift).coins.sum())
+    purse.coins[world.rows_of(KEEPER)] += int(tick.returned(Gift).coins.sum())  # exact: integers
     if world[Stillness].rest[world.rows_of(KEEPER)].any():
         return
     rows = world.rows_of(WANDERER)
