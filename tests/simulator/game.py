@@ -18,6 +18,7 @@ from server.sim import (
     U32,
     U64,
     Archetype,
+    Bool,
     Command,
     Component,
     Game,
@@ -29,6 +30,7 @@ from server.sim import (
     arg,
     column,
 )
+from server.sim.world import birth_region
 
 COINS = 100
 # What a player is given to begin with, of a chest.
@@ -191,8 +193,7 @@ def give(world: World, tick: Tick) -> None:
     chest = world.rows_of(CHEST)
     if chest.size and tick.number % 9 == 0 and purse.coins[chest[0]] > 0:
         purse.coins[chest] -= 1
-        x0, y0, x1, y1 = world.limits
-        one_of = min(2, round((x1 - x0) * (y1 - y0) / SIDE**2))
+        one_of = min(2, regions(world))
         tick.send(Gift, region=np.array([1 + tick.number // 9 % one_of], np.uint32), lane="bulk", coins=1)
 
 
@@ -203,7 +204,21 @@ def take(world: World, tick: Tick) -> None:
         # To a region, and those are whole ones.
         rows = np.where(rows >= 0, rows, int(world.rows_of(CHEST)[0]))
     np.add.at(world[Purse].coins, rows, gifts.coins.astype(np.int64))
-    put_by(world, tick, int(tick.returned(Gift).coins.sum()))
+    back = tick.returned(Gift)
+    # What was for somebody who is there is not put by, so that the sum tells.
+    put_by(world, tick, int(back.coins[~is_wanderer(world, back.to)].sum()))
+
+
+def is_wanderer(world: World, ids: U64) -> Bool:
+    """(n,) bool: those of `setup`, who never end."""
+    row, life = ids & np.uint64(2**20 - 1), ids >> np.uint64(20) & np.uint64(2**28 - 1)
+    return (birth_region(ids) <= regions(world)) & (life == 1) & (row >= 1) & (row <= WANDERERS)
+
+
+def regions(world: World) -> int:
+    """How many there are, not counting parts."""
+    x0, y0, x1, y1 = world.limits
+    return round((x1 - x0) * (y1 - y0) / SIDE**2)
 
 
 GAME = Game(

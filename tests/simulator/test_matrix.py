@@ -6,7 +6,7 @@ from tests.simulator.test_simulate import simulator
 
 
 def test_a_handoff_of_a_player_has_every_step_in_its_process():
-    handoff = handoff_of(1)
+    handoff = handoff_of(5)
     assert handoff.passengers
     assert handoff.source != handoff.destination
     whose = [getattr(handoff, name.split()[0]) for name in STEPS]
