@@ -32,10 +32,11 @@ CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 class CommandReader:
     """Checks the arguments of every command of a schema.
 
-    `number_of`: the number of the entity that has this handle in this region, 0 for nobody; see `World.id_of`.
+    `number_of`: (where it is said, region, handle) -> the number of the entity that has this handle in this region, 0
+    for nobody; see `World.id_of`.
     """
 
-    def __init__(self, schema: Schema, number_of: Callable[[int, int], int]) -> None:
+    def __init__(self, schema: Schema, number_of: Callable[[int, int, int], int]) -> None:
         self._commands: dict[int, tuple[CommandSchema, tuple[Check, ...]]] = {
             command.id: (command, tuple(_checker(command, argument, number_of) for argument in command.args))
             for command in schema.commands
@@ -45,7 +46,7 @@ class CommandReader:
         """The arguments in schema order.
 
         A bool becomes 0 or 1, utf8 its bytes, f32 a float; an int is taken for f32. An entity becomes its number.
-        `region`: whose handle a bare one is.
+        `region`: where it is said, and whose handle a bare one is.
         Raises UnknownMessage for a command the schema lacks, InvalidArgument for
         arguments that are not what it declares.
         """
@@ -57,11 +58,11 @@ class CommandReader:
         if len(args) != len(checks):
             raise InvalidArgument(f"{command.name} takes {len(checks)} arguments, not {len(args)}")
         if command.entities:
-            args = [[region, v] if n in command.entities and type(v) is int else v for n, v in enumerate(args)]
+            args = [(region, v) if n in command.entities else v for n, v in enumerate(args)]
         return tuple([check(value) for check, value in zip(checks, args, strict=True)])
 
 
-def _checker(command: CommandSchema, argument: Argument, number_of: Callable[[int, int], int]) -> Check:
+def _checker(command: CommandSchema, argument: Argument, number_of: Callable[[int, int, int], int]) -> Check:
     where = f"{command.name}.{argument.name}"
     if argument.type == UTF8:
         return _text_checker(where, argument.size)
@@ -99,12 +100,13 @@ def _int_checker(where: str, kind: type[int], low: int, high: int, what: str) ->
     return check
 
 
-def _entity_checker(where: str, number_of: Callable[[int, int], int]) -> Check:
+def _entity_checker(where: str, number_of: Callable[[int, int, int], int]) -> Check:
     def check(value: Any) -> int:
-        match value:
+        here, told = value
+        match [here, told] if type(told) is int else told:
             case [int(region), int(handle)] if 0 <= region <= REGION_MAX and 0 <= handle <= HANDLE_MAX:
                 if type(region) is int and type(handle) is int:
-                    return number_of(region, handle)
+                    return number_of(here, region, handle)
         raise InvalidArgument(f"{where} must be an entity: its handle, or [region, handle]")
 
     return check

@@ -24,7 +24,7 @@ Value = int | float | bool | str | tuple[int, int]
 UNHEARD_INPUTS_MAX: Final = 65_536
 
 
-def _whoever(region: int, handle: int) -> int:
+def _whoever(_here: int, _region: int, handle: int) -> int:
     """The server knows who that is."""
     return handle
 

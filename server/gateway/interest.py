@@ -13,7 +13,7 @@ reaches over a border is the same square in both (`Mosaic`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +141,12 @@ class Mosaic:
         grids = self.interests.values()
         self._first = np.array([(i.first_column, i.first_row) for i in grids], np.int64)
         self._last = self._first + np.array([(i.columns - 1, i.rows - 1) for i in grids], np.int64)
+
+    def near(self, region: int) -> Collection[int]:
+        """Every region of which something is seen from somewhere in `region`."""
+        at, far = self._ids.index(region), self.interests[region].far
+        seen = (self._first[at] - far <= self._last) & (self._last[at] + far >= self._first)
+        return [self._ids[other] for other in np.flatnonzero(seen.all(axis=1)).tolist()]
 
     def around(self, region: int, cell: int) -> dict[int, int]:
         """Every region of which something is seen from a cell of `region`'s grid -> the same cell in that one's own."""

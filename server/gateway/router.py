@@ -179,15 +179,16 @@ class Router:
         self._used_s[region] = self._clock.now_s()
         return stream
 
-    def number_of(self, region: int, handle: int) -> int:
-        """Of the entity that has this handle in this region, or went elsewhere with it lately.
+    def number_of(self, here: int, region: int, handle: int) -> int:
+        """Of the entity that has this handle in this region, or went elsewhere with it lately; 0 for nobody.
 
-        Where none is known here, the region is to say who that is; see `World.named`.
+        Where none is known here, the region is to say who that is, see `World.named`, if it can be seen from `here`:
+        nobody wakes all others by asking for whom they have.
         """
         stream = self.streams.get(region)
         numbers = stream.replica.number if stream is not None else ()
         known = int(numbers[handle]) if handle < len(numbers) else 0
-        return known or number_of_handle(region, handle)
+        return known or (number_of_handle(region, handle) if region in self._mosaic.near(here) else 0)
 
     # -- what sessions say -----------------------------------------------------------
 

@@ -261,7 +261,7 @@ class Letters:
 
     def _deliver(self, letter: Letter, messages: _Messages, world: World, borders: Borders, post: Post) -> Mail | None:
         """What of a letter is for us; the rest is sent on to where its entities went. None: nothing is for us."""
-        division = self._division
+        division, messages = self._division, _by_number(messages, world)
         if messages.whom is _For.PLACES and division.whole == self._region and messages.source not in division.family:
             self._share(letter, messages, post)
         rows = np.full(messages.n, -1, np.int64)
@@ -319,6 +319,7 @@ class Letters:
                 # The region that the part belongs to had its share; here is no place.
                 self.to_nobody += messages.n
             else:
+                messages = _by_number(messages, world)
                 here = world.rows_by_id(messages.address[0]) >= 0
                 if not here.all():
                     self._send_on(letter, messages.those(np.flatnonzero(~here)), borders, post)
@@ -329,6 +330,15 @@ class Letters:
 
 def _comes_back(messages: _Messages) -> bool:
     return messages.kind.returns and messages.whom is not _For.SENDER
+
+
+def _by_number(messages: _Messages, world: World) -> _Messages:
+    """For those who have the handles here by which a player named them: by the number that follows them."""
+    if messages.whom is not _For.ENTITIES:
+        return messages
+    told = messages.address[0]
+    ids = world.named(told)
+    return messages if ids is told else replace(messages, address=(np.where(ids != 0, ids, told),))
 
 
 def _joined(found: Mapping[type[Mail], Sequence[Mail]]) -> dict[type[Mail], Mail]:

@@ -259,14 +259,10 @@ class World:
     def named(self, ids: U64) -> U64:
         """(n,) uint64 the same numbers, but for those of `number_of_handle`: the number of who has that handle here.
 
-        0 for nobody, and for a handle of another region.
+        0 for nobody. What is a handle of another region stays one: mail to it goes to that region.
         """
-        by_handle = ids >> _ID_LIFE & _ID_LIVES == 0
-        if not by_handle.any():
-            return ids
-        here = ids >> _ID_REGION == np.uint64(self.region)
-        who = self.who_has(ids & np.uint64(_ID_ROWS - 1))
-        return np.where(by_handle, np.where(here, who, np.uint64(0)), ids)
+        by_handle = (ids >> _ID_LIFE & _ID_LIVES == 0) & (ids >> _ID_REGION == np.uint64(self.region))
+        return np.where(by_handle, self.who_has(ids & np.uint64(_ID_ROWS - 1)), ids) if by_handle.any() else ids
 
     def known(self, ids: U64, component: type[Component]) -> Rows:
         """(n,) int64 rows of the numbers of entities that clients named, -1 where none with `component` is here."""

@@ -194,13 +194,19 @@ def test_one_without_a_place_is_known_in_its_own_region():
     assert pokes(land, bob) == 0
 
 
-def test_a_handle_of_another_region_is_nobody_where_no_number_is_known():
-    land, ada, _, cid = two_regions()
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_one_beyond_the_border_is_found_by_its_region_where_no_number_is_known(*, goes_on: bool):
+    land, ada, bob, cid = two_regions()
     region, handle = cid.entity
+    # As of a gateway that she has just come to.
     land.gateways[0].router.streams[region].replica.number[handle] = 0
     ada.say(POKE, [region, handle])
-    land.ticks(3)
-    assert pokes(land, cid) == 0
+    land.tick([5])
+    if goes_on:
+        land.put(cid, -50.0, 60.0)
+        land.tick([6])
+    land.ticks(8)
+    assert (pokes(land, bob), pokes(land, cid)) == (0, 1)
     assert ada.receipts == [ada.seq]
 
 

@@ -219,6 +219,21 @@ def test_around_a_cell_are_the_regions_that_its_square_touches_and_no_others(wor
             assert square.max() < interest.count
 
 
+@given(divided(), st.data())
+def test_near_a_region_is_what_is_seen_from_any_of_its_cells(world, data):
+    atlas, view = world
+    mosaic = Mosaic(atlas.regions, view, GAME.schema)
+    region = data.draw(st.sampled_from([r.id for r in atlas.regions]))
+    home = mosaic.interests[region]
+    columns, rows = sorted({0, home.columns // 2, home.columns - 1}), sorted({0, home.rows // 2, home.rows - 1})
+    seen = set()
+    for column in range(home.columns):
+        for row in range(home.rows):
+            if column in columns or row in rows:
+                seen.update(mosaic.around(region, (row + home.pad) * home.stride + column + home.pad))
+    assert set(mosaic.near(region)) == seen
+
+
 def test_a_world_of_one_region_has_the_grid_it_would_have_alone():
     region = RegionSpec(1, -512.0, 64.0, 256.0, 128.0, 4096)
     view = ViewSpec(16.0, 1, 3, 4, 2.0)

@@ -19,9 +19,9 @@ INT_TYPES = sorted(set(NUMBER_TYPES) - {"bool", "f32"})
 F32_MAX = float(np.finfo(np.float32).max)
 
 
-def number_of(region: int, handle: int) -> int:
-    """As a gateway that knows regions 3 and 7 would say."""
-    return (region << 48) + handle if region in (3, 7) else 0
+def number_of(here: int, region: int, handle: int) -> int:
+    """As a gateway would say to which 3 and 7 are neighbours."""
+    return (region << 48) + handle if region == here or {region, here} == {3, 7} else 0
 
 
 def reader_of(*arguments: Argument) -> tuple[CommandReader, CommandSchema]:
@@ -111,8 +111,8 @@ def test_an_entity_is_told_by_handle_and_region_and_becomes_its_number() -> None
     reader, command = reader_of(a)
     for handle in (0, 65536, 2**32 - 1):
         for region in (3, 7, 8):
-            number = number_of(region, handle)
-            assert reader.read(Input(1, 16, [handle]), region) == (number,)
+            number = number_of(3, region, handle)
+            assert reader.read(Input(1, 16, [handle]), region) == (number_of(region, region, handle),)
             assert reader.read(Input(1, 16, [[region, handle]]), 3) == (number,)
             assert np.array([(1, 1, number)], command.dtype)["who"][0] == number
     for value in (-1, 2**32, True, 1.0, "1", None, [7], [7, 1, 1], [7, -1], [7, True], [2**32, 1]):

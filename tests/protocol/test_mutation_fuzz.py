@@ -174,7 +174,7 @@ def rounds(seed: int, count: int, seeds: list[bytes]) -> Iterator[tuple[int, byt
 
 def test_mutated_client_frames() -> None:
     say(f"EVERSTEP_FUZZ_SEED={SEED} EVERSTEP_FUZZ_ROUNDS={CLIENT_ROUNDS}")
-    reader = CommandReader(FUZZ_SCHEMA, lambda region, handle: region << 32 | handle)
+    reader = CommandReader(FUZZ_SCHEMA, lambda _, region, handle: region << 32 | handle)
     outcomes: Counter[str] = Counter()
     for number, data in rounds(SEED, CLIENT_ROUNDS, client_seeds()):
         try:

@@ -201,7 +201,7 @@ class Model(RuleBasedStateMachine):
         assert world.named(np.array(by_handle, np.uint64)).tolist() == want[1:]
         of_others = [number_of_handle(4, h) for h in handles[1:].tolist()]
         mixed = np.array([*numbers, *of_others, by_handle[0]], np.uint64)
-        assert world.named(mixed).tolist() == [*numbers, *[0] * len(of_others), want[1]]
+        assert world.named(mixed).tolist() == [*numbers, *of_others, want[1]]
         rows = np.arange(-1, self.capacity)
         is_avatar = [r in alive and alive[r][0] is AVATAR for r in rows.tolist()]
         assert world.is_a(rows, AVATAR).tolist() == is_avatar
