@@ -49,6 +49,10 @@ _WORD: Final = np.dtype([("id", "<u8"), ("region", "<u4"), ("crossings", "<u4")]
 # Where one went that is no more: there is no such region.
 _NO_MORE: Final = 0
 _WORDS_MAX: Final = LETTER_BYTES_MAX // _WORD.itemsize
+# Of what becomes of regions that have others beside them: borders, their mail, and their division. To be raised when a
+# journal of such a region would replay to another state; the golden vale tells.
+RULES: Final = 2
+
 _NOBODY: Final = np.zeros(0, DEPARTED)
 
 

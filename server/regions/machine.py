@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from protocol.schema import UTF8, CommandSchema
 from server.regions.atlas import Atlas
-from server.regions.borders import Arrivals, Borders
+from server.regions.borders import RULES, Arrivals, Borders
 from server.regions.division import Division
 from server.regions.frame import (
     ARRIVED,
@@ -168,8 +168,8 @@ class RegionMachine:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """See server/sim/fingerprint.py."""
-        return fingerprint()
+        """See server/sim/fingerprint.py. And of one region among several, the rules between them."""
+        return {**fingerprint(), "rules between regions": str(RULES)} if self.borders.open else fingerprint()
 
     @property
     def shapes(self) -> Mapping[int, CommandSchema]:
@@ -276,7 +276,7 @@ class RegionMachine:
         arrays.update(self.borders.capture())
         arrays.update(self.division.capture())
         arrays.update(self.clock.capture())
-        return Capture(self.game.name, self.game.version, self._tick, self._terms, fingerprint(), arrays)
+        return Capture(self.game.name, self.game.version, self._tick, self._terms, self.fingerprint, arrays)
 
     def adopt(self, capture: Capture) -> None:
         """Become the machine it was taken of. Raises CaptureRefused; the machine is then unchanged."""

@@ -10,6 +10,7 @@ from server.host.postman import MailOptions
 from server.host.reception import ReceptionOptions
 from server.regions.atlas import Atlas
 from server.regions.balance import Policy
+from server.regions.borders import RULES
 from server.regions.frame import RegionSpec
 from server.regions.machine import RegionMachine
 from server.shard.ports import BUS_VERSION
@@ -66,11 +67,13 @@ def world_terms(settings: Settings, game: Game) -> dict[str, str]:
     """What every process of this world has to have the same: the names and values of it.
 
     The game's version is not among them: nodes are upgraded one after the other. That of the bus is, for gateways and
-    nodes pass over what they can't read, and would be deaf to each other.
+    nodes pass over what they can't read, and would be deaf to each other. So are the rules between regions: standbys
+    and new owners replay what others wrote.
     """
     # How a region is run is each node's own affair.
     own = {"digest_every_ticks", "commands_per_tick_max", "inbox_max"}
     terms = {"the game": game.name, "the game's schema": str(game.schema.digest), "the bus's version": str(BUS_VERSION)}
+    terms["the rules between regions"] = str(RULES)
     return terms | {f"world.{name}": str(value) for name, value in settings.world.model_dump(exclude=own).items()}
 
 

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+import zlib
 
+import msgpack
 import pytest
 
 from server.host.errors import RecoveryError, UpgradeRefused
 from server.host.recovery import rebuild, recover
+from server.regions.borders import RULES
 from server.shard.checkpoint import decode
 from server.shard.errors import ShardError
+from server.shard.machine import TickInput
 from server.store.checkpoint_files import FileCheckpoints
 from server.store.memory_checkpoints import MemoryCheckpoints
 from server.store.sqlite import SqliteJournal
-from tests.golden.make import CHECKPOINTS, DIGESTS, HERE, TICKS, WORLDS
+from tests.golden import vale
+from tests.golden.make import CHECKPOINTS, DIGESTS, HERE, TICKS, VALE, WORLDS
 from tests.support.clock import VirtualClock
 from tests.support.life import SHARD
 
@@ -62,6 +67,38 @@ def test_there_are_golden_journals_of_the_frozen_game_and_of_the_sample():
     assert {name.partition("/")[2] for name in GOLDEN} == set(WORLDS)
     files = [path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) < 300 * 1024
+
+
+VALES = sorted(HERE.glob(f"*/vale/{VALE}"))
+
+
+def test_there_is_a_golden_country_of_the_rules_of_today():
+    """Without one, what regions do to each other might change, and no journal would tell."""
+    rules = [msgpack.unpackb(zlib.decompress(path.read_bytes()), strict_map_key=False)["rules"] for path in VALES]
+    assert RULES in rules, "make it: python -m tests.golden.make VERSION vale"
+
+
+@pytest.mark.parametrize("path", VALES, ids=lambda path: path.parent.parent.name)
+def test_regions_among_others_replay_to_the_states_that_they_were(path):
+    told = msgpack.unpackb(zlib.decompress(path.read_bytes()), strict_map_key=False)
+    machines = {number: vale.region(number) for number in told["journals"]}
+    if told["rules"] != RULES:
+        assert told["rules"] < RULES
+        return
+    grounds = set()
+    for number, machine in machines.items():
+        for payload, digest in zip(told["journals"][number], told["digests"][number], strict=True):
+            machine.replay(TickInput.decode(payload, machine.shapes, told["format"]))
+            assert machine.digest() == digest, (
+                f"region {number} makes another state of its journal from tick {machine.tick} on. If that is meant, "
+                "raise RULES in server/regions/borders.py, and make it anew: python -m tests.golden.make VERSION vale"
+            )
+            grounds.add((number, machine.division.ground))
+    # It has all that it is for.
+    whole = {region.id for region in vale.ATLAS.regions}
+    assert {number for number, ground in grounds if ground is not None} > whole, "it was divided"
+    assert sum(machine.world.foreign()[0].size for machine in machines.values()) > 10
+    assert sum(machine.gauges()["to_nobody"] for machine in machines.values()) > 3
 
 
 async def test_the_journal_replays_from_its_first_tick_to_its_digests(kept):
