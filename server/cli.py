@@ -217,7 +217,7 @@ def inspect_checkpoints(
 
 @inspect.command("entity")
 def inspect_entity(
-    handle: Annotated[int, typer.Argument(help="The entity's handle on the wire.")],
+    who: Annotated[int, typer.Argument(help="The entity's handle on the wire, or its number, as commands have it.")],
     config: ConfigOption = None,
     game: GameOption = "games.frontier",
     data: DataOption = None,
@@ -225,7 +225,7 @@ def inspect_entity(
     to: ToOption = None,
 ) -> None:
     """All that an entity was at a tick."""
-    _over_kept(config, game, data, lambda kept: replays.inspect_entity(kept, shard, to, handle))
+    _over_kept(config, game, data, lambda kept: replays.inspect_entity(kept, shard, to, who))
 
 
 @inspect.command("inputs")

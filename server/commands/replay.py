@@ -17,7 +17,6 @@ from server.regions.machine import RegionMachine
 from server.shard.checkpoint import decode
 from server.shard.errors import CheckpointDamaged
 from server.shard.machine import JOIN, NOTHING, Records, TickInput, command_shapes
-from server.sim.component import NO_ARCHETYPE
 from server.sim.world import World
 
 
@@ -123,14 +122,20 @@ async def inspect_checkpoints(kept: Kept) -> None:
         typer.echo(orjson.dumps(line))
 
 
-async def inspect_entity(kept: Kept, shard: int | None, to_tick: int | None, handle: int) -> None:
-    """All that an entity is, at a tick."""
+async def inspect_entity(kept: Kept, shard: int | None, to_tick: int | None, who: int) -> None:
+    """All that an entity is, at a tick. `who`: its handle, or its number, which commands name it by."""
     machine, _ = await kept.at(await kept.only_shard(shard), to_tick)
     world = machine.world
-    if not (0 <= handle < world.high_water and world.archetype[handle] != NO_ARCHETYPE):
-        typer.echo(f"everstep: at tick {machine.tick} no entity has the handle {handle}", err=True)
+    by_handle = 0 <= who < 2**32
+    ids = world.who_has(np.array([who])) if by_handle else np.array([who % 2**64], np.uint64)
+    (row,) = world.rows_by_id(ids).tolist()
+    if row < 0:
+        name = "handle" if by_handle else "number"
+        typer.echo(
+            f"everstep: at tick {machine.tick} no entity of shard {machine.shard} has the {name} {who}", err=True
+        )
         raise typer.Exit(1)
-    typer.echo(_text({"tick": machine.tick, **entity(world, handle)}))
+    typer.echo(_text({"tick": machine.tick, **entity(world, row)}))
 
 
 async def inspect_inputs(kept: Kept, shard: int | None, player: str | None, session: int | None) -> None:
@@ -182,6 +187,7 @@ def entity(world: World, row: int) -> dict[str, Any]:  # Any: JSON
     archetype = world.archetypes[int(world.archetype[row])]
     found: dict[str, Any] = {
         "handle": row,
+        "number": int(world.id_of(np.array([row]))[0]),
         "generation": int(world.generation[row]),
         "archetype": archetype.name,
         "session": int(world.owner[row]),

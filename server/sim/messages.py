@@ -121,7 +121,8 @@ class Mail:
     returns: ClassVar[bool] = False
     args: ClassVar[tuple[Argument, ...]] = ()
 
-    # (n,) int64: the entity it is for, alive; -1 where it is for a place, or for the region, or has come back.
+    # (n,) int64: the entity it is for, alive as the tick began; -1 where it is for a place, for the region, or has come
+    # back.
     row: Rows
     # (n,) uint64: the number of the entity it is for, 0 where it is for none.
     to: U64

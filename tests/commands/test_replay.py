@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import typer
 
@@ -83,9 +84,15 @@ async def test_an_entity_is_told_as_it_was(kept, capsys):
     told = json.loads(capsys.readouterr().out)
     assert (told["tick"], told["handle"]) == (60, row)
     assert told["generation"] == machine.world.generation[row]
+    assert told["number"] == machine.world.id_of(np.array([row]))[0]
+    await inspect_entity(kept, None, 60, told["number"])
+    assert json.loads(capsys.readouterr().out) == told
+    with pytest.raises(typer.Exit):
+        await inspect_entity(kept, None, 60, told["number"] + 2**20)
+    assert f"no entity of shard {SHARD} has the number {told['number'] + 2**20}" in capsys.readouterr().err
     with pytest.raises(typer.Exit):
         await inspect_entity(kept, None, 60, 250)
-    assert "no entity has the handle 250" in capsys.readouterr().err
+    assert f"no entity of shard {SHARD} has the handle 250" in capsys.readouterr().err
 
 
 async def test_all_inputs_of_a_player_are_told(kept, capsys):

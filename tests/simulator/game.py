@@ -239,9 +239,7 @@ GAME = Game(
 
 def atlas(columns: int, rows: int, split_depth: int) -> Atlas:
     whole = RegionSpec(1, 0.0, 0.0, columns * SIDE, rows * SIDE, 64, margin=16.0)
-    return Atlas.grid(
-        whole, columns=columns, rows=rows, hysteresis_units=2.0, forward_ticks=5, split_depth=split_depth
-    )
+    return Atlas.grid(whole, columns=columns, rows=rows, hysteresis_units=2.0, forward_ticks=5, split_depth=split_depth)
 
 
 def machine(world: Atlas, shard: int) -> RegionMachine:

@@ -19,7 +19,7 @@ def test_a_handoff_of_a_player_has_every_step_in_its_process():
 
 def test_who_crosses_survives_a_crash_at_any_step():
     # Every step, before and after, and each victim several times; the whole of it is a command.
-    met = meet(1, CELLS[::5])
+    met = meet(5, CELLS[::5])
     assert all(m.sprung for m in met)
     assert [m for m in met if m.violation or m.lost or m.doubled] == []
 
