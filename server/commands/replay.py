@@ -128,7 +128,7 @@ async def inspect_entity(kept: Kept, shard: int | None, to_tick: int | None, who
     world = machine.world
     by_handle = 0 <= who < 2**32
     ids = world.who_has(np.array([who])) if by_handle else np.array([who % 2**64], np.uint64)
-    (row,) = world.rows_by_id(ids).tolist()
+    (row,) = world.rows_by_id(world.named(ids)).tolist()
     if row < 0:
         name = "handle" if by_handle else "number"
         typer.echo(

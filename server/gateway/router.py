@@ -188,7 +188,9 @@ class Router:
         stream = self.streams.get(region)
         numbers = stream.replica.number if stream is not None else ()
         known = int(numbers[handle]) if handle < len(numbers) else 0
-        return known or (number_of_handle(region, handle) if region in self._mosaic.near(here) else 0)
+        if known or (stream is None and region in self._parts - self._used_parts):
+            return known
+        return number_of_handle(region, handle) if region in self._mosaic.near(here) else 0
 
     # -- what sessions say -----------------------------------------------------------
 

@@ -168,8 +168,11 @@ class RegionMachine:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """See server/sim/fingerprint.py. And of one region among several, the rules between them."""
-        return {**fingerprint(), "rules between regions": str(RULES)} if self.borders.open else fingerprint()
+        """See server/sim/fingerprint.py. And of one region among several, the rules between them.
+
+        Not of a lone one that may be divided, for that may be decided at any start; its parts tell.
+        """
+        return {**fingerprint(), "rules between regions": str(RULES)} if self._place else fingerprint()
 
     @property
     def shapes(self) -> Mapping[int, CommandSchema]:

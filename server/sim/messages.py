@@ -53,7 +53,8 @@ class Command:
         dx: F32 = arg("f32", min=-1, max=1)
 
     An argument of type "entity" is the number of the one whom a client named, (n,) uint64, in this region or another;
-    0 for nobody. `World.known` has the rows of those who are here, and `Tick.send` reaches the others.
+    0 for nobody. `World.known` has the rows of those who are here, and `Tick.send` reaches the others. It is not to be
+    kept: of another region it may stand for a handle there.
     """
 
     # Of several in one tick only each session's newest counts.

@@ -12,6 +12,7 @@ import typer
 from config.settings import Settings, StoreSettings
 from server.commands.kept import opened, told
 from server.commands.replay import inspect_checkpoints, inspect_entity, inspect_inputs, inspect_journal, replay
+from server.sim.world import number_of_handle
 from server.store.errors import StoreError
 from tests.commands.conftest import committed, environment, stored_in
 from tests.support.life import SESSIONS, SHARD, live
@@ -86,6 +87,9 @@ async def test_an_entity_is_told_as_it_was(kept, capsys):
     assert told["generation"] == machine.world.generation[row]
     assert told["number"] == machine.world.id_of(np.array([row]))[0]
     await inspect_entity(kept, None, 60, told["number"])
+    assert json.loads(capsys.readouterr().out) == told
+    # As commands name one whose number their gateway did not know.
+    await inspect_entity(kept, None, 60, number_of_handle(SHARD, row))
     assert json.loads(capsys.readouterr().out) == told
     with pytest.raises(typer.Exit):
         await inspect_entity(kept, None, 60, told["number"] + 2**20)

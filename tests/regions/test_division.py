@@ -17,6 +17,7 @@ from server.regions.division import NOTICE_TICKS, Division
 from server.regions.frame import RegionSpec
 from server.shard.errors import CaptureRefused
 from server.shard.mail import FIRST_MAIL, GROUND, Lane
+from server.sim import Mail, arg
 from tests.support.captures import damaged, frozen
 from tests.support.country import Country
 from tests.support.march import GAME, SHEEP, SKY, STONE, WALKER, Body, Going, Position, Purse, pay, region
@@ -431,6 +432,36 @@ def test_a_part_that_can_not_be_told_gets_nobody(monkeypatch):
     on.settle()
     assert {quarter: on.find(n)[0] for quarter, n in sheep.items()} == {q: q for q in sheep}
     assert len(west.post.dead) == 2
+
+
+class Parcel(Mail):
+    returns = True
+    coins: int = arg("u8")
+
+
+def test_what_comes_back_to_a_part_without_ground_is_its_regions():
+    nobody = EAST << 48 | 7 << 20 | 9
+    due, back = [], []
+
+    def say(world, tick):
+        if world.region == NE and due:
+            tick.send(Parcel, to=np.array([due.pop()]), coins=3)
+
+    def listen(world, tick):
+        if len(mail := tick.returned(Parcel)):
+            back.append((world.region, mail.to.tolist(), mail.coins.tolist()))
+
+    on = country(game=replace(GAME, systems=(listen, say, *GAME.systems), mail=(*GAME.mail, Parcel)))
+    divide(on)
+    due.append(nobody)
+    on.tick(NE)
+    parcels = [item for item in on.letters if item[1].destination == EAST]
+    on.letters = [item for item in on.letters if item[1].destination != EAST]
+    unite(on)
+    assert on.machines[NE].division.ground is None
+    on.letters += parcels
+    on.settle()
+    assert back == [(WEST, [nobody], [3])]
 
 
 def test_only_its_region_gives_a_part_ground():

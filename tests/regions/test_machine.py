@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.codec import decode_server
+from server.regions.atlas import Atlas
+from server.regions.borders import RULES
 from server.regions.frame import SESSION_OVER, Frame
+from server.regions.machine import RegionMachine
 from server.shard.errors import CaptureRefused
 from server.shard.inbox import Inbox
 from server.shard.machine import NOTHING, PROCESSED, TickInput
 from server.shard.mail import REFUSAL, Lane, Letter, unwrap_refusal
 from server.sim import CapacityError
+from tests.support import march
 from tests.support.captures import damaged, frozen
 from tests.support.orders import batch, tick_input
 from tests.support.pasture import GAME, PLAYER, REGION, SHEEP, Body, Buy, Move, Position, Rang, Said, one_of_us, pasture
@@ -250,6 +254,20 @@ def test_what_a_journal_of_format_1_has_of_handles_is_about_whom_they_named():
     of_before.replay(inputs)
     assert machine.digest() == of_before.digest()
     assert machine.sessions.rows(np.array([7], np.uint64), machine.world).tolist() == [-1]
+
+
+def test_one_region_among_several_tells_the_rules_between_them():
+    lone = pasture()
+    assert "rules between regions" not in lone.fingerprint
+    # Whether it may be divided is said at any start, after a kill, too.
+    may_be_divided = RegionMachine(
+        GAME, REGION, seed=11, tick_rate_hz=20.0, atlas=Atlas([REGION], split_depth=1, part_margin=4.0)
+    )
+    assert may_be_divided.fingerprint == lone.fingerprint
+    for number in (region.id for region in march.ATLAS.regions):
+        machine = march.region(number)
+        assert machine.fingerprint == lone.fingerprint | {"rules between regions": str(RULES)}
+        assert machine.capture().fingerprint == machine.fingerprint
 
 
 # -- what counts -------------------------------------------------------------------------

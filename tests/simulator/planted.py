@@ -277,13 +277,6 @@ PLANTED = {
         "",
         "What was in a letter to somebody who is gone is gone, too.",
     ),
-    "what comes back is not addressed anew": Patch(
-        "server.regions.letters",
-        "            if messages.whom is _For.REGION or messages.whom is _For.SENDER:\n",
-        "            if messages.whom is _For.REGION:\n",
-        "What comes back to a part that has lost its ground goes after its addressee once more.",
-        with_fault("unite"),
-    ),
 }
 
 
